@@ -1,0 +1,28 @@
+//! Keys of labels, annotations and field managers. They are API: renaming one orphans what carries it. No I/O.
+
+/// Value of `app.kubernetes.io/managed-by` on all that the operator makes.
+pub const MANAGED_BY: &str = "greenlang-backup-operator";
+/// Field manager of status writes and server-side apply.
+pub const FIELD_MANAGER: &str = "greenlang-backup-operator";
+
+/// Label: name of the policy that a Job serves.
+pub const POLICY: &str = "backup.greenlang.io/policy";
+/// Label: name of the backup within the policy; absent on probes.
+pub const BACKUP: &str = "backup.greenlang.io/backup";
+/// Label: what the Job does, [`TASK_BACKUP`] or [`TASK_PROBE`].
+pub const TASK: &str = "backup.greenlang.io/task";
+/// Label: backup id (`yyyymmdd-hhmmss`) of the run.
+pub const ID: &str = "backup.greenlang.io/id";
+/// Label: number of the attempt, from 1.
+pub const ATTEMPT: &str = "backup.greenlang.io/attempt";
+/// Value of [`TASK`] for a Job that makes a backup.
+pub const TASK_BACKUP: &str = "backup";
+/// Value of [`TASK`] for a Job that checks bucket, database and keys.
+pub const TASK_PROBE: &str = "probe";
+
+/// Annotation of a Job: the run it is an attempt of, as JSON ([`crate::v1alpha1::Run`]).
+pub const RUN: &str = "backup.greenlang.io/run";
+/// Annotation of a probe Job: the generation of the policy that it checks.
+pub const GENERATION: &str = "backup.greenlang.io/generation";
+/// Prefix of the annotation of a policy that starts a run at once: `run.backup.greenlang.io/<backup>: <token>`.
+pub const RUN_PREFIX: &str = "run.backup.greenlang.io/";

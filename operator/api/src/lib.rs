@@ -1,0 +1,14 @@
+//! What users and all programs share: resource types, conditions, reasons, names, Task, RunReport, Manifest. No I/O.
+
+pub mod conditions;
+pub mod labels;
+pub mod manifest;
+pub mod names;
+pub mod progress;
+pub mod reasons;
+pub mod report;
+pub mod task;
+pub mod v1alpha1;
+
+/// API group of all our resources.
+pub const GROUP: &str = "backup.greenlang.io";

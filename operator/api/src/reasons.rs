@@ -1,0 +1,119 @@
+//! Every `reason` that conditions, events, failures and reports carry. They are API: scripts and alerts match on them.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])+ $name:ident = $text:literal;)+) => {
+        $($(#[$doc])+ pub const $name: &str = $text;)+
+
+        /// All of them.
+        pub const ALL: &[&str] = &[$($name),+];
+    };
+}
+
+reasons! {
+    /// All is well.
+    SUCCEEDED = "Succeeded";
+    /// The spec is valid and a probe has not finished yet.
+    PROBING = "Probing";
+    /// A run is active.
+    RUNNING = "Running";
+    /// Nothing to do until the next slot.
+    IDLE = "Idle";
+    /// `spec.suspend` is true.
+    SUSPENDED = "Suspended";
+    /// No run was due yet.
+    NOT_DUE_YET = "NotDueYet";
+
+    /// The object cannot be read by this release.
+    INVALID_OBJECT = "InvalidObject";
+    /// A cron expression is not one.
+    INVALID_SCHEDULE = "InvalidSchedule";
+    /// A time zone is unknown.
+    INVALID_TIME_ZONE = "InvalidTimeZone";
+    /// A field has a value that cannot work.
+    INVALID_SPEC = "InvalidSpec";
+    /// An age recipient is not one.
+    INVALID_RECIPIENT = "InvalidRecipient";
+    /// The operator was not told to serve this namespace.
+    NAMESPACE_NOT_SERVED = "NamespaceNotServed";
+
+    /// A Secret that the policy names is not there.
+    SECRET_MISSING = "SecretMissing";
+    /// A Secret lacks a key or holds an unusable value.
+    SECRET_KEY_MISSING = "SecretKeyMissing";
+    /// Host name not found.
+    HOST_NOT_FOUND = "HostNotFound";
+    /// Nothing answers at host and port.
+    CONNECTION_FAILED = "ConnectionFailed";
+    /// Certificate not trusted, or TLS not offered.
+    TLS_FAILED = "TlsFailed";
+    /// User or password refused.
+    AUTHENTICATION_FAILED = "AuthenticationFailed";
+    /// The database does not exist.
+    DATABASE_NOT_FOUND = "DatabaseNotFound";
+    /// The database user lacks a right.
+    PERMISSION_DENIED = "PermissionDenied";
+    /// The server answered with another error.
+    DATABASE_ERROR = "DatabaseError";
+    /// The image has no client of the server's major version.
+    UNSUPPORTED_SERVER_VERSION = "UnsupportedServerVersion";
+    /// The bucket does not exist.
+    BUCKET_NOT_FOUND = "BucketNotFound";
+    /// The bucket refuses these credentials or this action.
+    ACCESS_DENIED = "AccessDenied";
+    /// The object storage answered with another error.
+    STORAGE_ERROR = "StorageError";
+
+    /// A producer (`pg_dump`, `pg_dumpall`) ended with an error or was killed.
+    DUMP_FAILED = "DumpFailed";
+    /// A producer wrote nothing although it said that all went well.
+    EMPTY_OUTPUT = "EmptyOutput";
+    /// The Pod was told to stop.
+    INTERRUPTED = "Interrupted";
+    /// The time limit of the run passed.
+    DEADLINE_EXCEEDED = "DeadlineExceeded";
+    /// The container was killed for its memory.
+    OUT_OF_MEMORY = "OutOfMemory";
+    /// The Pod could not be started.
+    POD_NOT_STARTED = "PodNotStarted";
+    /// The Pod or its node vanished without a report.
+    REPORT_LOST = "ReportLost";
+    /// Somebody deleted the Job of an active run.
+    JOB_DELETED = "JobDeleted";
+    /// Another object has the name of the Job.
+    NAME_COLLISION = "NameCollision";
+    /// The API server refused the Job.
+    JOB_REFUSED = "JobRefused";
+    /// The task cannot be understood by this runner.
+    INVALID_TASK = "InvalidTask";
+    /// A program or file that the image should have is not there, or the machine refused something.
+    INTERNAL_ERROR = "InternalError";
+
+    /// Event: a run started.
+    BACKUP_STARTED = "BackupStarted";
+    /// Event: a run succeeded.
+    BACKUP_SUCCEEDED = "BackupSucceeded";
+    /// Event and condition: a run failed for good.
+    BACKUP_FAILED = "BackupFailed";
+    /// Event: an attempt failed and another follows.
+    BACKUP_RETRYING = "BackupRetrying";
+    /// Event: a probe found what it could not find before.
+    PROBE_RECOVERED = "ProbeRecovered";
+    /// Event and condition: a probe found something wrong.
+    PROBE_FAILED = "ProbeFailed";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::ALL;
+
+    #[test]
+    fn reasons_are_unique_and_as_conditions_want_them() {
+        assert_eq!(ALL.iter().collect::<BTreeSet<_>>().len(), ALL.len());
+        assert!(
+            ALL.iter()
+                .all(|reason| reason.chars().all(|c| c.is_ascii_alphanumeric()) && reason.len() <= 40)
+        );
+    }
+}

@@ -1,0 +1,268 @@
+//! Status of a BackupPolicy: what the operator remembers. Every list is bounded. No I/O.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Verification;
+use crate::names::BackupId;
+use crate::progress::Progress;
+
+/// Most entries of [`BackupPolicyStatus::available`].
+pub const MAX_AVAILABLE: usize = 100;
+
+/// What the operator knows of a policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupPolicyStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`: spec valid, and bucket, database and keys usable. `Reconciling`, `Stalled`: as kstatus reads them.
+    /// `StorageReachable`, `DatabaseReachable`: findings of the last probe. `BackupsCurrent`: the newest due run of every schedule succeeded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The last check of bucket, database and keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeStatus>,
+    /// One entry for each backup of the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub backups: Vec<BackupStatus>,
+    /// The newest restorable backups, newest first, 100 at most. The bucket has them all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub available: Vec<AvailableBackup>,
+    /// Progress of the active run in words, for `kubectl get`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+    /// End of the newest successful run of any backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_backup_time: Option<Time>,
+    /// Size of that backup in the bucket, in words, for `kubectl get`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_size: Option<String>,
+    /// Next slot of any schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_backup: Option<Time>,
+}
+
+/// The last check of bucket, database and keys, and the one that is going on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeStatus {
+    /// Generation of the spec that the last finished probe checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// End of the last finished probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_probe_time: Option<Time>,
+    /// When the next one starts, unless the spec changes before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_probe_time: Option<Time>,
+    /// Failed probes in a row; the pause between probes grows with it.
+    #[serde(default)]
+    pub consecutive_failures: u32,
+    /// The probe that is going on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<ActiveProbe>,
+}
+
+/// A probe that is going on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActiveProbe {
+    /// When it was decided; its Job is named after it.
+    pub start_time: Time,
+    /// Generation of the spec that it checks.
+    pub generation: i64,
+    /// UID of its Job, once that exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_uid: Option<String>,
+}
+
+/// What the operator knows of one backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupStatus {
+    /// Name of the backup.
+    pub name: String,
+    /// The run that is going on, from its decision to its end, pauses between attempts included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<ActiveRun>,
+    /// One entry for each schedule.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub schedules: Vec<ScheduleStatus>,
+    /// Runs that no schedule asked for: by annotation, or by `firstRun: Immediately`.
+    #[serde(default)]
+    pub manual: RunHistory,
+    /// Last value of the annotation `run.backup.greenlang.io/<backup>` that was acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manual_token: Option<String>,
+    /// Id of the newest run of any kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_id: Option<BackupId>,
+}
+
+/// What asked for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Trigger {
+    /// One or more schedules.
+    Schedule,
+    /// The annotation `run.backup.greenlang.io/<backup>`.
+    Manual,
+    /// `firstRun: Immediately`.
+    FirstRun,
+}
+
+/// One run: what it stands for, the same for all its attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// Id that the backup will have.
+    pub id: BackupId,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// Schedules it serves; empty for runs that no schedule asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<String>,
+}
+
+/// A run that is going on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActiveRun {
+    /// What it stands for.
+    #[serde(flatten)]
+    pub run: Run,
+    /// When it was decided.
+    pub start_time: Time,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    /// UID of the attempt's Job, once that exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_uid: Option<String>,
+    /// The attempt does not start before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Time>,
+    /// Why the attempt before failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// How far it is, at most some seconds old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<RunProgress>,
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunProgress {
+    /// Step, bytes and rate as the runner wrote them.
+    #[serde(flatten)]
+    pub progress: Progress,
+    /// Percent of the bytes expected, at most 99 until the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+    /// Seconds left at the present rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+    /// When it was read.
+    pub time: Time,
+}
+
+/// What the operator knows of one schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleStatus {
+    /// Name of the schedule.
+    pub name: String,
+    /// Expression and time zone that were accepted, for example `0 2 * * * Etc/UTC`.
+    pub accepted: String,
+    /// Slots before this time are not made up for: when the policy was created, or the expression changed.
+    pub accepted_time: Time,
+    /// Newest slot for which a run was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_schedule_time: Option<Time>,
+    /// Next slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_schedule_time: Option<Time>,
+    /// What came of its runs.
+    #[serde(flatten)]
+    pub history: RunHistory,
+}
+
+/// What came of runs, since the policy was created.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunHistory {
+    /// Attempts that ended, retries included.
+    #[serde(default)]
+    pub attempts: u64,
+    /// Runs that made a backup.
+    #[serde(default)]
+    pub succeeded: u64,
+    /// Runs that failed for good, all retries used up.
+    #[serde(default)]
+    pub failed: u64,
+    /// The newest run that made a backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<SucceededRun>,
+    /// The newest run that failed for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<FailedRun>,
+}
+
+/// A run that made a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SucceededRun {
+    /// Id of the backup.
+    pub id: BackupId,
+    /// When it ended.
+    pub time: Time,
+    /// Seconds that the successful attempt took.
+    pub duration_seconds: u64,
+    /// Bytes stored.
+    pub bytes: u64,
+    /// How far it was proved.
+    pub verified: Verification,
+}
+
+/// A run that failed for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedRun {
+    /// Id that the backup would have had.
+    pub id: BackupId,
+    /// When it ended.
+    pub time: Time,
+    /// Stable reason.
+    pub reason: String,
+    /// What happened, and what to do.
+    pub message: String,
+}
+
+/// A restorable backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AvailableBackup {
+    /// Name of the backup within the policy.
+    pub backup: String,
+    /// Id within its path.
+    pub id: BackupId,
+    /// When it was finished.
+    pub time: Time,
+    /// Bytes stored.
+    pub bytes: u64,
+    /// How far it was proved.
+    pub verified: Verification,
+}
+
+impl BackupPolicyStatus {
+    /// Status of the backup of a name.
+    pub fn backup(&self, name: &str) -> Option<&BackupStatus> {
+        self.backups.iter().find(|backup| backup.name == name)
+    }
+}

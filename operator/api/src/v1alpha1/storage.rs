@@ -1,0 +1,117 @@
+//! Where backups go and who can read them. No I/O.
+
+use k8s_openapi::api::core::v1::LocalObjectReference;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where backups go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// A bucket of AWS S3 or of a server that speaks its protocol.
+    pub s3: S3Storage,
+}
+
+/// A bucket.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct S3Storage {
+    /// Name of the bucket. It must exist; the operator makes none.
+    #[schemars(length(min = 3, max = 63), regex(pattern = "^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    pub bucket: String,
+    /// Directory within the bucket for everything of this policy, without slash at its ends, for example
+    /// `clusters/production`. Default: the top of the bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 256),
+        regex(pattern = "^([A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*)?$")
+    )]
+    #[x_kube(validation = ("!self.split('/').exists(s, s == '.' || s == '..')", "prefix must not contain . or .. as a segment"))]
+    pub prefix: Option<String>,
+    /// Region of the bucket; requests are signed for it. Default: `us-east-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z0-9-]+$"))]
+    pub region: Option<String>,
+    /// URL of an S3-compatible server, for example `https://minio.storage:9000`. Default: AWS S3 in the region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), regex(pattern = "^https?://[A-Za-z0-9.\\[\\]:-]+/?$"))]
+    pub endpoint: Option<String>,
+    /// Address the bucket as `server/bucket` instead of `bucket.server`. Default: true with an `endpoint`, else false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_path_style: Option<bool>,
+    /// Secret in this namespace whose `ca.crt` signed the server's certificate. Default: the public CAs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<SecretRef>,
+    /// Secret in this namespace with `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, for temporary credentials,
+    /// `AWS_SESSION_TOKEN`. Default: the cloud's own identity of the Job's service account (IRSA, EKS Pod Identity, IMDS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<SecretRef>,
+}
+
+/// A Secret in the namespace of the object that names it. The operator never reads it; only Jobs mount it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// Name of the Secret.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+}
+
+impl From<&SecretRef> for LocalObjectReference {
+    fn from(reference: &SecretRef) -> Self {
+        Self {
+            name: reference.name.clone(),
+        }
+    }
+}
+
+/// Who can read the backups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Encryption {
+    /// Encryption with age (age-encryption.org): public keys only, so that whoever makes backups cannot read them.
+    pub age: AgeEncryption,
+}
+
+/// Encryption with age.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("self.recipients.size() >= 2 || (has(self.allowSingleRecipient) && self.allowSingleRecipient)",
+    "encryption.age.recipients needs two or more keys, one of them kept offline, so that one lost key loses no backup; set allowSingleRecipient: true to accept the risk"),
+    validation = ("self.recipients.all(r, !r.upperAscii().startsWith('AGE-SECRET-KEY-'))",
+    "encryption.age.recipients takes public keys (age1…); this is a private key: treat it as leaked, make a new one with age-keygen"))]
+pub struct AgeEncryption {
+    /// Public keys (`age1…`, as `age-keygen` prints them), up to 20. Each of the private keys can open every backup. Keep one of them offline.
+    #[schemars(length(min = 1, max = 20), inner(length(min = 1, max = 4096)), extend("x-kubernetes-list-type" = "set"))]
+    pub recipients: Vec<String>,
+    /// Accept a single recipient: if its private key is lost, so is every backup. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_single_recipient: bool,
+}
+
+/// How data is compressed.
+#[derive(KubeSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compression {
+    /// zstd level. 1 to 19; above 3 the time grows much faster than the backup shrinks. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 19))]
+    pub level: Option<u8>,
+}
+
+/// How far a backup was proved, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Verification {
+    /// Every producer exited 0 and every byte that it wrote was hashed, sealed and accepted by the server.
+    Streamed,
+    /// The server confirmed the checksum of what it stored.
+    Stored,
+    /// Every stored byte was read again and compared.
+    ReadBack,
+    /// It was restored and compared with its source.
+    Restored,
+}
