@@ -77,6 +77,27 @@ replaced() {
   up && ! grep -q reused "$OUT" && [[ $(uid) != "$before" ]]
 }
 
+# Not at a chosen line: after a few seconds of kubeadm it is killed with its children, whatever they were doing.
+killed_half_way() {
+  local runner
+  setsid "$NODE" up >"$OUT" 2>&1 &
+  runner=$!
+  for _ in {1..300}; do
+    ! grep -q 'kubeadm init' "$OUT" || break
+    sleep 0.1
+  done
+  sleep 3
+  kill -KILL -- "-$runner" && ! wait "$runner"
+}
+two_at_once() {
+  local first
+  "$NODE" up >"$OUT.first" 2>&1 &
+  first=$!
+  sleep 1
+  up && wait "$first" || return 1
+  grep -q waiting "$OUT" && grep -q reused "$OUT" && rm "$OUT.first"
+}
+
 # --- load --------------------------------------------------------------------------------------------------------------
 digest() { ctr --address /run/greenlang-backup-node/containerd.sock --namespace k8s.io images ls | awk '$1 == "localhost/node-test:1" { print $3 }'; }
 load() { timed "$NODE" load localhost/node-test 1 "$CONTEXT" "$CONTEXT/Containerfile"; }
@@ -95,7 +116,7 @@ load_follows_content() {
 
 OUT=$(mktemp)
 CONTEXT=$(mktemp -d)
-trap 'rm -rf "$OUT" "$CONTEXT"' EXIT
+trap 'rm -rf "$OUT" "$OUT.first" "$CONTEXT"' EXIT
 CACHE=$(dirname "$("$NODE" kubeconfig)")
 
 "$NODE" down >"$OUT" 2>&1 || { cat "$OUT"; exit 1; }
@@ -122,6 +143,9 @@ before=$(uid)
 check "kubelet, containerd and shims killed, the image store broken" break_image_store
 check "up replaces the node and the image store" replaced "$before"
 check "down" timed "$NODE" down
+check "up, killed half-way" killed_half_way
+check "two at once: one waits and takes the other's node" two_at_once
+check "down again" timed "$NODE" down
 "$NODE" snapshot >"$CONTEXT/after"
 check "nothing is left behind" diff "$CONTEXT/before" "$CONTEXT/after"
 check "down when nothing is there" timed "$NODE" down

@@ -69,8 +69,11 @@ remove_tree() { find "$1" -depth -type d -exec rmdir {} +; }
 
 # What containerd, its shims and the CNI library put at places that cannot be configured.
 remove_strays() {
-  local socket
-  rm -f /var/lib/cni/results/greenlang-node-*
+  local socket file
+  # Results of the CNI library: those of ours name a network namespace in our folder.
+  for file in /var/lib/cni/results/*; do
+    [[ ! -f $file ]] || ! grep -qF "$RUN/" "$file" || rm -f "$file"
+  done
   find /var/log/containers -maxdepth 1 -type l -lname "$STATE/*" -delete 2>/dev/null || true
   # Sockets of shims that were killed: those that no process has open.
   for socket in /run/containerd/s/*; do

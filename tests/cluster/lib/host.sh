@@ -47,8 +47,9 @@ give_back_machine() {
     done <"$STATE/before/settings"
     # iptables makes a table at its first use and cannot delete one.
     nft_tables | comm -13 "$STATE/before/tables" - | while read -r _ table; do
-      nft list table ${table:+$table} | grep -qE '^[[:space:]]+(iifname|oifname|ip|ip6|meta|ct|counter|jump|xt|tcp|udp) ' ||
-        nft delete table ${table:+$table}
+      # Only when nothing but empty chains is in it: someone else may have come to use it.
+      # shellcheck disable=SC2086 # family and name
+      nft list table $table | grep -qvE '^(table .*|[[:space:]]*(chain .*|type .* hook .*|\})?)$' || nft delete table $table
     done
     while read -r path; do
       if [[ -f $path && ! -s $path ]]; then rm -f "$path"; fi
@@ -81,7 +82,8 @@ prepare_network() {
 # All chains KUBE-*, the jumps to them, and our own rules; in one transaction for each table.
 remove_firewall() {
   local family table
-  command -v iptables-nft >/dev/null || return 0
+  # Without our folder no rule can be ours, and chains of this name belong to a foreign node.
+  [[ -d $STATE ]] && command -v iptables-nft >/dev/null || return 0
   for family in iptables ip6tables; do
     for table in "${TABLES[@]}"; do
       "$family-nft-save" -t "$table" 2>/dev/null | firewall_removal "$table" | "$family-nft-restore" -w --noflush

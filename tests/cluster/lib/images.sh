@@ -6,7 +6,9 @@ ARCHIVES=$CACHE/images
 # An own store, so that the machine's other images are neither seen nor changed.
 bah() {
   mkdir -p "$CACHE/buildah" "$RUN/buildah" "$CACHE/tmp"
-  TMPDIR=$CACHE/tmp buildah --root "$CACHE/buildah" --runroot "$RUN/buildah" --storage-driver overlay "$@"
+  # Without this it makes /etc/cni/net.d, though it sets up no network here.
+  printf '[network]\nnetwork_backend = "cni"\nnetwork_config_dir = "%s"\n' "$CACHE/tmp/network" >"$CACHE/tmp/containers.conf"
+  CONTAINERS_CONF=$CACHE/tmp/containers.conf TMPDIR=$CACHE/tmp buildah --root "$CACHE/buildah" --runroot "$RUN/buildah" --storage-driver overlay "$@"
 }
 
 archive_of() { local name=${1//\//_}; echo "$ARCHIVES/${name//:/_}"; }
@@ -26,6 +28,7 @@ build_image() { # IMAGE CONTEXT CONTAINERFILE [BUILD OPTION...]
     bah push --disable-compression --digestfile "$archive.digest" "$image" "oci-archive:$archive.tar.new:$image"
     mv -f "$archive.tar.new" "$archive.tar"
     echo "$id" >"$archive.id"
+    bah rmi --prune # the image that this one replaced, else each reload would take its size of disk for ever
   fi
 }
 

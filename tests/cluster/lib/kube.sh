@@ -65,7 +65,9 @@ start_kubernetes() {
 # Without systemd kubeadm starts no kubelet and only waits for one: it is started as soon as its files are written.
 init_control_plane() {
   local config=/var/lib/kubelet/config.yaml flags=/var/lib/kubelet/kubeadm-flags.env kubeadm waited=0 args
-  PATH=$BIN:$PATH "$BIN/kubeadm" init --config "$RUN/kubeadm.yaml" --ignore-preflight-errors all --skip-token-print 9>&- &
+  # In our cgroup too: should this script be killed, the next one ends it before it makes files again.
+  (join_cgroup && PATH=$BIN:$PATH exec "$BIN/kubeadm" init --config "$RUN/kubeadm.yaml" --ignore-preflight-errors all \
+    --skip-token-print 9>&-) &
   kubeadm=$!
   until [[ -s $config && -s $flags && -s /etc/kubernetes/kubelet.conf ]]; do
     kill -0 "$kubeadm" || { wait "$kubeadm"; return 1; }

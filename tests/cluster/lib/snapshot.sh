@@ -5,7 +5,9 @@ PROGRAMS='containerd|containerd-shim.*|kubelet|kubeadm|kube-apiserver|kube-contr
 
 snapshot() {
   {
-    cat /proc/[0-9]*/comm 2>/dev/null | grep -xE "$PROGRAMS" | sed 's/^/process /' || true
+    # Not the dead whom the machine's first process has yet to bury.
+    cat /proc/[0-9]*/status 2>/dev/null | awk '/^Name:/ { name = $2 } /^State:/ && $2 != "Z" && $2 != "X" { print name }' |
+      grep -xE "$PROGRAMS" | sed 's/^/process /' || true
     awk '{ print "mount " $5 }' /proc/self/mountinfo
     ip -o link | awk -F': ' '{ sub(/@.*/, "", $2); print "interface " $2 }'
     ip -4 route | sed 's/^/route /'
