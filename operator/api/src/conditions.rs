@@ -13,6 +13,8 @@ pub const STALLED: &str = "Stalled";
 pub const STORAGE_REACHABLE: &str = "StorageReachable";
 /// The last probe could connect to every database.
 pub const DATABASE_REACHABLE: &str = "DatabaseReachable";
+/// The last probe could read every encryption key.
+pub const ENCRYPTION_READY: &str = "EncryptionReady";
 /// The newest due run of every schedule succeeded.
 pub const BACKUPS_CURRENT: &str = "BackupsCurrent";
 

@@ -1,1 +1,6 @@
-//! To be written.
+//! Every decision of the operator as plain functions over plain data: no I/O, no clock, no randomness, no async.
+
+pub mod backup_policy;
+pub mod job;
+pub mod job_state;
+pub mod schedule;

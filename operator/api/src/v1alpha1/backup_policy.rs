@@ -1,6 +1,5 @@
 //! BackupPolicy: what people apply. Says what may be written, and decides nothing. No I/O.
 
-use kube::core::CustomResourceExt as _;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +36,7 @@ use super::{Backup, BackupPolicyStatus, Compression, Encryption, JobTemplate, Po
         "spec.postgres is required by a postgresDump backup: name the server there"),
 )]
 pub struct BackupPolicySpec {
-    /// Start no new run while true; an active run goes on. Default: false.
+    /// Start no scheduled run while true; an active run goes on, and the run annotation still works. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
     /// IANA time zone that every schedule of this policy is read in, for example `Europe/Berlin`. Default: `Etc/UTC`.
@@ -83,15 +82,13 @@ pub enum FirstRun {
 impl BackupPolicy {
     /// Name of the file in `crds/` that holds the generated definition.
     pub const CRD_FILE: &str = "backuppolicies.yaml";
+    /// `apiVersion` of the resource.
+    pub const API_VERSION: &str = "backup.greenlang.io/v1alpha1";
+    /// `kind` of the resource.
+    pub const KIND: &str = "BackupPolicy";
 
     /// Generation of the spec, 0 for an object that no API server has seen.
     pub fn generation(&self) -> i64 {
         self.metadata.generation.unwrap_or_default()
-    }
-
-    /// The definition as `crds/` has it: as derived, with conditions that are Unknown until the operator has seen an object.
-    pub fn definition()
-    -> k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition {
-        Self::crd()
     }
 }

@@ -11,9 +11,11 @@ use crate::progress::Progress;
 /// Most entries of [`BackupPolicyStatus::available`].
 pub const MAX_AVAILABLE: usize = 100;
 
-/// What the operator knows of a policy.
+/// What the operator knows of a policy. Until the operator has seen it, `observedGeneration` is -1, so that tools which wait for
+/// readiness (kstatus, Argo CD) do not take a new object for a finished one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct BackupPolicyStatus {
     /// Generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]

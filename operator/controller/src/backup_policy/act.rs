@@ -1,0 +1,89 @@
+//! Step 4, act: carries out the effects of a decision, in their order. I/O, no decisions.
+
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::v1alpha1::BackupPolicy;
+use greenlang_backup_plan::backup_policy::{Effect, Refusal};
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::{Api, ResourceExt as _};
+
+use crate::context::Context;
+use crate::crash;
+use crate::errors::Error;
+
+/// Carries out all effects; returns the Jobs that the API server would not have, which is for status to say.
+pub async fn act(
+    policy: &BackupPolicy,
+    effects: &[Effect],
+    context: &Context,
+) -> Result<Vec<Refusal>, Error> {
+    let jobs: Api<Job> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
+    let mut refusals = Vec::new();
+    for effect in effects {
+        match effect {
+            Effect::CreateJob(job) => refusals.extend(create(policy, job, &jobs).await?),
+            Effect::DeleteJob { name, uid } => delete(name, uid, &jobs).await?,
+        }
+    }
+    Ok(refusals)
+}
+
+async fn create(policy: &BackupPolicy, job: &Job, jobs: &Api<Job>) -> Result<Option<Refusal>, Error> {
+    let name = job.name_any();
+    crash::point(crash::RUN_DECIDED);
+    match jobs.create(&PostParams::default(), job).await {
+        Ok(_) => {
+            tracing::info!(job = name, "made a Job");
+            crash::point(crash::JOB_CREATED);
+            Ok(None)
+        }
+        Err(kube::Error::Api(status)) if status.is_already_exists() => adopt(policy, &name, jobs).await,
+        Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
+            let message = format!("the API server refused Job {name}: {}", status.message);
+            Ok(Some(Refusal {
+                job: name,
+                reason: reasons::JOB_REFUSED,
+                message,
+            }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A Job of that name is there: it is the one that was wanted if the policy owns it. One that is on its way out is waited for.
+async fn adopt(policy: &BackupPolicy, name: &str, jobs: &Api<Job>) -> Result<Option<Refusal>, Error> {
+    let Some(job) = jobs.get_opt(name).await? else {
+        return Ok(None);
+    };
+    let ours = job
+        .owner_references()
+        .iter()
+        .any(|owner| Some(&owner.uid) == policy.metadata.uid.as_ref());
+    if ours {
+        tracing::info!(job = name, "the Job was there already");
+        return Ok(None);
+    }
+    let message = format!("a Job {name} that is not ours is in the way: delete or rename it");
+    Ok(Some(Refusal {
+        job: name.to_owned(),
+        reason: reasons::NAME_COLLISION,
+        message,
+    }))
+}
+
+async fn delete(name: &str, uid: &str, jobs: &Api<Job>) -> Result<(), Error> {
+    crash::point(crash::RUN_COUNTED);
+    let this_one = Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: None,
+    };
+    match jobs
+        .delete(name, &DeleteParams::background().preconditions(this_one))
+        .await
+    {
+        Ok(_) => Ok(()),
+        // Gone already, or a namesake has taken its place: either way there is nothing of ours to delete.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,108 @@
+//! Step 5, status: writes what was decided, only if it differs, then tells people. I/O, no decisions.
+
+use greenlang_backup_api::conditions::{self, READY, STALLED, State};
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus};
+use greenlang_backup_plan::backup_policy::{Decision, Event};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::error_boundary::InvalidObject;
+use kube::runtime::events::{Event as Note, EventType};
+use kube::{Api, Resource as _, ResourceExt as _};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::crash;
+use crate::errors::Error;
+
+/// Writes the status if it differs from what the API server has, then publishes the events. The write carries the
+/// resourceVersion that the decision was made on, so a decision on anything older is refused and made anew.
+pub async fn write(policy: &BackupPolicy, decision: &Decision, context: &Context) -> Result<(), Error> {
+    if policy.status.as_ref() == Some(&decision.status) {
+        return Ok(());
+    }
+    if ended_runs(&decision.status) > policy.status.as_ref().map_or(0, ended_runs) {
+        crash::point(crash::RUN_ENDED);
+    }
+    let policies: Api<BackupPolicy> =
+        Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
+    let next = BackupPolicy {
+        status: Some(decision.status.clone()),
+        ..policy.clone()
+    };
+    policies
+        .replace_status(&policy.name_any(), &PostParams::default(), &next)
+        .await?;
+    for event in &decision.events {
+        publish(policy, event, context).await;
+    }
+    Ok(())
+}
+
+fn ended_runs(status: &BackupPolicyStatus) -> u64 {
+    let scheduled = status
+        .backups
+        .iter()
+        .flat_map(|backup| backup.schedules.iter().map(|entry| &entry.history));
+    let manual = status.backups.iter().map(|backup| &backup.manual);
+    scheduled.chain(manual).map(|history| history.attempts).sum()
+}
+
+/// An event that cannot be published is lost: status has said the same already.
+async fn publish(policy: &BackupPolicy, event: &Event, context: &Context) {
+    let note = Note {
+        type_: if event.warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
+        reason: event.reason.to_owned(),
+        note: Some(conditions::cut(&event.message).to_owned()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    tracing::info!(reason = event.reason, message = event.message, "event");
+    if let Err(error) = context.recorder.publish(&note, &policy.object_ref(&())).await {
+        tracing::warn!(%error, reason = event.reason, "an event was not published");
+    }
+}
+
+/// Says in the status of an object that this release cannot read it. Others are not held up by it.
+pub async fn unreadable(context: &Context, invalid: &InvalidObject) -> Result<(), Error> {
+    let metadata = &invalid.metadata;
+    let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
+        return Ok(());
+    };
+    let generation = metadata.generation.unwrap_or_default();
+    let message = format!(
+        "this release cannot read the object: {}; install the definitions of the same release (chart greenlang-backup-crds)",
+        invalid.error
+    );
+    let policies: Api<kube::core::PartialObjectMeta<BackupPolicy>> =
+        Api::namespaced(context.client.clone(), namespace);
+    let mut set = Vec::new();
+    let now = super::now();
+    conditions::set(
+        &mut set,
+        READY,
+        State::False,
+        reasons::INVALID_OBJECT,
+        &message,
+        generation,
+        now,
+    );
+    conditions::set(
+        &mut set,
+        STALLED,
+        State::True,
+        reasons::INVALID_OBJECT,
+        &message,
+        generation,
+        now,
+    );
+    let patch = Patch::Merge(json!({"status": {"observedGeneration": generation, "conditions": set}}));
+    let written = policies
+        .patch_subresource("status", name, &PatchParams::default(), &patch)
+        .await;
+    tracing::warn!(namespace, name, error = invalid.error, "an object cannot be read");
+    written.map(|_| ()).map_err(Error::from)
+}

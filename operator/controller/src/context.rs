@@ -1,0 +1,23 @@
+//! What every reconcile may use, and nothing else is reachable. No I/O of its own.
+
+use std::collections::BTreeSet;
+
+use greenlang_backup_plan::job::RunnerSettings;
+use kube::Client;
+use kube::runtime::events::Recorder;
+
+use crate::metrics::Reconciles;
+
+/// Shared by all reconciles.
+pub struct Context {
+    /// Talks to the API server.
+    pub client: Client,
+    /// Publishes events; shared, because it folds repeated ones together.
+    pub recorder: Recorder,
+    /// Namespaces in which Jobs may be made.
+    pub namespaces: BTreeSet<String>,
+    /// What all Jobs have in common.
+    pub runner: RunnerSettings,
+    /// Counts passes.
+    pub reconciles: Reconciles,
+}

@@ -1,0 +1,206 @@
+//! All metrics. Those of backups are read from the statuses in the cache at each scrape, so they survive a restart, and a
+//! series goes with its object. No I/O.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use greenlang_backup_api::v1alpha1::{BackupPolicy, RunHistory};
+use kube::ResourceExt as _;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
+use prometheus::{
+    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+/// Labels of every series about backups.
+const LABELS: &[&str] = &["namespace", "policy", "backup", "schedule"];
+/// Value of the label `schedule` for runs that no schedule asked for.
+const MANUAL: &str = "manual";
+
+/// Everything that `/metrics` shows.
+pub struct Metrics {
+    process: Registry,
+    leader: IntGauge,
+    policies: OnceLock<Store<DeserializeGuard<BackupPolicy>>>,
+}
+
+/// Counts passes of the reconciler.
+pub struct Reconciles {
+    total: IntCounterVec,
+    seconds: HistogramVec,
+}
+
+impl Metrics {
+    /// An empty set, with the counters of the reconciler.
+    pub fn new() -> prometheus::Result<(Self, Reconciles)> {
+        let process = Registry::new();
+        let leader = IntGauge::new(
+            "greenlang_backup_operator_leader",
+            "1 while this replica is the active one.",
+        )?;
+        let total = IntCounterVec::new(
+            Opts::new(
+                "greenlang_backup_operator_reconciliations_total",
+                "Passes over a policy, by outcome (ok or the reason of the error). A rising error rate means that statuses are getting old.",
+            ),
+            &["outcome"],
+        )?;
+        let seconds = HistogramVec::new(
+            HistogramOpts::new(
+                "greenlang_backup_operator_reconcile_duration_seconds",
+                "Time of a pass over a policy.",
+            ),
+            &["outcome"],
+        )?;
+        process.register(Box::new(leader.clone()))?;
+        process.register(Box::new(total.clone()))?;
+        process.register(Box::new(seconds.clone()))?;
+        Ok((
+            Self {
+                process,
+                leader,
+                policies: OnceLock::new(),
+            },
+            Reconciles { total, seconds },
+        ))
+    }
+
+    /// From now on this replica leads, and its cache has all policies.
+    pub fn lead(&self, policies: Store<DeserializeGuard<BackupPolicy>>) {
+        self.leader.set(1);
+        // Set once: a replica leads once in its life.
+        let _ = self.policies.set(policies);
+    }
+
+    /// The text that Prometheus reads.
+    pub fn encode(&self) -> prometheus::Result<String> {
+        let mut families = self.process.gather();
+        if let Some(policies) = self.policies.get() {
+            families.extend(Backups::collect(&policies.state())?.gather());
+        }
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text)?;
+        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}
+
+impl Reconciles {
+    /// Takes in one pass.
+    pub fn observe(&self, outcome: &str, took: Duration) {
+        self.total.with_label_values(&[outcome]).inc();
+        self.seconds
+            .with_label_values(&[outcome])
+            .observe(took.as_secs_f64());
+    }
+}
+
+/// The series of the procedures' monitoring section.
+struct Backups {
+    attempts: IntCounterVec,
+    succeeded: IntCounterVec,
+    failed: IntCounterVec,
+    duration: GaugeVec,
+    size: GaugeVec,
+    last_success: GaugeVec,
+    next: GaugeVec,
+    active: GaugeVec,
+}
+
+impl Backups {
+    fn collect(policies: &[std::sync::Arc<DeserializeGuard<BackupPolicy>>]) -> prometheus::Result<Registry> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str| {
+            let family = IntCounterVec::new(Opts::new(name, help), LABELS)?;
+            registry.register(Box::new(family.clone())).map(|()| family)
+        };
+        let gauge = |name: &str, help: &str| {
+            let family = GaugeVec::new(Opts::new(name, help), LABELS)?;
+            registry.register(Box::new(family.clone())).map(|()| family)
+        };
+        let backups = Self {
+            attempts: counter(
+                "gl_backup_attempts_total",
+                "Attempts that ended, retries included.",
+            )?,
+            succeeded: counter("gl_backup_success_total", "Runs that made a backup.")?,
+            failed: counter(
+                "gl_backup_failed_total",
+                "Runs that failed for good, retries used up.",
+            )?,
+            duration: gauge(
+                "gl_backup_duration_seconds",
+                "Seconds that the newest successful attempt took.",
+            )?,
+            size: gauge(
+                "gl_backup_size_bytes",
+                "Bytes that the newest backup has in the bucket.",
+            )?,
+            last_success: gauge(
+                "gl_backup_last_success_timestamp",
+                "End of the newest successful run, Unix time.",
+            )?,
+            next: gauge(
+                "gl_backup_next_scheduled_timestamp",
+                "Next slot, Unix time; absent while suspended.",
+            )?,
+            active: gauge("gl_backup_active", "1 while a run goes on.")?,
+        };
+        for policy in policies.iter().filter_map(|policy| policy.0.as_ref().ok()) {
+            backups.add(policy);
+        }
+        Ok(registry)
+    }
+
+    fn add(&self, policy: &BackupPolicy) {
+        let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+        for backup in policy.status.iter().flat_map(|status| &status.backups) {
+            let active = |serves: bool| f64::from(u8::from(serves));
+            let run = backup.active.as_ref().map(|active| &active.run);
+            let manual = [&namespace, &name, &backup.name, MANUAL];
+            self.history(&manual, &backup.manual);
+            self.active
+                .with_label_values(&manual)
+                .set(active(run.is_some_and(|run| run.schedules.is_empty())));
+            for schedule in &backup.schedules {
+                let labels = [&namespace, &name, &backup.name, schedule.name.as_str()];
+                self.history(&labels, &schedule.history);
+                self.active.with_label_values(&labels).set(active(
+                    run.is_some_and(|run| run.schedules.contains(&schedule.name)),
+                ));
+                if let Some(next) = &schedule.next_schedule_time {
+                    self.next
+                        .with_label_values(&labels)
+                        .set(seconds(next.0.as_second()));
+                }
+            }
+        }
+    }
+
+    fn history(&self, labels: &[&str; 4], history: &RunHistory) {
+        self.attempts.with_label_values(labels).inc_by(history.attempts);
+        self.succeeded.with_label_values(labels).inc_by(history.succeeded);
+        self.failed.with_label_values(labels).inc_by(history.failed);
+        if let Some(run) = &history.last_success {
+            self.duration
+                .with_label_values(labels)
+                .set(count(run.duration_seconds));
+            self.size.with_label_values(labels).set(count(run.bytes));
+            self.last_success
+                .with_label_values(labels)
+                .set(seconds(run.time.0.as_second()));
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus has no other numbers; exact up to 2^53"
+)]
+fn count(number: u64) -> f64 {
+    number as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Unix time is far below 2^53")]
+fn seconds(time: i64) -> f64 {
+    time as f64
+}

@@ -1,0 +1,94 @@
+//! The life of the process: serve probes, wait for definitions, lead, reconcile, stop in order. I/O.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Admin};
+use crate::cli::RunSettings;
+use crate::context::Context;
+use crate::errors::Error;
+use crate::metrics::Metrics;
+use crate::{backup_policy, crds, leader};
+
+/// Runs until SIGTERM or SIGINT, or until the Lease is lost.
+pub async fn run(settings: RunSettings) -> Result<(), Error> {
+    let stop = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(stop.clone()));
+    let (metrics, reconciles) = Metrics::new().map_err(|error| Error::Settings(error.to_string()))?;
+    let admin = Admin {
+        ready: Arc::new(AtomicBool::new(false)),
+        metrics: Arc::new(metrics),
+    };
+    // The endpoints live longer than the work: a probe during shutdown gets an answer.
+    let served = CancellationToken::new();
+    let server = tokio::spawn(admin::serve(settings.listen, admin.clone(), served.clone()));
+
+    let client = Client::try_default().await?;
+    let worked = tokio::select! {
+        ready = crds::wait(&client) => match ready {
+            Ok(()) => work(client, &settings, &admin, reconciles, &stop).await,
+            Err(error) => Err(error),
+        },
+        () = stop.cancelled() => Ok(()),
+    };
+    served.cancel();
+    match server.await {
+        Ok(served) => worked.and(served),
+        Err(_) => worked,
+    }
+}
+
+async fn work(
+    client: Client,
+    settings: &RunSettings,
+    admin: &Admin,
+    reconciles: crate::metrics::Reconciles,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    // A standby is ready too: it could take over at any moment.
+    admin.ready.store(true, Ordering::Relaxed);
+    let Some(mut leadership) = leader::lead(client.clone(), settings, stop).await? else {
+        return Ok(());
+    };
+    let reporter = Reporter {
+        controller: "greenlang-backup-operator".into(),
+        instance: Some(settings.identity.clone()),
+    };
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        namespaces: settings.namespaces.iter().cloned().collect(),
+        runner: settings.runner(),
+        reconciles,
+    });
+    let mut controller = Box::pin(backup_policy::run(context, &admin.metrics, stop.clone()));
+    tokio::select! {
+        () = &mut controller => {}
+        // Whoever leads now may be acting already: nothing more may be written, not even by passes that have begun.
+        () = leadership.lost() => return Err(Error::LeaseLost),
+    }
+    admin.ready.store(false, Ordering::Relaxed);
+    leadership.release().await;
+    tracing::info!("stopped in order");
+    Ok(())
+}
+
+async fn cancel_on_signal(stop: CancellationToken) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received; the process can only be killed");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+}

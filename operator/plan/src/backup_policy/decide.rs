@@ -1,0 +1,267 @@
+//! Decides what to do next for one policy, from what was seen and what status says. Pure.
+
+use std::collections::BTreeMap;
+
+use greenlang_backup_api::conditions::{self, State};
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::task::TaskError;
+use greenlang_backup_api::v1alpha1::BackupPolicyStatus;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+
+use super::observe::{Observed, ObservedJob, Refusal};
+use super::validate::{Invalid, ValidatedPolicy};
+use super::{probe, run, summary};
+use crate::job::RunnerSettings;
+use crate::job_state::JobState;
+
+/// Failed Jobs that are kept for their logs, of each backup and of the probes.
+const FAILED_JOBS_KEPT: usize = 3;
+/// Seconds after which a policy in a namespace without rights is looked at again.
+const UNSERVED_SECONDS: i64 = 300;
+
+/// What to do, and what status will then say.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// The status to write, after the effects.
+    pub status: BackupPolicyStatus,
+    /// What to do in the cluster, in this order.
+    pub effects: Vec<Effect>,
+    /// What to tell people, once status is written.
+    pub events: Vec<Event>,
+    /// When to look again if nothing changes before.
+    pub wake: Option<Timestamp>,
+}
+
+/// Everything that the operator may do in the cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Make a Job; one of the same name that is ours counts as made.
+    CreateJob(Box<Job>),
+    /// Delete a Job with its Pods, in the background.
+    DeleteJob {
+        /// Its name.
+        name: String,
+        /// Its UID, so that no namesake is deleted.
+        uid: String,
+    },
+}
+
+/// An event on the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Something that a person should look at.
+    pub warning: bool,
+    /// Stable reason.
+    pub reason: &'static str,
+    /// A full sentence.
+    pub message: String,
+}
+
+/// What one pass gathers while it decides.
+pub(super) struct Pass<'a> {
+    pub policy: &'a ValidatedPolicy,
+    pub seen: &'a Observed,
+    pub runner: &'a RunnerSettings,
+    pub decision: Decision,
+}
+
+impl Pass<'_> {
+    pub fn now(&self) -> Timestamp {
+        self.seen.now
+    }
+
+    pub fn job(&self, name: &str) -> Option<&ObservedJob> {
+        self.seen.jobs.iter().find(|job| job.name == name)
+    }
+
+    /// Looks again at `time`, or earlier when something else asks for it.
+    pub fn wake_at(&mut self, time: Timestamp) {
+        self.decision.wake = Some(self.decision.wake.map_or(time, |wake| wake.min(time)));
+    }
+
+    /// Looks again as soon as status is written: what was decided now is carried out then.
+    pub fn wake_now(&mut self) {
+        self.wake_at(self.now());
+    }
+
+    pub fn event(&mut self, warning: bool, reason: &'static str, message: String) {
+        self.decision.events.push(Event {
+            warning,
+            reason,
+            message,
+        });
+    }
+
+    pub fn create(&mut self, job: Result<Job, TaskError>) {
+        // Validation has measured every Task, so an error cannot come here; without a Job the pass is simply repeated.
+        if let Ok(job) = job {
+            self.decision.effects.push(Effect::CreateJob(Box::new(job)));
+        }
+    }
+}
+
+/// Decides. `before` must be the status as the API server has it now, or something could be counted twice.
+pub fn decide(
+    policy: &ValidatedPolicy,
+    seen: &Observed,
+    before: &BackupPolicyStatus,
+    runner: &RunnerSettings,
+) -> Decision {
+    let decision = Decision {
+        status: before.clone(),
+        ..Decision::default()
+    };
+    let mut pass = Pass {
+        policy,
+        seen,
+        runner,
+        decision,
+    };
+    if seen.served {
+        probe::advance(&mut pass);
+        run::advance_all(&mut pass);
+        sweep(&mut pass, before);
+    } else {
+        pass.wake_at(seconds_later(seen.now, UNSERVED_SECONDS));
+    }
+    summary::summarise(&mut pass);
+    pass.decision
+}
+
+/// The status of a policy whose spec cannot be carried out. Nothing starts; what is known stays known.
+pub fn reject(before: &BackupPolicyStatus, generation: i64, invalid: &Invalid, now: Timestamp) -> Decision {
+    let mut status = before.clone();
+    let message = invalid.to_string();
+    let mut set = |type_, state, reason, message: &str| {
+        conditions::set(
+            &mut status.conditions,
+            type_,
+            state,
+            reason,
+            message,
+            generation,
+            now,
+        );
+    };
+    set(conditions::READY, State::False, invalid.reason, &message);
+    set(conditions::STALLED, State::True, invalid.reason, &message);
+    set(
+        conditions::RECONCILING,
+        State::False,
+        invalid.reason,
+        "waiting for a change of the spec",
+    );
+    status.observed_generation = Some(generation);
+    status.next_backup = None;
+    let known = conditions::is(&before.conditions, conditions::STALLED, State::True)
+        && before.observed_generation == Some(generation);
+    let event = Event {
+        warning: true,
+        reason: invalid.reason,
+        message,
+    };
+    Decision {
+        status,
+        events: if known { vec![] } else { vec![event] },
+        ..Decision::default()
+    }
+}
+
+impl Decision {
+    /// Takes in that the API server refused a Job, as a failed attempt of what the Job was for.
+    pub fn refused(
+        mut self,
+        policy: &ValidatedPolicy,
+        seen: &Observed,
+        runner: &RunnerSettings,
+        refusal: &Refusal,
+    ) -> Self {
+        let status = std::mem::take(&mut self.status);
+        let decision = Decision {
+            status,
+            effects: vec![],
+            ..self
+        };
+        let mut pass = Pass {
+            policy,
+            seen,
+            runner,
+            decision,
+        };
+        run::refused(&mut pass, refusal);
+        probe::refused(&mut pass, refusal);
+        summary::summarise(&mut pass);
+        pass.decision
+    }
+}
+
+/// Deletes Jobs that nothing needs any more. A Job is needed while the status that is stored (`before`) names it: its end
+/// has not been counted for good before that.
+fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
+    let policy = pass.policy;
+    let runs = before.backups.iter().filter_map(|backup| {
+        backup
+            .active
+            .as_ref()
+            .map(|active| policy.run_job_name(&backup.name, active))
+    });
+    let probe = before
+        .probe
+        .as_ref()
+        .and_then(|probe| probe.active.as_ref())
+        .map(|active| policy.probe_job_name(active));
+    let needed: Vec<String> = runs.chain(probe).collect();
+    let configured = |job: &ObservedJob| {
+        job.backup
+            .as_ref()
+            .is_none_or(|name| policy.backups.iter().any(|backup| backup.name == *name))
+    };
+
+    let mut failed: BTreeMap<Option<&str>, Vec<&ObservedJob>> = BTreeMap::new();
+    let mut doomed = Vec::new();
+    for job in pass.seen.jobs.iter().filter(|job| !job.deleting) {
+        if needed.contains(&job.name) && configured(job) {
+            continue;
+        }
+        match &job.state {
+            JobState::Ended(ended) if !ended.report.outcome.is_success() => {
+                failed.entry(job.backup.as_deref()).or_default().push(job);
+            }
+            _ => doomed.push(job),
+        }
+    }
+    for mut jobs in failed.into_values() {
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.created));
+        doomed.extend(jobs.into_iter().skip(FAILED_JOBS_KEPT));
+    }
+    let deletions = doomed.into_iter().map(|job| Effect::DeleteJob {
+        name: job.name.clone(),
+        uid: job.uid.clone(),
+    });
+    pass.decision.effects.extend(deletions);
+}
+
+/// A time some seconds later; at the end of time, that end.
+pub(super) fn seconds_later(time: Timestamp, seconds: i64) -> Timestamp {
+    time.checked_add(jiff::SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// `base` doubled with each failure after the first, at most `limit`.
+pub(super) fn backoff_seconds(base: i64, failures: u32, limit: i64) -> i64 {
+    base.saturating_mul(
+        1_i64
+            .checked_shl(failures.saturating_sub(1).min(32))
+            .unwrap_or(i64::MAX),
+    )
+    .min(limit)
+}
+
+/// Reason and message for a namespace that the operator was not told to serve.
+pub(super) fn not_served(namespace: &str) -> (&'static str, String) {
+    let message = format!(
+        "the operator was not told to serve namespace {namespace}: add it to the chart's value \"namespaces\" and upgrade"
+    );
+    (reasons::NAMESPACE_NOT_SERVED, message)
+}

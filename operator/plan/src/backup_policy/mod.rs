@@ -1,0 +1,20 @@
+//! BackupPolicy: validate its spec, decide what to do next, derive its status. Pure.
+//!
+//! The invariant that makes a crash between any two writes harmless: what is going on (`active`) stands in status before
+//! its Job exists, and the Job's name follows from it. A Job therefore either belongs to what status says is going on, or
+//! its end has been counted already.
+
+mod decide;
+mod observe;
+mod probe;
+mod run;
+mod summary;
+mod task;
+mod validate;
+
+pub use decide::{Decision, Effect, Event, decide, reject};
+pub use observe::{Observed, ObservedJob, Refusal};
+pub use validate::{Invalid, Source, ValidatedBackup, ValidatedPolicy, ValidatedSchedule, validate};
+
+/// Seconds between two readings of an active run's progress, and between two writes of it.
+pub const PROGRESS_SECONDS: i64 = 10;

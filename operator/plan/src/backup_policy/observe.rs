@@ -1,0 +1,47 @@
+//! What was seen of the cluster, as plain data. Pure; the controller's `gather` fills it.
+
+use greenlang_backup_api::progress::Progress;
+use jiff::Timestamp;
+
+use crate::job_state::JobState;
+
+/// What was seen in one pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The time of the pass, in whole seconds.
+    pub now: Timestamp,
+    /// Whether the operator may make Jobs in the policy's namespace.
+    pub served: bool,
+    /// All Jobs that the policy owns.
+    pub jobs: Vec<ObservedJob>,
+}
+
+/// A Job that the policy owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedJob {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The backup it serves; none for a probe.
+    pub backup: Option<String>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// What became of it.
+    pub state: JobState,
+    /// Its newest progress line, where one could be read.
+    pub progress: Option<Progress>,
+}
+
+/// A Job that the API server would not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Name of the Job.
+    pub job: String,
+    /// Stable reason.
+    pub reason: &'static str,
+    /// What the API server said.
+    pub message: String,
+}

@@ -1,0 +1,180 @@
+//! Derives conditions and the columns of `kubectl get` from the rest of status. Pure.
+
+use greenlang_backup_api::conditions::{
+    self, BACKUPS_CURRENT, DATABASE_REACHABLE, ENCRYPTION_READY, READY, RECONCILING, STALLED,
+    STORAGE_REACHABLE, State,
+};
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, RunHistory, RunProgress, ScheduleStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::decide::{Pass, not_served};
+
+/// State, reason and message of a condition.
+type Verdict = (State, String, String);
+
+fn verdict(state: State, reason: &str, message: impl Into<String>) -> Verdict {
+    (state, reason.to_owned(), message.into())
+}
+
+/// Sets everything that follows from the rest.
+pub(super) fn summarise(pass: &mut Pass<'_>) {
+    let (generation, now) = (pass.policy.generation, pass.now());
+    let probed = pass
+        .decision
+        .status
+        .probe
+        .as_ref()
+        .is_some_and(|probe| probe.generation == Some(generation));
+    let verdicts = [
+        (READY, ready(pass, probed)),
+        (RECONCILING, reconciling(pass, probed)),
+        (STALLED, stalled(pass)),
+        (BACKUPS_CURRENT, backups_current(&pass.decision.status)),
+    ];
+    let status = &mut pass.decision.status;
+    for (type_, (state, reason, message)) in verdicts {
+        conditions::set(
+            &mut status.conditions,
+            type_,
+            state,
+            &reason,
+            &message,
+            generation,
+            now,
+        );
+    }
+    status.observed_generation = Some(generation);
+    columns(status);
+}
+
+fn ready(pass: &Pass<'_>, probed: bool) -> Verdict {
+    if !pass.seen.served {
+        let (reason, message) = not_served(&pass.policy.identity.namespace);
+        return verdict(State::False, reason, message);
+    }
+    let checks = [STORAGE_REACHABLE, DATABASE_REACHABLE, ENCRYPTION_READY];
+    let bad =
+        |condition: &&Condition| checks.contains(&condition.type_.as_str()) && condition.status != "True";
+    let bad = pass.decision.status.conditions.iter().find(bad);
+    match bad {
+        Some(condition) if probed || condition.reason == reasons::POD_NOT_STARTED => {
+            verdict(State::False, &condition.reason, condition.message.clone())
+        }
+        _ if !probed => verdict(
+            State::Unknown,
+            reasons::PROBING,
+            "bucket, database and keys are being checked",
+        ),
+        _ if pass.policy.suspend => verdict(
+            State::True,
+            reasons::SUSPENDED,
+            "no scheduled run starts while spec.suspend is true",
+        ),
+        _ => verdict(
+            State::True,
+            reasons::SUCCEEDED,
+            "bucket, database and keys can be used",
+        ),
+    }
+}
+
+fn reconciling(pass: &Pass<'_>, probed: bool) -> Verdict {
+    if pass.seen.served && !probed {
+        verdict(State::True, reasons::PROBING, "the latest spec is being checked")
+    } else {
+        verdict(State::False, reasons::IDLE, "the latest spec is in effect")
+    }
+}
+
+fn stalled(pass: &Pass<'_>) -> Verdict {
+    if pass.seen.served {
+        return verdict(State::False, reasons::SUCCEEDED, "the spec is valid");
+    }
+    let (reason, message) = not_served(&pass.policy.identity.namespace);
+    verdict(State::True, reason, message)
+}
+
+/// Whether the newest run of every schedule that has ended a run succeeded.
+fn backups_current(status: &BackupPolicyStatus) -> Verdict {
+    let schedules = || {
+        status
+            .backups
+            .iter()
+            .flat_map(|backup| backup.schedules.iter().map(move |entry| (&backup.name, entry)))
+    };
+    if let Some((backup, ScheduleStatus { name, history, .. })) =
+        schedules().find(|(_, entry)| newest_failed(&entry.history))
+    {
+        let failure = history.last_failure.as_ref();
+        let what = failure
+            .map(|run| format!("{}: {}", run.reason, run.message))
+            .unwrap_or_default();
+        return verdict(
+            State::False,
+            reasons::BACKUP_FAILED,
+            format!("the newest run of {backup}/{name} failed: {what}"),
+        );
+    }
+    if schedules().all(|(_, entry)| entry.history.last_success.is_none()) {
+        return verdict(
+            State::Unknown,
+            reasons::NOT_DUE_YET,
+            "no scheduled run has ended yet",
+        );
+    }
+    verdict(
+        State::True,
+        reasons::SUCCEEDED,
+        "the newest run of every schedule succeeded",
+    )
+}
+
+fn newest_failed(history: &RunHistory) -> bool {
+    match (&history.last_failure, &history.last_success) {
+        (Some(failure), Some(success)) => failure.time > success.time,
+        (failure, None) => failure.is_some(),
+        (None, Some(_)) => false,
+    }
+}
+
+fn columns(status: &mut BackupPolicyStatus) {
+    let successes = status.backups.iter().flat_map(|backup| {
+        let scheduled = backup.schedules.iter().map(|entry| &entry.history);
+        scheduled
+            .chain([&backup.manual])
+            .filter_map(|history| history.last_success.as_ref())
+    });
+    if let Some(newest) = successes.max_by_key(|run| run.time.0) {
+        let size = bytesize::ByteSize(newest.bytes).display().iec().to_string();
+        (status.last_backup_time, status.last_size) = (Some(newest.time.clone()), Some(size));
+    }
+    let slots = status.backups.iter().flat_map(|backup| &backup.schedules);
+    status.next_backup = slots
+        .filter_map(|entry| entry.next_schedule_time.clone())
+        .min_by_key(|time| time.0);
+    status.progress = status.backups.iter().find_map(|backup| {
+        let active = backup.active.as_ref()?;
+        Some(active.progress.as_ref().map_or_else(
+            || format!("{} {}: starting", backup.name, active.run.id),
+            in_words,
+        ))
+    });
+}
+
+/// For example `Dumping greenlang 42%, 35.1 MiB/s, 75s left`.
+fn in_words(run: &RunProgress) -> String {
+    let percent = run
+        .percent
+        .map(|percent| format!(" {percent}%"))
+        .unwrap_or_default();
+    let rate = match run.progress.bytes_per_second {
+        0 => String::new(),
+        rate => format!(", {}/s", bytesize::ByteSize(rate).display().iec()),
+    };
+    let left = run
+        .seconds_left
+        .map(|seconds| format!(", {seconds}s left"))
+        .unwrap_or_default();
+    format!("{}{percent}{rate}{left}", run.progress.step)
+}

@@ -1,0 +1,250 @@
+//! Builds the Task and the Job of a run or a probe. Pure.
+
+use std::collections::BTreeMap;
+
+use greenlang_backup_api::labels;
+use greenlang_backup_api::names::{BackupId, job_name};
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::task::{
+    MountedSecret, PostgresDumpTask, PostgresProbe, ProbeTask, RunIdentity, ServedSchedule, Task, TaskError,
+};
+use greenlang_backup_api::v1alpha1::{ActiveProbe, ActiveRun, BackupPolicy, Run, Trigger};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use super::validate::{
+    ACTIVE_DEADLINE_SECONDS, BACKOFF_LIMIT, Invalid, Source, ValidatedBackup, ValidatedPolicy,
+};
+use crate::job::{JobRequest, RunnerSettings, build_job};
+
+/// Seconds until a probe is stopped. Its checks have limits of their own, far below.
+const PROBE_DEADLINE_SECONDS: u32 = 120;
+/// Stands for the backup in the name of a probe's Job. No backup can have this name: it has a dot.
+const PROBE_SUBJECT: &str = "probe.";
+
+impl ValidatedPolicy {
+    /// Name of the Job for the active attempt of a run.
+    pub(super) fn run_job_name(&self, backup: &str, active: &ActiveRun) -> String {
+        job_name(
+            &self.identity.uid,
+            &self.identity.name,
+            backup,
+            active.run.id.as_str(),
+            active.attempt,
+        )
+    }
+
+    /// Name of the Job for a probe.
+    pub(super) fn probe_job_name(&self, active: &ActiveProbe) -> String {
+        let key = BackupId::from_slot(active.start_time.0);
+        job_name(
+            &self.identity.uid,
+            &self.identity.name,
+            PROBE_SUBJECT,
+            key.as_str(),
+            1,
+        )
+    }
+
+    /// The Job for the active attempt of a run.
+    pub(super) fn run_job(
+        &self,
+        backup: &ValidatedBackup,
+        active: &ActiveRun,
+        runner: &RunnerSettings,
+    ) -> Result<Job, TaskError> {
+        let task = self.run_task(backup, &active.run, active.attempt);
+        let labels = self.labels([
+            (labels::TASK, labels::TASK_BACKUP.to_owned()),
+            (labels::BACKUP, backup.name.clone()),
+            (labels::ID, active.run.id.to_string()),
+            (labels::ATTEMPT, active.attempt.to_string()),
+        ]);
+        let deadline = served(backup, &active.run)
+            .map(|schedule| schedule.active_deadline_seconds)
+            .max();
+        Ok(build_job(
+            JobRequest {
+                name: self.run_job_name(&backup.name, active),
+                namespace: &self.identity.namespace,
+                owner: self.owner(),
+                labels,
+                annotations: BTreeMap::new(),
+                secrets: mounts(&task),
+                task: task.encode()?,
+                active_deadline_seconds: deadline.unwrap_or(ACTIVE_DEADLINE_SECONDS),
+                template: &self.job_template,
+            },
+            runner,
+        ))
+    }
+
+    /// The Job for a probe.
+    pub(super) fn probe_job(&self, active: &ActiveProbe, runner: &RunnerSettings) -> Result<Job, TaskError> {
+        let name = self.probe_job_name(active);
+        let task = self.probe_task(&name);
+        Ok(build_job(
+            JobRequest {
+                namespace: &self.identity.namespace,
+                owner: self.owner(),
+                labels: self.labels([(labels::TASK, labels::TASK_PROBE.to_owned())]),
+                annotations: [(labels::GENERATION.to_owned(), active.generation.to_string())].into(),
+                secrets: mounts(&task),
+                task: task.encode()?,
+                active_deadline_seconds: PROBE_DEADLINE_SECONDS,
+                template: &self.job_template,
+                name,
+            },
+            runner,
+        ))
+    }
+
+    /// Retries that a run is allowed.
+    pub(super) fn backoff_limit(backup: &ValidatedBackup, run: &Run) -> u32 {
+        served(backup, run)
+            .map(|schedule| schedule.backoff_limit)
+            .max()
+            .unwrap_or(BACKOFF_LIMIT)
+    }
+
+    /// Every Task must fit into a Pod's environment; found out here and not when a slot is due.
+    pub(super) fn check_task_sizes(&self) -> Result<(), Invalid> {
+        for backup in &self.backups {
+            let run = Run {
+                id: BackupId::from_slot(Timestamp::UNIX_EPOCH),
+                trigger: Trigger::Schedule,
+                schedules: backup
+                    .schedules
+                    .iter()
+                    .map(|schedule| schedule.name.clone())
+                    .collect(),
+            };
+            self.run_task(backup, &run, u32::MAX)
+                .encode()
+                .map_err(|error| Invalid {
+                    reason: reasons::INVALID_SPEC,
+                    field: format!("spec.backups[{}]", backup.name),
+                    message: error.to_string(),
+                })?;
+        }
+        Ok(())
+    }
+
+    fn run_task(&self, backup: &ValidatedBackup, run: &Run, attempt: u32) -> Task {
+        let schedules: Vec<ServedSchedule> = served(backup, run)
+            .map(|schedule| ServedSchedule {
+                name: schedule.name.clone(),
+                keep_days: schedule.keep_days,
+            })
+            .collect();
+        let identity = RunIdentity {
+            namespace: self.identity.namespace.clone(),
+            policy: self.identity.name.clone(),
+            policy_uid: self.identity.uid.clone(),
+            backup: backup.name.clone(),
+            path: backup.path.clone(),
+            id: run.id.clone(),
+            attempt,
+            slot: run.id.slot().unwrap_or(Timestamp::UNIX_EPOCH),
+            trigger: run.trigger,
+            keep_days: schedules
+                .iter()
+                .map(|schedule| schedule.keep_days)
+                .max()
+                .unwrap_or(self.manual_keep_days),
+            schedules,
+        };
+        match &backup.source {
+            Source::PostgresDump {
+                server,
+                databases,
+                globals,
+                role_passwords,
+            } => Task::PostgresDump(PostgresDumpTask {
+                run: identity,
+                bucket: self.bucket.clone(),
+                seal: self.seal.clone(),
+                server: server.clone(),
+                databases: databases.clone(),
+                globals: *globals,
+                role_passwords: *role_passwords,
+            }),
+        }
+    }
+
+    fn probe_task(&self, marker: &str) -> Task {
+        let mut databases: Vec<String> = self
+            .backups
+            .iter()
+            .flat_map(|backup| match &backup.source {
+                Source::PostgresDump { databases, .. } => databases.clone(),
+            })
+            .collect();
+        databases.sort();
+        databases.dedup();
+        Task::Probe(ProbeTask {
+            bucket: self.bucket.clone(),
+            seal: self.seal.clone(),
+            postgres: self
+                .server
+                .clone()
+                .map(|server| PostgresProbe { server, databases }),
+            marker: marker.to_owned(),
+        })
+    }
+
+    fn labels<const N: usize>(&self, ours: [(&str, String); N]) -> BTreeMap<String, String> {
+        let policy = (labels::POLICY.to_owned(), self.identity.name.clone());
+        ours.into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .chain([policy])
+            .collect()
+    }
+
+    fn owner(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: BackupPolicy::API_VERSION.into(),
+            kind: BackupPolicy::KIND.into(),
+            name: self.identity.name.clone(),
+            uid: self.identity.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        }
+    }
+}
+
+/// Schedules that a run serves and the spec still has.
+fn served<'a>(
+    backup: &'a ValidatedBackup,
+    run: &'a Run,
+) -> impl Iterator<Item = &'a super::validate::ValidatedSchedule> + 'a {
+    backup
+        .schedules
+        .iter()
+        .filter(|schedule| run.schedules.contains(&schedule.name))
+}
+
+/// The Secrets that a Task names, by directory.
+fn mounts(task: &Task) -> BTreeMap<String, String> {
+    let (bucket, server) = match task {
+        Task::Probe(probe) => (
+            &probe.bucket,
+            probe.postgres.as_ref().map(|postgres| &postgres.server),
+        ),
+        Task::PostgresDump(dump) => (&dump.bucket, Some(&dump.server)),
+    };
+    let database = server
+        .into_iter()
+        .flat_map(|server| [Some(&server.credentials), server.ca.as_ref()]);
+    [bucket.credentials.as_ref(), bucket.ca.as_ref()]
+        .into_iter()
+        .chain(database)
+        .flatten()
+        .map(mount)
+        .collect()
+}
+
+fn mount(secret: &MountedSecret) -> (String, String) {
+    (secret.directory.clone(), secret.secret.clone())
+}

@@ -1,0 +1,268 @@
+//! Reads what became of a Job: still pending, running, or ended and how. Pure.
+
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::report::{Outcome, RunReport};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Pod};
+
+use crate::job::CONTAINER;
+
+/// `status.reason` of a Pod that was stopped at its time limit.
+const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+
+/// What became of a Job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// Its container has not started; why, as far as Kubernetes says.
+    Pending(Option<String>),
+    /// Its container runs.
+    Running,
+    /// It ended.
+    Ended(Ended),
+}
+
+/// How a Job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When.
+    pub time: Timestamp,
+    /// What the runner reported, or what can be said without a report.
+    pub report: RunReport,
+}
+
+/// Reads a Job and its Pod. `created` stands in where Kubernetes gives no end time.
+pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
+    let status = job.status.as_ref();
+    let ending = status
+        .and_then(|status| status.conditions.as_ref())
+        .and_then(|conditions| {
+            conditions
+                .iter()
+                .find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")
+        });
+    let Some(ending) = ending else {
+        return match pod.map(started) {
+            Some(Ok(())) => JobState::Running,
+            Some(Err(why)) => JobState::Pending(why),
+            None => JobState::Pending(None),
+        };
+    };
+    let time = ending
+        .last_transition_time
+        .as_ref()
+        .map_or(created, |time| time.0);
+    let report = pod
+        .and_then(reported)
+        .unwrap_or_else(|| unreported(job, pod, ending.message.as_deref()));
+    JobState::Ended(Ended { time, report })
+}
+
+fn state(pod: &Pod) -> Option<&ContainerState> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    statuses
+        .iter()
+        .find(|status| status.name == CONTAINER)?
+        .state
+        .as_ref()
+}
+
+fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    state(pod)?.terminated.as_ref()
+}
+
+fn pod_reason(pod: Option<&Pod>) -> Option<&str> {
+    pod?.status.as_ref()?.reason.as_deref()
+}
+
+/// Whether the container has started, or why not.
+fn started(pod: &Pod) -> Result<(), Option<String>> {
+    let waiting = match state(pod) {
+        Some(ContainerState {
+            waiting: Some(waiting),
+            ..
+        }) => waiting,
+        Some(_) => return Ok(()),
+        None => return Err(unscheduled(pod)),
+    };
+    let reason = waiting.reason.clone().unwrap_or_default();
+    // The ordinary way to a start is not worth a word.
+    if matches!(reason.as_str(), "" | "ContainerCreating" | "PodInitializing") && waiting.message.is_none() {
+        return Err(None);
+    }
+    Err(Some(format!(
+        "{reason}: {}",
+        waiting.message.as_deref().unwrap_or("no further word")
+    )))
+}
+
+fn unscheduled(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let condition = conditions
+        .iter()
+        .find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+    Some(format!(
+        "{}: {}",
+        condition.reason.as_deref()?,
+        condition.message.as_deref()?
+    ))
+}
+
+fn reported(pod: &Pod) -> Option<RunReport> {
+    RunReport::decode(terminated(pod)?.message.as_deref()?)
+}
+
+/// What can be said of a Job that left no report.
+fn unreported(job: &Job, pod: Option<&Pod>, ending: Option<&str>) -> RunReport {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let container = pod.and_then(terminated);
+    let container_reason = container.and_then(|state| state.reason.as_deref());
+    if pod_reason(pod) == Some(DEADLINE_EXCEEDED) {
+        let message =
+            format!("Job {name} was stopped at its time limit: raise activeDeadlineSeconds of the schedule");
+        return RunReport::new(Outcome::Failed, reasons::DEADLINE_EXCEEDED, message);
+    }
+    if container_reason == Some("OOMKilled") {
+        let message =
+            format!("Job {name} was killed for its memory: raise spec.jobTemplate.resources.limits.memory");
+        return RunReport::new(Outcome::Retryable, reasons::OUT_OF_MEMORY, message);
+    }
+    if let Some(waiting) = pod.and_then(|pod| started(pod).err()).flatten() {
+        return RunReport::new(
+            Outcome::Retryable,
+            reasons::POD_NOT_STARTED,
+            format!("the Pod of Job {name} did not start: {waiting}"),
+        );
+    }
+    let outcome = match container.and_then(|state| Outcome::from_exit_code(state.exit_code)) {
+        // A success that nobody can read is not counted: the next attempt finds the backup, if there is one.
+        None | Some(Outcome::Done | Outcome::Unchanged) => Outcome::Retryable,
+        Some(outcome) => outcome,
+    };
+    let end = match (container, ending) {
+        (Some(state), _) => format!("its container ended with code {}", state.exit_code),
+        (None, Some(message)) => message.to_owned(),
+        (None, None) => "its Pod is gone".to_owned(),
+    };
+    RunReport::new(
+        outcome,
+        reasons::REPORT_LOST,
+        format!("Job {name} left no report: {end}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const CREATED: &str = "2025-11-07T02:00:00Z";
+
+    fn job(conditions: &serde_json::Value) -> Job {
+        serde_json::from_value(json!({"metadata": {"name": "j"}, "status": {"conditions": conditions}}))
+            .unwrap()
+    }
+
+    fn pod(reason: Option<&str>, state: &serde_json::Value) -> Pod {
+        let mut status = json!({"containerStatuses": [
+            {"name": CONTAINER, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
+        if let Some(reason) = reason {
+            status["reason"] = json!(reason);
+        }
+        serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap()
+    }
+
+    fn read(job: &Job, pod: Option<&Pod>) -> JobState {
+        job_state(job, pod, CREATED.parse().unwrap())
+    }
+
+    #[test]
+    fn before_the_end() {
+        let active = job(&json!([{"type": "FailureTarget", "status": "True"}]));
+        assert_eq!(read(&active, None), JobState::Pending(None));
+        assert_eq!(
+            read(
+                &active,
+                Some(&pod(None, &json!({"waiting": {"reason": "ContainerCreating"}})))
+            ),
+            JobState::Pending(None)
+        );
+        let refused = pod(
+            None,
+            &json!({"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}),
+        );
+        assert_eq!(
+            read(&active, Some(&refused)),
+            JobState::Pending(Some("ErrImageNeverPull: no image".into()))
+        );
+        assert_eq!(
+            read(&active, Some(&pod(None, &json!({"running": {}})))),
+            JobState::Running
+        );
+    }
+
+    #[test]
+    fn after_the_end() {
+        let failed = job(
+            &json!([{"type": "Failed", "status": "True", "lastTransitionTime": "2025-11-07T02:30:00Z", "message": "has failed"}]),
+        );
+        let report = RunReport::new(Outcome::Failed, reasons::ACCESS_DENIED, "no");
+        let stopped = RunReport::new(Outcome::Interrupted, reasons::INTERRUPTED, "SIGTERM").encode();
+        let stopped = json!({"terminated": {"exitCode": 30, "message": stopped}});
+        for (pod, outcome, reason) in [
+            (
+                Some(pod(
+                    None,
+                    &json!({"terminated": {"exitCode": 10, "message": report.encode()}}),
+                )),
+                Outcome::Failed,
+                "AccessDenied",
+            ),
+            (
+                Some(pod(
+                    None,
+                    &json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
+                )),
+                Outcome::Retryable,
+                "OutOfMemory",
+            ),
+            (
+                Some(pod(
+                    Some("DeadlineExceeded"),
+                    &json!({"terminated": {"exitCode": 143}}),
+                )),
+                Outcome::Failed,
+                "DeadlineExceeded",
+            ),
+            (
+                Some(pod(
+                    None,
+                    &json!({"waiting": {"reason": "ErrImagePull", "message": "x"}}),
+                )),
+                Outcome::Retryable,
+                "PodNotStarted",
+            ),
+            (
+                Some(pod(None, &json!({"terminated": {"exitCode": 30}}))),
+                Outcome::Interrupted,
+                "ReportLost",
+            ),
+            (
+                Some(pod(None, &json!({"terminated": {"exitCode": 0}}))),
+                Outcome::Retryable,
+                "ReportLost",
+            ),
+            (None, Outcome::Retryable, "ReportLost"),
+        ] {
+            let JobState::Ended(ended) = read(&failed, pod.as_ref()) else {
+                panic!("not ended")
+            };
+            assert_eq!(
+                (ended.report.outcome, ended.report.reason.as_str()),
+                (outcome, reason)
+            );
+            assert_eq!(ended.time.to_string(), "2025-11-07T02:30:00Z");
+        }
+    }
+}

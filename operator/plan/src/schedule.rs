@@ -1,0 +1,223 @@
+//! Decides which slot of a cron expression is due, and which comes next. Pure.
+
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// A cron expression read in a time zone.
+///
+/// Daylight saving: a local time that the gap skips is due at the first instant after the gap; one that the fold repeats
+/// is due once, but an expression with a wildcard hour is due in both of the repeated hours.
+#[derive(Clone, Debug)]
+pub struct Cadence {
+    cron: Cron,
+    zone: TimeZone,
+    text: String,
+}
+
+/// An expression or a zone that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CadenceError {
+    /// Not a cron expression of five fields.
+    #[error(
+        "{expression:?} is no cron expression of five fields (minute, hour, day of month, month, day of week), such as \"0 2 * * *\": {problem}"
+    )]
+    Expression {
+        /// What was given.
+        expression: String,
+        /// What the parser says of it.
+        problem: String,
+    },
+    /// A date that never comes.
+    #[error("{0:?} names a date that never comes: correct its day or month")]
+    Never(String),
+    /// Not in the IANA database.
+    #[error("{0:?} is no time zone of the IANA database: use a name such as Etc/UTC or Europe/Berlin")]
+    Zone(String),
+}
+
+/// Reads a time zone by its IANA name. The database is compiled in, so the answer does not depend on the image.
+pub fn time_zone(name: &str) -> Result<TimeZone, CadenceError> {
+    TimeZone::get(name).map_err(|_| CadenceError::Zone(name.to_owned()))
+}
+
+impl Cadence {
+    /// Reads an expression of five fields; seconds and years are refused, as Kubernetes' CronJob does.
+    pub fn parse(expression: &str, zone: &TimeZone) -> Result<Self, CadenceError> {
+        let parser = CronParser::builder()
+            .seconds(Seconds::Disallowed)
+            .year(Year::Disallowed)
+            .build();
+        let cron = parser
+            .parse(expression)
+            .map_err(|error| CadenceError::Expression {
+                expression: expression.to_owned(),
+                problem: error.to_string(),
+            })?;
+        let name = zone.iana_name().unwrap_or("UTC");
+        let cadence = Self {
+            cron,
+            zone: zone.clone(),
+            text: format!("{expression} {name}"),
+        };
+        // Any fixed time will do: what has no slot after it has none at all.
+        match cadence.next_after(Timestamp::UNIX_EPOCH) {
+            Some(_) => Ok(cadence),
+            None => Err(CadenceError::Never(expression.to_owned())),
+        }
+    }
+
+    /// Expression and zone in one text, to notice that either changed.
+    pub fn as_text(&self) -> &str {
+        &self.text
+    }
+
+    /// The newest slot that is due: after `since`, not after `now`. Older missed ones are passed over, so a long pause
+    /// ends in one run and not in a flood.
+    pub fn last_due(&self, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        let slot = self
+            .cron
+            .find_previous_occurrence(&now.to_zoned(self.zone.clone()), true)
+            .ok()?
+            .timestamp();
+        (slot > since).then_some(slot)
+    }
+
+    /// The first slot after a time.
+    pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
+        Some(
+            self.cron
+                .find_next_occurrence(&time.to_zoned(self.zone.clone()), false)
+                .ok()?
+                .timestamp(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn cadence(expression: &str, zone: &str) -> Cadence {
+        Cadence::parse(expression, &time_zone(zone).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (expression, part) in [
+            ("0 0 2 * * *", "five fields"),
+            ("0 2 * *", "five fields"),
+            ("61 2 * * *", "five fields"),
+            ("", "five fields"),
+            ("@every 1h", "five fields"),
+            ("0 0 30 2 *", "never comes"),
+        ] {
+            let error = Cadence::parse(expression, &TimeZone::UTC)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(part), "{expression}: {error}");
+        }
+        assert!(
+            time_zone("Mars/Olympus")
+                .unwrap_err()
+                .to_string()
+                .contains("Mars/Olympus")
+        );
+    }
+
+    #[test]
+    fn slots() {
+        for (expression, zone, after, next) in [
+            (
+                "0 2 * * *",
+                "Etc/UTC",
+                "2025-11-07T02:00:00Z",
+                "2025-11-08T02:00:00Z",
+            ),
+            (
+                "0 4 * * SUN#1",
+                "Etc/UTC",
+                "2025-11-02T04:00:00Z",
+                "2025-12-07T04:00:00Z",
+            ),
+            (
+                "@daily",
+                "Etc/UTC",
+                "2025-11-07T02:00:00Z",
+                "2025-11-08T00:00:00Z",
+            ),
+            // Gap: 02:30 does not exist on 2025-03-30 in Berlin; the first instant after it is 03:00 (01:00 UTC).
+            (
+                "30 2 * * *",
+                "Europe/Berlin",
+                "2025-03-29T12:00:00Z",
+                "2025-03-30T01:00:00Z",
+            ),
+            // Fold: 02:30 comes twice on 2025-10-26; the first one counts, the next slot is a day later.
+            (
+                "30 2 * * *",
+                "Europe/Berlin",
+                "2025-10-25T12:00:00Z",
+                "2025-10-26T00:30:00Z",
+            ),
+            (
+                "30 2 * * *",
+                "Europe/Berlin",
+                "2025-10-26T00:30:00Z",
+                "2025-10-27T01:30:00Z",
+            ),
+            (
+                "0 0 29 2 *",
+                "Etc/UTC",
+                "2025-01-01T00:00:00Z",
+                "2028-02-29T00:00:00Z",
+            ),
+        ] {
+            assert_eq!(
+                cadence(expression, zone).next_after(at(after)),
+                Some(at(next)),
+                "{expression} after {after}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_newest_missed_slot_is_due() {
+        let hourly = cadence("0 * * * *", "Etc/UTC");
+        let now = at("2025-11-07T12:34:56Z");
+        assert_eq!(
+            hourly.last_due(at("2025-11-01T00:00:00Z"), now),
+            Some(at("2025-11-07T12:00:00Z"))
+        );
+        assert_eq!(hourly.last_due(at("2025-11-07T12:00:00Z"), now), None);
+        assert_eq!(
+            hourly.last_due(at("2025-11-07T11:00:00Z"), at("2025-11-07T12:00:00Z")),
+            Some(at("2025-11-07T12:00:00Z"))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_slot_is_due_from_its_second_on_and_never_before(
+            seconds in 1_600_000_000_i64..1_900_000_000,
+            expression in prop::sample::select(vec!["0 2 * * *", "*/7 * * * *", "0 4 * * SUN#1", "30 2 * * *"]),
+            zone in prop::sample::select(vec!["Etc/UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]),
+        ) {
+            let cadence = cadence(expression, zone);
+            let since = Timestamp::from_second(seconds).unwrap();
+            let slot = cadence.next_after(since).unwrap();
+            let before = Timestamp::from_second(slot.as_second() - 1).unwrap();
+            prop_assert!(slot > since);
+            prop_assert_eq!(cadence.last_due(since, before), None);
+            prop_assert_eq!(cadence.last_due(since, slot), Some(slot));
+            prop_assert_eq!(cadence.last_due(slot, slot), None);
+        }
+    }
+}
