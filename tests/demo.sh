@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# `make demo`: sets up whatever is missing, then runs the demo. Safe to run again; what is there and right is reused.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=tests/environment.sh
+source tests/environment.sh
+tests/setup.sh
+use_cluster release
+cargo build --locked --release --package greenlang-backup-tests --bin demo
+exec "$CARGO_TARGET_DIR/release/demo"

@@ -1,0 +1,34 @@
+# shellcheck shell=bash
+# Sourced by demo.sh and test.sh: the cluster they run on, in KUBECONFIG and IMAGE. The local node, unless ALLOW_CLUSTER
+# names the current context of the user's own KUBECONFIG.
+: "${GREENLANG_CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/greenlang-backup}"
+export GREENLANG_CACHE CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$GREENLANG_CACHE/target} PATH=$GREENLANG_CACHE/bin:$PATH
+
+own_cluster() { [[ -n ${ALLOW_CLUSTER:-} ]]; }
+
+# Stops unless the user's own cluster is the one that was allowed, and its image is named.
+check_own_cluster() {
+  local context
+  context=$(kubectl config current-context 2>/dev/null || true)
+  if [[ $context != "$ALLOW_CLUSTER" ]]; then
+    echo "error: ALLOW_CLUSTER is '$ALLOW_CLUSTER', but the current context of KUBECONFIG is '$context': nothing was touched" >&2
+    exit 2
+  fi
+  if [[ -z ${IMAGE:-} ]]; then
+    echo "error: IMAGE must name the operator's image in a registry that the cluster can pull from" >&2
+    exit 2
+  fi
+}
+
+# use_cluster release|dev: leaves KUBECONFIG and IMAGE set.
+use_cluster() {
+  if own_cluster; then
+    check_own_cluster
+    return
+  fi
+  tests/cluster/node.sh up
+  tests/cluster/node.sh images
+  KUBECONFIG=$(tests/cluster/node.sh kubeconfig)
+  IMAGE=$(tests/image.sh "$1")
+  export KUBECONFIG IMAGE
+}

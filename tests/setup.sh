@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building and testing need, if any is missing. Needs root for that only.
+set -euo pipefail
+packages=("$@")
+[[ ${#packages[@]} -gt 0 ]] || packages=(python3-venv age zstd npm jq)
+
+missing=()
+for package in "${packages[@]}"; do
+  case $package in
+    npm) command -v npm >/dev/null || missing+=(npm) ;;
+    *) dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing+=("$package") ;;
+  esac
+done
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+echo "installing ${missing[*]}"
+log=$(mktemp)
+if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  echo "error: could not install ${missing[*]}; the log is $log" >&2
+  exit 1
+fi
+rm -f "$log"
