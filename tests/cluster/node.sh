@@ -27,6 +27,7 @@ need_node() { containerd_answers >/dev/null 2>&1 || die "no node is running: use
 up() {
   take_lock
   refuse_foreign_node
+  refuse_other_cache
   ensure_packages
   ensure_programs
   ensure_node_images
@@ -43,6 +44,7 @@ replace_node() {
   mkdir -p "$STATE"
   remember_machine
   logged remove remove_node
+  echo "$CACHE" >"$STATE/cache"
   claim
   ensure_runtime
   import_images "${NODE_IMAGES[@]}"

@@ -25,6 +25,13 @@ refuse_foreign_node() {
     die "the firewall has Kubernetes' chains and they are not ours: this machine seems to be a Kubernetes node already. Nothing was changed"
 }
 
+# A machine has one node: one made with another cache, and alive, is in somebody's use.
+refuse_other_cache() {
+  [[ -s $STATE/cache && $(<"$STATE/cache") != "$CACHE" ]] || return 0
+  ! curl --silent --insecure --fail --max-time 5 "https://$NODE_IP:6443/readyz" >/dev/null 2>&1 ||
+    die "a node is up that was made with another cache. Nothing was changed. Use it by GREENLANG_CACHE=$(<"$STATE/cache"), or take it down first"
+}
+
 # The marker arrives and leaves together with the folder, so that a run killed at any line leaves nothing that looks foreign.
 claim() {
   local folder
@@ -94,7 +101,9 @@ remove_node() {
   unclaim
   remove_firewall
   remove_cgroups
-  rm -rf --one-file-system "$RUN" "$STATE"/{etcd,pod-logs,cni,addresses,volume-plugins,opt,resolv.conf,key}
-  remove_strays
+  # It would point to a node that is gone, also where another cache was used.
+  [[ ! -s $STATE/cache ]] || rm -f "$(<"$STATE/cache")/kubeconfig"
   rm -f "$KUBECONFIG_FILE"
+  rm -rf --one-file-system "$RUN" "$STATE"/{etcd,pod-logs,cni,addresses,volume-plugins,opt,resolv.conf,key,cache}
+  remove_strays
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Images: built by buildah into archives in the cache, imported into the node's containerd. Nothing is pulled.
+# Images: built by buildah into the cache, imported into the node's containerd. Nothing is pulled.
 
 ARCHIVES=$CACHE/images
 
@@ -22,14 +22,30 @@ build_image() { # IMAGE CONTEXT CONTAINERFILE [BUILD OPTION...]
   mkdir -p "$ARCHIVES"
   bah build --isolation chroot --pull=never --layers --format oci --iidfile "$archive.iid" --tag "$image" --file "$file" "$@" "$context"
   id=$(<"$archive.iid")
-  if ! key_is "$archive.id" "$id" || [[ ! -s $archive.tar || ! -s $archive.digest ]]; then
-    rm -f "$archive.id" "$archive.tar.new"
-    # Uncompressed: it is read once, on this machine.
-    bah push --disable-compression --digestfile "$archive.digest" "$image" "oci-archive:$archive.tar.new:$image"
-    mv -f "$archive.tar.new" "$archive.tar"
-    echo "$id" >"$archive.id"
-    bah rmi --prune # the image that this one replaced, else each reload would take its size of disk for ever
-  fi
+  key_is "$archive.id" "$id" && [[ -s $archive.digest ]] && return
+  rm -f "$archive.id"
+  export_image "$image" "$archive"
+  echo "$id" >"$archive.id"
+  bah rmi --prune # the image that this one replaced, else each reload would take its size of disk for ever
+}
+
+# Into a folder of blobs, uncompressed because they are read on this machine only. The folder stays, so that a changed
+# image costs its changed layers. (buildah's OCI folders and archives are always compressed, at 12 s for 180 MB.)
+export_image() { # IMAGE ARCHIVE
+  local image=$1 archive=$2 folder=$2.blobs digest used
+  mkdir -p "$folder"
+  rm -f "$archive.digest"
+  bah push --disable-compression --format oci "$image" "dir:$folder"
+  digest=$(sha256sum <"$folder/manifest.json" | cut -c1-64)
+  cp "$folder/manifest.json" "$folder/$digest"
+  used=$(jq -r '.config.digest, .layers[].digest' "$folder/manifest.json")
+  find "$folder" -type f -regextype egrep -regex '.*/[0-9a-f]{64}' -printf 'sha256:%f\n' |
+    { grep -vxF -e "$used" -e "sha256:$digest" || true; } | sed "s|^sha256:|$folder/|" | xargs -r rm -f
+  echo '{"imageLayoutVersion":"1.0.0"}' >"$folder/oci-layout"
+  jq -n --arg image "$image" --arg digest "sha256:$digest" --argjson size "$(stat -c %s "$folder/manifest.json")" '
+    {schemaVersion: 2, manifests: [{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $digest, size: $size,
+     annotations: {"io.containerd.image.name": $image}}]}' >"$folder/index.json"
+  echo "sha256:$digest" >"$archive.digest"
 }
 
 # The images that the scripts know: built only when the key over all that goes into one changed.
@@ -37,7 +53,7 @@ ensure_image() { # IMAGE KEY CONTEXT CONTAINERFILE [BUILD OPTION...]
   local image=$1 key=$2 archive name
   shift 2
   archive=$(archive_of "$image")
-  [[ -s $archive.tar && -s $archive.digest ]] && key_is "$archive.key" "$key" && return
+  [[ -s $archive.digest ]] && key_is "$archive.key" "$key" && return
   say "image $image"
   name=${image##*/}
   rm -f "$archive.key"
@@ -104,6 +120,14 @@ import_images() { # IMAGE...
 import_image() {
   local archive image=$1
   archive=$(archive_of "$image")
-  ctrd images import "$archive.tar"
+  # First without the layers that the node has; if one of them was just being collected as garbage, with all.
+  stream_image "$archive.blobs" "$(ctrd content ls -q)" | ctrd images import - ||
+    stream_image "$archive.blobs" none | ctrd images import -
   ctrd images ls | awk '{ print $1, $3 }' | grep -xF "$image $(<"$archive.digest")"
+}
+
+# An OCI archive on standard output, without the blobs that are there already.
+stream_image() { # FOLDER DIGESTS
+  find "$1" -type f -regextype egrep -regex '.*/[0-9a-f]{64}' -printf 'sha256:%f\n' | { grep -vxF -e "$2" || true; } | cut -d: -f2 |
+    tar --create --directory "$1" --transform 's,^[0-9a-f]\{64\}$,blobs/sha256/&,' oci-layout index.json --files-from -
 }

@@ -7,7 +7,7 @@ kube() { KUBECACHEDIR=$CACHE/tmp/kubectl "$BIN/kubectl" --kubeconfig "${KUBE:-$K
 node_key() {
   local image
   {
-    hash_of "$HERE/config" "$HERE/lib" "$HERE/versions.env"
+    hash_of "$HERE/config" "$HERE/versions.env" "$HERE"/lib/{host,kube,runtime}.sh
     programs_key
     for image in "${NODE_IMAGES[@]}"; do cat "$(archive_of "$image").digest"; done
     echo "$CACHE"

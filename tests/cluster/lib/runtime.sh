@@ -66,15 +66,15 @@ render() { # TEMPLATE [DISABLED-CONTAINERD-PLUGINS]
 
 containerd_answers() { ctrd version && ctrd images ls -q; }
 
-# A containerd that cannot read its store ends at once.
-containerd_answers_or_ended() { containerd_answers || [[ -z $(our_named containerd) ]]; }
+# One that cannot read its store ends, or serves all but its images: no use to wait then.
+containerd_decided() { ctrd version || [[ -z $(our_named containerd) ]]; }
 
 start_containerd() { # [DISABLED-PLUGINS]
   mkdir -p "$RUN" "$STATE" "$CACHE/containerd"
   make_cgroups
   render containerd.toml "${1:-}" >"$RUN/containerd.toml"
   spawn containerd containerd --config "$RUN/containerd.toml"
-  wait_for 30 containerd_answers_or_ended
+  wait_for 30 containerd_decided
   containerd_answers
 }
 
