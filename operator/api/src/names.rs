@@ -89,7 +89,7 @@ pub fn job_name(policy_uid: &str, policy: &str, subject: &str, key: &str, attemp
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    let mut digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut digits = base16ct::lower::encode_string(&hash.finalize());
     digits.truncate(HASH_DIGITS);
     let mut readable = format!("{policy}-{subject}");
     readable.truncate(MAX_JOB_NAME - HASH_DIGITS - 1);

@@ -1,5 +1,7 @@
 //! The definition without a cluster: its CEL rules on the table of cases, the generated file, its size, its documentation.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
+
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::BackupPolicy;
 use kube::CustomResourceExt as _;

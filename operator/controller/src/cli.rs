@@ -16,7 +16,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator.
-    Run(RunSettings),
+    Run(Box<RunSettings>),
     /// Print the custom resource definitions as YAML.
     Crd,
 }

@@ -25,9 +25,6 @@ pub enum Error {
     /// Another replica leads now; this one must stop at once.
     #[error("the lease was lost: another replica may be active now")]
     LeaseLost,
-    /// An object that this release cannot read.
-    #[error("{0}")]
-    InvalidObject(#[from] kube::core::error_boundary::InvalidObject),
 }
 
 impl From<kube::Error> for Error {
@@ -52,7 +49,6 @@ impl Error {
             Self::Listen(..) => "CannotListen",
             Self::Lease(_) => "LeaseFailed",
             Self::LeaseLost => "LeaseLost",
-            Self::InvalidObject(_) => reasons::INVALID_OBJECT,
         }
     }
 
@@ -61,7 +57,7 @@ impl Error {
     pub fn pause(&self) -> Duration {
         match self.reason() {
             "Conflict" => Duration::from_millis(200),
-            "Forbidden" => Duration::from_secs(60),
+            "Forbidden" => Duration::from_mins(1),
             _ => Duration::from_secs(10),
         }
     }

@@ -21,7 +21,7 @@ use crate::cli::{Cli, Command};
 async fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Crd => crds::print(),
-        Command::Run(settings) => start(settings).await,
+        Command::Run(settings) => start(*settings).await,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -26,7 +26,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     };
     // The endpoints live longer than the work: a probe during shutdown gets an answer.
     let served = CancellationToken::new();
-    let server = tokio::spawn(admin::serve(settings.listen, admin.clone(), served.clone()));
+    let endpoints = tokio::spawn(admin::serve(settings.listen, admin.clone(), served.clone()));
 
     let client = Client::try_default().await?;
     let worked = tokio::select! {
@@ -37,7 +37,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
         () = stop.cancelled() => Ok(()),
     };
     served.cancel();
-    match server.await {
+    match endpoints.await {
         Ok(served) => worked.and(served),
         Err(_) => worked,
     }

@@ -19,7 +19,7 @@ pub enum JobState {
     /// Its container runs.
     Running,
     /// It ended.
-    Ended(Ended),
+    Ended(Box<Ended>),
 }
 
 /// How a Job ended.
@@ -55,7 +55,7 @@ pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
     let report = pod
         .and_then(reported)
         .unwrap_or_else(|| unreported(job, pod, ending.message.as_deref()));
-    JobState::Ended(Ended { time, report })
+    JobState::Ended(Box::new(Ended { time, report }))
 }
 
 fn state(pod: &Pod) -> Option<&ContainerState> {
@@ -226,6 +226,16 @@ mod tests {
                 )),
                 Outcome::Retryable,
                 "OutOfMemory",
+            ),
+            (
+                Some(pod(None, &stopped)),
+                Outcome::Interrupted,
+                "Interrupted",
+            ),
+            (
+                Some(pod(Some("DeadlineExceeded"), &stopped)),
+                Outcome::Failed,
+                "DeadlineExceeded",
             ),
             (
                 Some(pod(

@@ -43,7 +43,7 @@ pub fn time_zone(name: &str) -> Result<TimeZone, CadenceError> {
 }
 
 impl Cadence {
-    /// Reads an expression of five fields; seconds and years are refused, as Kubernetes' CronJob does.
+    /// Reads an expression of five fields; seconds and years are refused, as a `CronJob` of Kubernetes does.
     pub fn parse(expression: &str, zone: &TimeZone) -> Result<Self, CadenceError> {
         let parser = CronParser::builder()
             .seconds(Seconds::Disallowed)

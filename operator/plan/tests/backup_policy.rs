@@ -1,9 +1,11 @@
 //! What the operator decides, as stories in a model cluster; among them every cut between two writes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
+
 mod world;
 
 use greenlang_backup_api::conditions::{self, State};
-use greenlang_backup_api::v1alpha1::{BackupStatus, RunHistory, Trigger};
+use greenlang_backup_api::v1alpha1::{BackupStatus, RunHistory};
 use greenlang_backup_plan::backup_policy::{Effect, Invalid, validate};
 use greenlang_backup_plan::job_state::JobState;
 use proptest::prelude::*;
@@ -186,7 +188,7 @@ fn a_long_pause_ends_in_one_run_not_in_a_flood() {
     world.settle();
     // The two schedules' newest missed slots differ only in minutes here; both are 12:30.
     assert_eq!(
-        world.bucket.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+        world.bucket.iter().map(greenlang_backup_api::names::BackupId::as_str).collect::<Vec<_>>(),
         ["20251117-123000"]
     );
 }

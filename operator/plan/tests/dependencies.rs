@@ -1,5 +1,7 @@
 //! `plan` stays free of I/O by what it depends on: no async runtime, no HTTP client, no Kubernetes client.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
+
 use std::process::Command;
 
 #[test]

@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 /// Passes at the same time, over different policies.
 const CONCURRENCY: u16 = 8;
 /// A policy is looked at this often even when nothing seems to change.
-const SAFETY_NET: Duration = Duration::from_secs(3_600);
+const SAFETY_NET: Duration = Duration::from_hours(1);
 
 /// Reconciles all policies until told to stop; passes that have begun are finished.
 pub async fn run(context: Arc<Context>, metrics: &Metrics, stop: CancellationToken) {

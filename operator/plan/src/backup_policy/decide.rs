@@ -170,6 +170,7 @@ pub fn reject(before: &BackupPolicyStatus, generation: i64, invalid: &Invalid, n
 
 impl Decision {
     /// Takes in that the API server refused a Job, as a failed attempt of what the Job was for.
+    #[must_use]
     pub fn refused(
         mut self,
         policy: &ValidatedPolicy,

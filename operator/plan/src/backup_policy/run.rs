@@ -227,18 +227,15 @@ fn follow(pass: &mut Pass<'_>, backup: &ValidatedBackup, status: &mut BackupStat
                 &RunReport::new(Outcome::Retryable, reasons::JOB_DELETED, message),
             );
         }
-        None => match active
-            .not_before
-            .as_ref()
-            .map(|time| time.0)
-            .filter(|time| *time > now)
-        {
-            Some(time) => pass.wake_at(time),
-            None => {
+        None => {
+            let wait = active.not_before.as_ref().map(|time| time.0).filter(|time| *time > now);
+            if let Some(time) = wait {
+                pass.wake_at(time);
+            } else {
                 pass.create(pass.policy.run_job(backup, &active, pass.runner));
                 pass.wake_at(seconds_later(now, PROGRESS_SECONDS));
             }
-        },
+        }
         Some(ObservedJob {
             state: JobState::Ended(ended),
             ..

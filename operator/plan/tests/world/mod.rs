@@ -219,7 +219,7 @@ impl World {
                 Some(report) => {
                     let time = self.now;
                     let job = self.jobs.iter_mut().find(|job| job.name == name).unwrap();
-                    job.state = JobState::Ended(Ended { time, report });
+                    job.state = JobState::Ended(Box::new(Ended { time, report }));
                 }
             }
         }
