@@ -1,1 +1,20 @@
-//! To be written.
+//! Real parts for tests and for the demo: a cluster, PostgreSQL, S3, a data set, the operator, and the means to check
+//! that what is in the bucket can be restored by hand.
+
+pub mod bucket;
+pub mod by_hand;
+pub mod cluster;
+pub mod command;
+pub mod compare;
+pub mod dataset;
+pub mod jobs;
+pub mod namespaces;
+pub mod operator;
+pub mod package;
+pub mod parts;
+pub mod policy;
+pub mod random;
+pub mod secrets_search;
+pub mod suite;
+pub mod tls;
+pub mod wait;

@@ -1,0 +1,103 @@
+//! Installs the operator as users do: two Helm charts. One operator serves demo and tests of a cluster.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::{command, namespaces, wait};
+
+/// Namespace of the operator.
+pub const NAMESPACE: &str = "greenlang-backup-system";
+/// Release, and by it the Deployment.
+pub const RELEASE: &str = "greenlang-backup";
+
+/// The checkout.
+pub fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Installs or upgrades both charts; the operator is told every namespace that is marked as served.
+pub async fn install(cluster: &Cluster) -> Result<()> {
+    install_with(cluster, json!({})).await
+}
+
+/// As [`install`], with further values of the operator's chart.
+pub async fn install_with(cluster: &Cluster, more: serde_json::Value) -> Result<()> {
+    namespaces::ensure_other(cluster, NAMESPACE).await?;
+    upgrade(cluster, "greenlang-backup-crds", json!({})).await?;
+    let Some((repository, tag)) = cluster.image.rsplit_once(':') else {
+        bail!("IMAGE must name a tag, and {:?} does not", cluster.image);
+    };
+    let mut values = json!({
+        "image": {"repository": repository, "tag": tag},
+        "namespaces": namespaces::served(cluster).await?,
+    });
+    if let (Some(values), Some(more)) = (values.as_object_mut(), more.as_object()) {
+        values.extend(more.clone());
+    }
+    upgrade(cluster, RELEASE, values).await
+}
+
+async fn upgrade(cluster: &Cluster, chart: &str, values: serde_json::Value) -> Result<()> {
+    let mut helm = cluster.helm();
+    helm.args(["upgrade", "--install", chart])
+        .arg(checkout().join("charts").join(chart));
+    helm.args([
+        "--namespace",
+        NAMESPACE,
+        "--values",
+        "-",
+        "--wait",
+        "--timeout",
+        "3m",
+    ]);
+    if let Err(error) = command::run(&mut helm, values.to_string()).await {
+        bail!("{error:#}\n{}", wait::diagnosis(cluster, NAMESPACE).await);
+    }
+    Ok(())
+}
+
+/// Stops or starts the operator and waits until it is so; no Pod of it is left when it is stopped.
+pub async fn scale(cluster: &Cluster, replicas: u8) -> Result<()> {
+    cluster
+        .kube(&format!(
+            "scale -n {NAMESPACE} deployment/{RELEASE} --replicas={replicas}"
+        ))
+        .await?;
+    if replicas > 0 {
+        return wait::rollout(
+            cluster,
+            NAMESPACE,
+            &format!("deployment/{RELEASE}"),
+            crate::parts::START,
+        )
+        .await;
+    }
+    kill(cluster).await?;
+    wait::until_in(
+        cluster,
+        NAMESPACE,
+        "the operator is gone",
+        crate::parts::START,
+        async || Ok(pods(cluster).await?.is_empty().then_some(())),
+    )
+    .await
+}
+
+/// Kills the operator's Pods without letting them finish anything.
+pub async fn kill(cluster: &Cluster) -> Result<()> {
+    cluster
+        .kube(&format!("delete pod -n {NAMESPACE} -l app.kubernetes.io/component=operator --force --grace-period=0 --ignore-not-found"))
+        .await
+        .map(drop)
+}
+
+async fn pods(cluster: &Cluster) -> Result<String> {
+    cluster
+        .kube(&format!(
+            "get pods -n {NAMESPACE} -l app.kubernetes.io/component=operator -o name"
+        ))
+        .await
+}

@@ -1,0 +1,72 @@
+//! What the node tests share: one cluster, one operator, and a fresh namespace for each test.
+
+use std::fs::File;
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::sync::OnceCell;
+
+use crate::cluster::{Cluster, cache};
+use crate::parts::{self, Parts};
+use crate::{namespaces, operator, random};
+
+/// Start of the names of the tests' namespaces.
+const PREFIX: &str = "node-test-";
+
+/// A program of node tests: it holds the cluster for itself, and its namespaces have a suffix that no other run has.
+struct Suite {
+    suffix: String,
+    // Held until the program ends; another program of node tests waits so long.
+    _lock: File,
+}
+
+static SUITE: OnceCell<Suite> = OnceCell::const_new();
+
+/// The cluster and a namespace for one test, which the operator serves. Every test of a program calls this with the same
+/// list of `names`, one of which is its own: the operator is installed once, for all of them.
+pub async fn enter(names: &[&str], name: &str) -> Result<(Cluster, String)> {
+    ensure!(names.contains(&name), "{name} is not in the list of namespaces");
+    // A client belongs to the runtime of the test that made it, so each test has its own.
+    let cluster = Cluster::connect().await?;
+    let suite = SUITE
+        .get_or_try_init(async || start(&cluster, names).await)
+        .await?;
+    Ok((cluster, format!("{PREFIX}{name}-{}", suite.suffix)))
+}
+
+/// As [`enter`], for a program whose one test needs no operator.
+pub async fn enter_without_operator(name: &str) -> Result<(Cluster, Parts)> {
+    let cluster = Cluster::connect().await?;
+    let suite = SUITE.get_or_try_init(async || prepare(&cluster).await).await?;
+    let namespace = format!("{PREFIX}{name}-{}", suite.suffix);
+    namespaces::ensure_other(&cluster, &namespace).await?;
+    let parts = parts::install(&cluster, &namespace).await?;
+    Ok((cluster, parts))
+}
+
+/// As [`enter`], and the parts in the namespace.
+pub async fn enter_with_parts(names: &[&str], name: &str) -> Result<(Cluster, Parts)> {
+    let (cluster, namespace) = enter(names, name).await?;
+    let parts = parts::install(&cluster, &namespace).await?;
+    Ok((cluster, parts))
+}
+
+async fn start(cluster: &Cluster, names: &[&str]) -> Result<Suite> {
+    let suite = prepare(cluster).await?;
+    for name in names {
+        namespaces::ensure_served(cluster, &format!("{PREFIX}{name}-{}", suite.suffix)).await?;
+    }
+    operator::install(cluster).await?;
+    Ok(suite)
+}
+
+async fn prepare(cluster: &Cluster) -> Result<Suite> {
+    let path = cache()?.join("node-tests.lock");
+    let lock = File::create(&path).with_context(|| path.display().to_string())?;
+    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
+    // What an earlier program left goes away while this one works.
+    namespaces::delete_all(cluster, PREFIX).await?;
+    Ok(Suite {
+        suffix: random::word(4)?,
+        _lock: lock,
+    })
+}
