@@ -98,28 +98,14 @@ mod tests {
 
     #[test]
     fn transition_time_moves_with_the_status_only() {
-        let (first, second): (Timestamp, Timestamp) = (
-            "2025-11-07T02:00:00Z".parse().unwrap(),
-            "2025-11-07T03:00:00Z".parse().unwrap(),
-        );
+        let (first, second): (Timestamp, Timestamp) =
+            ("2025-11-07T02:00:00Z".parse().unwrap(), "2025-11-07T03:00:00Z".parse().unwrap());
         let mut conditions = Vec::new();
         set(&mut conditions, READY, State::False, "A", "a", 1, first);
-        set(
-            &mut conditions,
-            READY,
-            State::False,
-            "B",
-            &"é".repeat(600),
-            2,
-            second,
-        );
+        set(&mut conditions, READY, State::False, "B", &"é".repeat(600), 2, second);
         let ready = find(&conditions, READY).unwrap();
         assert_eq!(
-            (
-                ready.last_transition_time.0,
-                ready.reason.as_str(),
-                ready.observed_generation
-            ),
+            (ready.last_transition_time.0, ready.reason.as_str(), ready.observed_generation),
             (first, "B", Some(2))
         );
         assert_eq!(ready.message.len(), MAX_MESSAGE);

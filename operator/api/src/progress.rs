@@ -28,18 +28,12 @@ struct Line {
 impl Progress {
     /// One line of the log, without the line break.
     pub fn to_line(&self) -> String {
-        serde_json::to_string(&Line {
-            progress: self.clone(),
-        })
-        .unwrap_or_default()
+        serde_json::to_string(&Line { progress: self.clone() }).unwrap_or_default()
     }
 
     /// The newest progress among log lines; lines of other kinds, cut or foreign, are passed over.
     pub fn newest(log: &str) -> Option<Self> {
-        log.lines()
-            .rev()
-            .find_map(|line| serde_json::from_str::<Line>(line).ok())
-            .map(|line| line.progress)
+        log.lines().rev().find_map(|line| serde_json::from_str::<Line>(line).ok()).map(|line| line.progress)
     }
 
     /// Whole percent done, at most 99 as long as the run goes on: the expectation is an estimate.
@@ -61,17 +55,9 @@ mod tests {
 
     #[test]
     fn newest_line_wins_and_foreign_lines_are_passed_over() {
-        let first = Progress {
-            step: "Dumping a".into(),
-            bytes_done: 1,
-            ..Progress::default()
-        };
-        let second = Progress {
-            bytes_done: 50,
-            bytes_expected: Some(200),
-            bytes_per_second: 10,
-            ..first.clone()
-        };
+        let first = Progress { step: "Dumping a".into(), bytes_done: 1, ..Progress::default() };
+        let second =
+            Progress { bytes_done: 50, bytes_expected: Some(200), bytes_per_second: 10, ..first.clone() };
         let log = format!(
             "{}\n{{\"level\":\"INFO\"}}\n{}\nplain\n{{\"progress\":{{\"step\":",
             first.to_line(),
@@ -92,21 +78,7 @@ mod tests {
             ..Progress::default()
         };
         assert_eq!((over.percent(), over.seconds_left()), (Some(99), None));
-        assert_eq!(
-            Progress {
-                bytes_expected: Some(0),
-                ..Progress::default()
-            }
-            .percent(),
-            None
-        );
-        assert_eq!(
-            Progress {
-                bytes_expected: Some(9),
-                ..Progress::default()
-            }
-            .seconds_left(),
-            None
-        );
+        assert_eq!(Progress { bytes_expected: Some(0), ..Progress::default() }.percent(), None);
+        assert_eq!(Progress { bytes_expected: Some(9), ..Progress::default() }.seconds_left(), None);
     }
 }

@@ -112,8 +112,7 @@ mod tests {
     fn reasons_are_unique_and_as_conditions_want_them() {
         assert_eq!(ALL.iter().collect::<BTreeSet<_>>().len(), ALL.len());
         assert!(
-            ALL.iter()
-                .all(|reason| reason.chars().all(|c| c.is_ascii_alphanumeric()) && reason.len() <= 40)
+            ALL.iter().all(|reason| reason.chars().all(|c| c.is_ascii_alphanumeric()) && reason.len() <= 40)
         );
     }
 }

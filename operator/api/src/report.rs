@@ -45,16 +45,9 @@ impl Outcome {
 
     /// The outcome that an exit code stands for; none for codes that are not ours (a crash, a kill).
     pub fn from_exit_code(code: i32) -> Option<Self> {
-        [
-            Self::Done,
-            Self::Unchanged,
-            Self::Failed,
-            Self::Retryable,
-            Self::Interrupted,
-            Self::Continue,
-        ]
-        .into_iter()
-        .find(|outcome| i32::from(outcome.exit_code()) == code)
+        [Self::Done, Self::Unchanged, Self::Failed, Self::Retryable, Self::Interrupted, Self::Continue]
+            .into_iter()
+            .find(|outcome| i32::from(outcome.exit_code()) == code)
     }
 
     /// Whether what was asked for is there now.
@@ -155,11 +148,8 @@ impl RunReport {
         let mut report = self.clone();
         let mut limit = MAX_MESSAGE_LEN;
         loop {
-            report.cuts += report
-                .texts()
-                .into_iter()
-                .map(|text| u32::from(shorten(text, limit)))
-                .sum::<u32>();
+            report.cuts +=
+                report.texts().into_iter().map(|text| u32::from(shorten(text, limit))).sum::<u32>();
             let json = serde_json::to_string(&report).unwrap_or_default();
             if json.len() <= MAX_LEN || limit == 0 {
                 return json;
@@ -175,25 +165,12 @@ impl RunReport {
 
     /// Every text whose length somebody else decides.
     fn texts(&mut self) -> Vec<&mut String> {
-        let Self {
-            version: _,
-            outcome: _,
-            reason,
-            message,
-            backup,
-            probe,
-            cuts: _,
-        } = self;
+        let Self { version: _, outcome: _, reason, message, backup, probe, cuts: _ } = self;
         let mut texts = vec![reason, message];
         if let Some(backup) = backup {
             texts.push(&mut backup.path);
         }
-        if let Some(ProbeReport {
-            storage,
-            database,
-            encryption,
-        }) = probe
-        {
+        if let Some(ProbeReport { storage, database, encryption }) = probe {
             texts.extend([&mut storage.message, &mut encryption.message]);
             texts.extend(database.as_mut().map(|finding| &mut finding.message));
         }
@@ -205,11 +182,7 @@ impl RunReport {
 fn shorten(text: &mut String, limit: usize) -> bool {
     let mut written = 0;
     let cut = text.char_indices().find_map(|(at, c)| {
-        written += if c.is_control() || matches!(c, '"' | '\\') {
-            6
-        } else {
-            c.len_utf8()
-        };
+        written += if c.is_control() || matches!(c, '"' | '\\') { 6 } else { c.len_utf8() };
         (written > limit).then_some(at)
     });
     let Some(at) = cut else { return false };
@@ -217,10 +190,7 @@ fn shorten(text: &mut String, limit: usize) -> bool {
     true
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde asks for"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -232,11 +202,7 @@ mod tests {
     use super::*;
 
     fn finding(message: String) -> Finding {
-        Finding {
-            ok: false,
-            reason: "AccessDenied".into(),
-            message,
-        }
+        Finding { ok: false, reason: "AccessDenied".into(), message }
     }
 
     proptest! {

@@ -198,16 +198,9 @@ struct Versioned<T> {
 impl Task {
     /// Encodes for [`TASK_ENV`].
     pub fn encode(&self) -> Result<String, TaskError> {
-        let json = serde_json::to_vec(&Versioned {
-            version: TASK_VERSION,
-            task: self,
-        })?;
+        let json = serde_json::to_vec(&Versioned { version: TASK_VERSION, task: self })?;
         let encoded = URL_SAFE_NO_PAD.encode(json);
-        if encoded.len() > MAX_ENCODED_LEN {
-            Err(TaskError::TooLong(encoded.len()))
-        } else {
-            Ok(encoded)
-        }
+        if encoded.len() > MAX_ENCODED_LEN { Err(TaskError::TooLong(encoded.len())) } else { Ok(encoded) }
     }
 
     /// Decodes the value of [`TASK_ENV`]. The version is read before the body, so a task of another version says so.

@@ -20,11 +20,7 @@ fn cases(list: &str) -> Vec<(String, BackupPolicy, Value)> {
         json_patch::merge(&mut policy, &case["change"]);
         policy
     };
-    let cases = table[list]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|case| case["by"] != "schema");
+    let cases = table[list].as_array().unwrap().iter().filter(|case| case["by"] != "schema");
     cases
         .map(|case| {
             (
@@ -39,9 +35,7 @@ fn cases(list: &str) -> Vec<(String, BackupPolicy, Value)> {
 #[test]
 fn rules_accept_what_is_right() {
     for (name, policy, _) in cases("accepted") {
-        policy
-            .validate_cel()
-            .unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+        policy.validate_cel().unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
     }
 }
 
@@ -51,10 +45,7 @@ fn rules_refuse_what_is_wrong_and_say_what() {
     assert!(cases.len() >= 8, "the table has lost its rules");
     for (name, policy, case) in cases {
         let errors = format!("{:?}", policy.validate_cel().expect_err(&name));
-        assert!(
-            errors.contains(case["message"].as_str().unwrap()),
-            "{name}: {errors}"
-        );
+        assert!(errors.contains(case["message"].as_str().unwrap()), "{name}: {errors}");
     }
 }
 
@@ -63,16 +54,9 @@ fn the_generated_definition_is_up_to_date() {
     let file = format!("crds/{}", BackupPolicy::CRD_FILE);
     let generated = serde_yaml::to_string(&BackupPolicy::crd()).unwrap();
     assert!(read(&file) == generated, "{file} is stale: run `make generate`");
-    assert!(
-        generated.len() < 200 * 1024,
-        "the definition has {} bytes",
-        generated.len()
-    );
+    assert!(generated.len() < 200 * 1024, "the definition has {} bytes", generated.len());
     let crd = BackupPolicy::crd();
-    assert_eq!(
-        format!("{}/{}", crd.spec.group, crd.spec.versions[0].name),
-        BackupPolicy::API_VERSION
-    );
+    assert_eq!(format!("{}/{}", crd.spec.group, crd.spec.versions[0].name), BackupPolicy::API_VERSION);
     assert_eq!(crd.spec.names.kind, BackupPolicy::KIND);
 }
 
@@ -90,10 +74,7 @@ fn every_kind_is_in_the_union_rule() {
         .keys()
         .filter(|key| !["name", "path", "schedules"].contains(&key.as_str()));
     for kind in kinds {
-        assert!(
-            rule.contains(&format!("has(self.{kind})")),
-            "{kind} is missing in {rule}"
-        );
+        assert!(rule.contains(&format!("has(self.{kind})")), "{kind} is missing in {rule}");
     }
 }
 
@@ -122,27 +103,14 @@ fn every_field_is_documented() {
 fn every_reason_is_documented() {
     let documented: std::collections::BTreeSet<String> = read("docs/operations.md")
         .lines()
-        .filter_map(|line| {
-            line.strip_prefix("| `")?
-                .split_once("` |")
-                .map(|(reason, _)| reason.to_owned())
-        })
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |").map(|(reason, _)| reason.to_owned()))
         .filter(|reason| {
             reason.chars().all(|c| c.is_ascii_alphanumeric()) && reason.starts_with(char::is_uppercase)
         })
         .collect();
-    let undocumented: Vec<_> = reasons::ALL
-        .iter()
-        .filter(|reason| !documented.contains(**reason))
-        .collect();
+    let undocumented: Vec<_> = reasons::ALL.iter().filter(|reason| !documented.contains(**reason)).collect();
     assert_eq!(undocumented, Vec::<&&str>::new());
-    let unknown: Vec<_> = documented
-        .iter()
-        .filter(|reason| !reasons::ALL.contains(&reason.as_str()))
-        .collect();
-    assert_eq!(
-        unknown,
-        Vec::<&String>::new(),
-        "docs/operations.md explains reasons that do not exist"
-    );
+    let unknown: Vec<_> =
+        documented.iter().filter(|reason| !reasons::ALL.contains(&reason.as_str())).collect();
+    assert_eq!(unknown, Vec::<&String>::new(), "docs/operations.md explains reasons that do not exist");
 }

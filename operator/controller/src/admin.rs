@@ -30,9 +30,8 @@ pub async fn serve(listen: SocketAddr, admin: Admin, stop: CancellationToken) ->
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    let listener = tokio::net::TcpListener::bind(listen)
-        .await
-        .map_err(|error| Error::Listen(listen, error))?;
+    let listener =
+        tokio::net::TcpListener::bind(listen).await.map_err(|error| Error::Listen(listen, error))?;
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
@@ -43,20 +42,13 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
     if admin.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ok")
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "waiting for the BackupPolicy definition, or stopping",
-        )
+        (StatusCode::SERVICE_UNAVAILABLE, "waiting for the BackupPolicy definition, or stopping")
     }
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     match admin.metrics.encode() {
-        Ok(text) => (
-            StatusCode::OK,
-            [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)],
-            text,
-        ),
+        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be encoded");
             let plain = [(header::CONTENT_TYPE, "text/plain")];

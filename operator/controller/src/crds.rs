@@ -19,9 +19,8 @@ pub fn print() -> Result<(), Error> {
 /// for: a missing right is an error that a person must see.
 pub async fn wait(client: &Client) -> Result<(), Error> {
     let policies: Api<PartialObjectMeta<BackupPolicy>> = Api::all(client.clone());
-    let waiting = ExponentialBuilder::default()
-        .with_max_delay(std::time::Duration::from_secs(15))
-        .without_max_times();
+    let waiting =
+        ExponentialBuilder::default().with_max_delay(std::time::Duration::from_secs(15)).without_max_times();
     (|| async { policies.list_metadata(&ListParams::default().limit(1)).await })
         .retry(waiting)
         .when(|error| !matches!(error, kube::Error::Api(status) if status.is_forbidden()))

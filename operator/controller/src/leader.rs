@@ -44,11 +44,7 @@ pub async fn lead(
         return Ok(Some(leadership));
     }
     leadership.release().await;
-    if stop.is_cancelled() {
-        Ok(None)
-    } else {
-        Err(Error::LeaseLost)
-    }
+    if stop.is_cancelled() { Ok(None) } else { Err(Error::LeaseLost) }
 }
 
 impl Leadership {

@@ -34,10 +34,8 @@ impl Metrics {
     /// An empty set, with the counters of the reconciler.
     pub fn new() -> prometheus::Result<(Self, Reconciles)> {
         let process = Registry::new();
-        let leader = IntGauge::new(
-            "greenlang_backup_operator_leader",
-            "1 while this replica is the active one.",
-        )?;
+        let leader =
+            IntGauge::new("greenlang_backup_operator_leader", "1 while this replica is the active one.")?;
         let total = IntCounterVec::new(
             Opts::new(
                 "greenlang_backup_operator_reconciliations_total",
@@ -55,14 +53,7 @@ impl Metrics {
         process.register(Box::new(leader.clone()))?;
         process.register(Box::new(total.clone()))?;
         process.register(Box::new(seconds.clone()))?;
-        Ok((
-            Self {
-                process,
-                leader,
-                policies: OnceLock::new(),
-            },
-            Reconciles { total, seconds },
-        ))
+        Ok((Self { process, leader, policies: OnceLock::new() }, Reconciles { total, seconds }))
     }
 
     /// From now on this replica leads, and its cache has all policies.
@@ -88,9 +79,7 @@ impl Reconciles {
     /// Takes in one pass.
     pub fn observe(&self, outcome: &str, took: Duration) {
         self.total.with_label_values(&[outcome]).inc();
-        self.seconds
-            .with_label_values(&[outcome])
-            .observe(took.as_secs_f64());
+        self.seconds.with_label_values(&[outcome]).observe(took.as_secs_f64());
     }
 }
 
@@ -118,23 +107,14 @@ impl Backups {
             registry.register(Box::new(family.clone())).map(|()| family)
         };
         let backups = Self {
-            attempts: counter(
-                "gl_backup_attempts_total",
-                "Attempts that ended, retries included.",
-            )?,
+            attempts: counter("gl_backup_attempts_total", "Attempts that ended, retries included.")?,
             succeeded: counter("gl_backup_success_total", "Runs that made a backup.")?,
-            failed: counter(
-                "gl_backup_failed_total",
-                "Runs that failed for good, retries used up.",
-            )?,
+            failed: counter("gl_backup_failed_total", "Runs that failed for good, retries used up.")?,
             duration: gauge(
                 "gl_backup_duration_seconds",
                 "Seconds that the newest successful attempt took.",
             )?,
-            size: gauge(
-                "gl_backup_size_bytes",
-                "Bytes that the newest backup has in the bucket.",
-            )?,
+            size: gauge("gl_backup_size_bytes", "Bytes that the newest backup has in the bucket.")?,
             last_success: gauge(
                 "gl_backup_last_success_timestamp",
                 "End of the newest successful run, Unix time.",
@@ -164,13 +144,11 @@ impl Backups {
             for schedule in &backup.schedules {
                 let labels = [&namespace, &name, &backup.name, schedule.name.as_str()];
                 self.history(&labels, &schedule.history);
-                self.active.with_label_values(&labels).set(active(
-                    run.is_some_and(|run| run.schedules.contains(&schedule.name)),
-                ));
+                self.active
+                    .with_label_values(&labels)
+                    .set(active(run.is_some_and(|run| run.schedules.contains(&schedule.name))));
                 if let Some(next) = &schedule.next_schedule_time {
-                    self.next
-                        .with_label_values(&labels)
-                        .set(seconds(next.0.as_second()));
+                    self.next.with_label_values(&labels).set(seconds(next.0.as_second()));
                 }
             }
         }
@@ -181,21 +159,14 @@ impl Backups {
         self.succeeded.with_label_values(labels).inc_by(history.succeeded);
         self.failed.with_label_values(labels).inc_by(history.failed);
         if let Some(run) = &history.last_success {
-            self.duration
-                .with_label_values(labels)
-                .set(count(run.duration_seconds));
+            self.duration.with_label_values(labels).set(count(run.duration_seconds));
             self.size.with_label_values(labels).set(count(run.bytes));
-            self.last_success
-                .with_label_values(labels)
-                .set(seconds(run.time.0.as_second()));
+            self.last_success.with_label_values(labels).set(seconds(run.time.0.as_second()));
         }
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "Prometheus has no other numbers; exact up to 2^53"
-)]
+#[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers; exact up to 2^53")]
 fn count(number: u64) -> f64 {
     number as f64
 }

@@ -20,10 +20,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     let stop = CancellationToken::new();
     tokio::spawn(cancel_on_signal(stop.clone()));
     let (metrics, reconciles) = Metrics::new().map_err(|error| Error::Settings(error.to_string()))?;
-    let admin = Admin {
-        ready: Arc::new(AtomicBool::new(false)),
-        metrics: Arc::new(metrics),
-    };
+    let admin = Admin { ready: Arc::new(AtomicBool::new(false)), metrics: Arc::new(metrics) };
     // The endpoints live longer than the work: a probe during shutdown gets an answer.
     let served = CancellationToken::new();
     let endpoints = tokio::spawn(admin::serve(settings.listen, admin.clone(), served.clone()));

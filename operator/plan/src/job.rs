@@ -135,10 +135,7 @@ fn pod_spec(
             run_as_user: Some(USER),
             run_as_group: Some(USER),
             fs_group: Some(USER),
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".into(),
-                localhost_profile: None,
-            }),
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
             ..PodSecurityContext::default()
         }),
         containers: vec![Container {
@@ -146,19 +143,12 @@ fn pod_spec(
             image: Some(runner.image.clone()),
             image_pull_policy: Some(runner.image_pull_policy.clone()),
             command: Some(vec![PROGRAM.into()]),
-            env: Some(vec![EnvVar {
-                name: TASK_ENV.into(),
-                value: Some(task),
-                value_from: None,
-            }]),
+            env: Some(vec![EnvVar { name: TASK_ENV.into(), value: Some(task), value_from: None }]),
             resources: Some(template.resources.clone().unwrap_or_else(default_resources)),
             security_context: Some(SecurityContext {
                 allow_privilege_escalation: Some(false),
                 read_only_root_filesystem: Some(true),
-                capabilities: Some(Capabilities {
-                    drop: Some(vec!["ALL".into()]),
-                    add: None,
-                }),
+                capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
                 ..SecurityContext::default()
             }),
             volume_mounts: Some(mounts),
@@ -183,11 +173,7 @@ fn mount(at: usize, directory: &str, secret: String) -> (Volume, VolumeMount) {
         ..SecretVolumeSource::default()
     };
     (
-        Volume {
-            name: name.clone(),
-            secret: Some(source),
-            ..Volume::default()
-        },
+        Volume { name: name.clone(), secret: Some(source), ..Volume::default() },
         VolumeMount {
             name,
             mount_path: directory.to_owned(),
@@ -200,10 +186,7 @@ fn mount(at: usize, directory: &str, secret: String) -> (Volume, VolumeMount) {
 fn default_resources() -> ResourceRequirements {
     let quantities = |pairs: &[(&str, &str)]| {
         Some(
-            pairs
-                .iter()
-                .map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned())))
-                .collect(),
+            pairs.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect(),
         )
     };
     ResourceRequirements {
@@ -223,11 +206,7 @@ mod tests {
         let request = JobRequest {
             name: "j".into(),
             namespace: "n",
-            owner: OwnerReference {
-                name: "p".into(),
-                uid: "u".into(),
-                ..OwnerReference::default()
-            },
+            owner: OwnerReference { name: "p".into(), uid: "u".into(), ..OwnerReference::default() },
             labels: [(labels::POLICY.to_owned(), "p".to_owned())].into(),
             annotations: BTreeMap::new(),
             task: "e30".into(),
@@ -250,31 +229,18 @@ mod tests {
         let job = build(&JobTemplate::default());
         let pod = &job["spec"]["template"]["spec"];
         assert_eq!(
-            (
-                &job["spec"]["backoffLimit"],
-                &job["spec"]["activeDeadlineSeconds"]
-            ),
+            (&job["spec"]["backoffLimit"], &job["spec"]["activeDeadlineSeconds"]),
             (&json!(0), &json!(900))
         );
         assert_eq!(job["spec"].get("ttlSecondsAfterFinished"), None);
-        assert_eq!(
-            (&pod["activeDeadlineSeconds"], &pod["restartPolicy"]),
-            (&json!(600), &json!("Never"))
-        );
+        assert_eq!((&pod["activeDeadlineSeconds"], &pod["restartPolicy"]), (&json!(600), &json!("Never")));
         assert_eq!(pod["automountServiceAccountToken"], json!(false));
         assert_eq!(pod["securityContext"]["runAsNonRoot"], json!(true));
-        assert_eq!(
-            pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"],
-            json!(true)
-        );
+        assert_eq!(pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"], json!(true));
         let volumes = pod["volumes"].as_array().unwrap();
         assert_eq!(volumes.len(), 2);
-        assert!(
-            volumes
-                .iter()
-                .all(|volume| volume["secret"]["optional"] == json!(true)
-                    && volume["secret"]["defaultMode"] == json!(0o440))
-        );
+        assert!(volumes.iter().all(|volume| volume["secret"]["optional"] == json!(true)
+            && volume["secret"]["defaultMode"] == json!(0o440)));
     }
 
     #[test]
@@ -283,14 +249,8 @@ mod tests {
             {"team": "db", "backup.greenlang.io/policy": "stolen", "app.kubernetes.io/managed-by": "me", "backup.greenlang.io/backup": "x"}}))
         .unwrap();
         let job = build(&template);
-        for labels in [
-            &job["metadata"]["labels"],
-            &job["spec"]["template"]["metadata"]["labels"],
-        ] {
-            assert_eq!(
-                (&labels["team"], &labels[labels::POLICY]),
-                (&json!("db"), &json!("p"))
-            );
+        for labels in [&job["metadata"]["labels"], &job["spec"]["template"]["metadata"]["labels"]] {
+            assert_eq!((&labels["team"], &labels[labels::POLICY]), (&json!("db"), &json!("p")));
             assert_eq!(labels["app.kubernetes.io/managed-by"], json!(labels::MANAGED_BY));
             assert_eq!(labels.get(labels::BACKUP), None);
         }

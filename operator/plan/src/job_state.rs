@@ -34,13 +34,9 @@ pub struct Ended {
 /// Reads a Job and its Pod. `created` stands in where Kubernetes gives no end time.
 pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
     let status = job.status.as_ref();
-    let ending = status
-        .and_then(|status| status.conditions.as_ref())
-        .and_then(|conditions| {
-            conditions
-                .iter()
-                .find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")
-        });
+    let ending = status.and_then(|status| status.conditions.as_ref()).and_then(|conditions| {
+        conditions.iter().find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")
+    });
     let Some(ending) = ending else {
         return match pod.map(started) {
             Some(Ok(())) => JobState::Running,
@@ -48,23 +44,18 @@ pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
             None => JobState::Pending(None),
         };
     };
-    let time = ending
-        .last_transition_time
-        .as_ref()
-        .map_or(created, |time| time.0);
+    let time = ending.last_transition_time.as_ref().map_or(created, |time| time.0);
+    // At its time limit the Pod is told to stop as at any eviction; the runner cannot know why, Kubernetes does.
     let report = pod
         .and_then(reported)
+        .filter(|report| report.outcome != Outcome::Interrupted || pod_reason(pod) != Some(DEADLINE_EXCEEDED))
         .unwrap_or_else(|| unreported(job, pod, ending.message.as_deref()));
     JobState::Ended(Box::new(Ended { time, report }))
 }
 
 fn state(pod: &Pod) -> Option<&ContainerState> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses
-        .iter()
-        .find(|status| status.name == CONTAINER)?
-        .state
-        .as_ref()
+    statuses.iter().find(|status| status.name == CONTAINER)?.state.as_ref()
 }
 
 fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
@@ -78,10 +69,7 @@ fn pod_reason(pod: Option<&Pod>) -> Option<&str> {
 /// Whether the container has started, or why not.
 fn started(pod: &Pod) -> Result<(), Option<String>> {
     let waiting = match state(pod) {
-        Some(ContainerState {
-            waiting: Some(waiting),
-            ..
-        }) => waiting,
+        Some(ContainerState { waiting: Some(waiting), .. }) => waiting,
         Some(_) => return Ok(()),
         None => return Err(unscheduled(pod)),
     };
@@ -90,22 +78,13 @@ fn started(pod: &Pod) -> Result<(), Option<String>> {
     if matches!(reason.as_str(), "" | "ContainerCreating" | "PodInitializing") && waiting.message.is_none() {
         return Err(None);
     }
-    Err(Some(format!(
-        "{reason}: {}",
-        waiting.message.as_deref().unwrap_or("no further word")
-    )))
+    Err(Some(format!("{reason}: {}", waiting.message.as_deref().unwrap_or("no further word"))))
 }
 
 fn unscheduled(pod: &Pod) -> Option<String> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let condition = conditions
-        .iter()
-        .find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
-    Some(format!(
-        "{}: {}",
-        condition.reason.as_deref()?,
-        condition.message.as_deref()?
-    ))
+    let condition = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+    Some(format!("{}: {}", condition.reason.as_deref()?, condition.message.as_deref()?))
 }
 
 fn reported(pod: &Pod) -> Option<RunReport> {
@@ -144,11 +123,7 @@ fn unreported(job: &Job, pod: Option<&Pod>, ending: Option<&str>) -> RunReport {
         (None, Some(message)) => message.to_owned(),
         (None, None) => "its Pod is gone".to_owned(),
     };
-    RunReport::new(
-        outcome,
-        reasons::REPORT_LOST,
-        format!("Job {name} left no report: {end}"),
-    )
+    RunReport::new(outcome, reasons::REPORT_LOST, format!("Job {name} left no report: {end}"))
 }
 
 #[cfg(test)]
@@ -182,24 +157,15 @@ mod tests {
         let active = job(&json!([{"type": "FailureTarget", "status": "True"}]));
         assert_eq!(read(&active, None), JobState::Pending(None));
         assert_eq!(
-            read(
-                &active,
-                Some(&pod(None, &json!({"waiting": {"reason": "ContainerCreating"}})))
-            ),
+            read(&active, Some(&pod(None, &json!({"waiting": {"reason": "ContainerCreating"}})))),
             JobState::Pending(None)
         );
-        let refused = pod(
-            None,
-            &json!({"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}),
-        );
+        let refused = pod(None, &json!({"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}));
         assert_eq!(
             read(&active, Some(&refused)),
             JobState::Pending(Some("ErrImageNeverPull: no image".into()))
         );
-        assert_eq!(
-            read(&active, Some(&pod(None, &json!({"running": {}})))),
-            JobState::Running
-        );
+        assert_eq!(read(&active, Some(&pod(None, &json!({"running": {}})))), JobState::Running);
     }
 
     #[test]
@@ -212,66 +178,33 @@ mod tests {
         let stopped = json!({"terminated": {"exitCode": 30, "message": stopped}});
         for (pod, outcome, reason) in [
             (
-                Some(pod(
-                    None,
-                    &json!({"terminated": {"exitCode": 10, "message": report.encode()}}),
-                )),
+                Some(pod(None, &json!({"terminated": {"exitCode": 10, "message": report.encode()}}))),
                 Outcome::Failed,
                 "AccessDenied",
             ),
             (
-                Some(pod(
-                    None,
-                    &json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
-                )),
+                Some(pod(None, &json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}))),
                 Outcome::Retryable,
                 "OutOfMemory",
             ),
+            (Some(pod(None, &stopped)), Outcome::Interrupted, "Interrupted"),
+            (Some(pod(Some("DeadlineExceeded"), &stopped)), Outcome::Failed, "DeadlineExceeded"),
             (
-                Some(pod(None, &stopped)),
-                Outcome::Interrupted,
-                "Interrupted",
-            ),
-            (
-                Some(pod(Some("DeadlineExceeded"), &stopped)),
+                Some(pod(Some("DeadlineExceeded"), &json!({"terminated": {"exitCode": 143}}))),
                 Outcome::Failed,
                 "DeadlineExceeded",
             ),
             (
-                Some(pod(
-                    Some("DeadlineExceeded"),
-                    &json!({"terminated": {"exitCode": 143}}),
-                )),
-                Outcome::Failed,
-                "DeadlineExceeded",
-            ),
-            (
-                Some(pod(
-                    None,
-                    &json!({"waiting": {"reason": "ErrImagePull", "message": "x"}}),
-                )),
+                Some(pod(None, &json!({"waiting": {"reason": "ErrImagePull", "message": "x"}}))),
                 Outcome::Retryable,
                 "PodNotStarted",
             ),
-            (
-                Some(pod(None, &json!({"terminated": {"exitCode": 30}}))),
-                Outcome::Interrupted,
-                "ReportLost",
-            ),
-            (
-                Some(pod(None, &json!({"terminated": {"exitCode": 0}}))),
-                Outcome::Retryable,
-                "ReportLost",
-            ),
+            (Some(pod(None, &json!({"terminated": {"exitCode": 30}}))), Outcome::Interrupted, "ReportLost"),
+            (Some(pod(None, &json!({"terminated": {"exitCode": 0}}))), Outcome::Retryable, "ReportLost"),
             (None, Outcome::Retryable, "ReportLost"),
         ] {
-            let JobState::Ended(ended) = read(&failed, pod.as_ref()) else {
-                panic!("not ended")
-            };
-            assert_eq!(
-                (ended.report.outcome, ended.report.reason.as_str()),
-                (outcome, reason)
-            );
+            let JobState::Ended(ended) = read(&failed, pod.as_ref()) else { panic!("not ended") };
+            assert_eq!((ended.report.outcome, ended.report.reason.as_str()), (outcome, reason));
             assert_eq!(ended.time.to_string(), "2025-11-07T02:30:00Z");
         }
     }

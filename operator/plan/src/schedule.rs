@@ -45,22 +45,13 @@ pub fn time_zone(name: &str) -> Result<TimeZone, CadenceError> {
 impl Cadence {
     /// Reads an expression of five fields; seconds and years are refused, as a `CronJob` of Kubernetes does.
     pub fn parse(expression: &str, zone: &TimeZone) -> Result<Self, CadenceError> {
-        let parser = CronParser::builder()
-            .seconds(Seconds::Disallowed)
-            .year(Year::Disallowed)
-            .build();
-        let cron = parser
-            .parse(expression)
-            .map_err(|error| CadenceError::Expression {
-                expression: expression.to_owned(),
-                problem: error.to_string(),
-            })?;
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        let cron = parser.parse(expression).map_err(|error| CadenceError::Expression {
+            expression: expression.to_owned(),
+            problem: error.to_string(),
+        })?;
         let name = zone.iana_name().unwrap_or("UTC");
-        let cadence = Self {
-            cron,
-            zone: zone.clone(),
-            text: format!("{expression} {name}"),
-        };
+        let cadence = Self { cron, zone: zone.clone(), text: format!("{expression} {name}") };
         // Any fixed time will do: what has no slot after it has none at all.
         match cadence.next_after(Timestamp::UNIX_EPOCH) {
             Some(_) => Ok(cadence),
@@ -76,22 +67,14 @@ impl Cadence {
     /// The newest slot that is due: after `since`, not after `now`. Older missed ones are passed over, so a long pause
     /// ends in one run and not in a flood.
     pub fn last_due(&self, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        let slot = self
-            .cron
-            .find_previous_occurrence(&now.to_zoned(self.zone.clone()), true)
-            .ok()?
-            .timestamp();
+        let slot =
+            self.cron.find_previous_occurrence(&now.to_zoned(self.zone.clone()), true).ok()?.timestamp();
         (slot > since).then_some(slot)
     }
 
     /// The first slot after a time.
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
-        Some(
-            self.cron
-                .find_next_occurrence(&time.to_zoned(self.zone.clone()), false)
-                .ok()?
-                .timestamp(),
-        )
+        Some(self.cron.find_next_occurrence(&time.to_zoned(self.zone.clone()), false).ok()?.timestamp())
     }
 }
 
@@ -119,66 +102,24 @@ mod tests {
             ("@every 1h", "five fields"),
             ("0 0 30 2 *", "never comes"),
         ] {
-            let error = Cadence::parse(expression, &TimeZone::UTC)
-                .unwrap_err()
-                .to_string();
+            let error = Cadence::parse(expression, &TimeZone::UTC).unwrap_err().to_string();
             assert!(error.contains(part), "{expression}: {error}");
         }
-        assert!(
-            time_zone("Mars/Olympus")
-                .unwrap_err()
-                .to_string()
-                .contains("Mars/Olympus")
-        );
+        assert!(time_zone("Mars/Olympus").unwrap_err().to_string().contains("Mars/Olympus"));
     }
 
     #[test]
     fn slots() {
         for (expression, zone, after, next) in [
-            (
-                "0 2 * * *",
-                "Etc/UTC",
-                "2025-11-07T02:00:00Z",
-                "2025-11-08T02:00:00Z",
-            ),
-            (
-                "0 4 * * SUN#1",
-                "Etc/UTC",
-                "2025-11-02T04:00:00Z",
-                "2025-12-07T04:00:00Z",
-            ),
-            (
-                "@daily",
-                "Etc/UTC",
-                "2025-11-07T02:00:00Z",
-                "2025-11-08T00:00:00Z",
-            ),
+            ("0 2 * * *", "Etc/UTC", "2025-11-07T02:00:00Z", "2025-11-08T02:00:00Z"),
+            ("0 4 * * SUN#1", "Etc/UTC", "2025-11-02T04:00:00Z", "2025-12-07T04:00:00Z"),
+            ("@daily", "Etc/UTC", "2025-11-07T02:00:00Z", "2025-11-08T00:00:00Z"),
             // Gap: 02:30 does not exist on 2025-03-30 in Berlin; the first instant after it is 03:00 (01:00 UTC).
-            (
-                "30 2 * * *",
-                "Europe/Berlin",
-                "2025-03-29T12:00:00Z",
-                "2025-03-30T01:00:00Z",
-            ),
+            ("30 2 * * *", "Europe/Berlin", "2025-03-29T12:00:00Z", "2025-03-30T01:00:00Z"),
             // Fold: 02:30 comes twice on 2025-10-26; the first one counts, the next slot is a day later.
-            (
-                "30 2 * * *",
-                "Europe/Berlin",
-                "2025-10-25T12:00:00Z",
-                "2025-10-26T00:30:00Z",
-            ),
-            (
-                "30 2 * * *",
-                "Europe/Berlin",
-                "2025-10-26T00:30:00Z",
-                "2025-10-27T01:30:00Z",
-            ),
-            (
-                "0 0 29 2 *",
-                "Etc/UTC",
-                "2025-01-01T00:00:00Z",
-                "2028-02-29T00:00:00Z",
-            ),
+            ("30 2 * * *", "Europe/Berlin", "2025-10-25T12:00:00Z", "2025-10-26T00:30:00Z"),
+            ("30 2 * * *", "Europe/Berlin", "2025-10-26T00:30:00Z", "2025-10-27T01:30:00Z"),
+            ("0 0 29 2 *", "Etc/UTC", "2025-01-01T00:00:00Z", "2028-02-29T00:00:00Z"),
         ] {
             assert_eq!(
                 cadence(expression, zone).next_after(at(after)),
@@ -192,10 +133,7 @@ mod tests {
     fn only_the_newest_missed_slot_is_due() {
         let hourly = cadence("0 * * * *", "Etc/UTC");
         let now = at("2025-11-07T12:34:56Z");
-        assert_eq!(
-            hourly.last_due(at("2025-11-01T00:00:00Z"), now),
-            Some(at("2025-11-07T12:00:00Z"))
-        );
+        assert_eq!(hourly.last_due(at("2025-11-01T00:00:00Z"), now), Some(at("2025-11-07T12:00:00Z")));
         assert_eq!(hourly.last_due(at("2025-11-07T12:00:00Z"), now), None);
         assert_eq!(
             hourly.last_due(at("2025-11-07T11:00:00Z"), at("2025-11-07T12:00:00Z")),

@@ -53,19 +53,11 @@ fn coinciding_schedules_make_one_run_that_both_count() {
     world.now = at("2025-11-07T00:10:02Z");
     world.settle();
     let active = backup(&world).active.unwrap();
-    assert_eq!(
-        (active.run.id.as_str(), active.run.schedules.len()),
-        ("20251107-001000", 2)
-    );
+    assert_eq!((active.run.id.as_str(), active.run.schedules.len()), ("20251107-001000", 2));
     world.jobs_end(Fate::Succeeds);
     world.settle();
     let status = backup(&world);
-    assert!(
-        status
-            .schedules
-            .iter()
-            .all(|entry| counts(&entry.history) == (1, 1, 0))
-    );
+    assert!(status.schedules.iter().all(|entry| counts(&entry.history) == (1, 1, 0)));
     assert_eq!(world.status().available.len(), 1);
     assert_eq!(world.status().last_size.as_deref(), Some("10 B"));
     assert!(is(&world, conditions::BACKUPS_CURRENT, State::True));
@@ -113,10 +105,7 @@ fn a_failed_attempt_is_retried_with_a_growing_pause_then_counted_as_failed_once(
         world.jobs_end(Fate::FailsForNow);
         world.settle();
         let active = backup(&world).active.unwrap();
-        assert_eq!(
-            active.not_before.unwrap().0.duration_since(world.now).as_secs(),
-            pause
-        );
+        assert_eq!(active.not_before.unwrap().0.duration_since(world.now).as_secs(), pause);
         assert!(active.last_error.unwrap().contains("for now"));
         world.later(pause);
     }
@@ -170,11 +159,7 @@ fn a_new_or_changed_schedule_does_not_run_at_once() {
         .push(serde_json::from_value(json!({"name": "new", "cron": "0 1 * * *", "keepDays": 1})).unwrap());
     world.settle();
     assert_eq!((world.bucket.len(), backup(&world).active), (made, None));
-    assert_eq!(
-        counts(&backup(&world).schedules[0].history).1,
-        1,
-        "its history stays"
-    );
+    assert_eq!(counts(&backup(&world).schedules[0].history).1, 1, "its history stays");
 }
 
 #[test]
@@ -209,17 +194,8 @@ fn failing_probes_grow_rare_and_a_change_is_probed_at_once() {
         world.now = next;
     }
     assert_eq!(pauses, [30, 60, 120, 240, 480, 600, 600]);
-    let ready = world
-        .status()
-        .conditions
-        .iter()
-        .find(|c| c.type_ == "Ready")
-        .cloned()
-        .unwrap();
-    assert_eq!(
-        (ready.status.as_str(), ready.reason.as_str()),
-        ("False", "BucketNotFound")
-    );
+    let ready = world.status().conditions.iter().find(|c| c.type_ == "Ready").cloned().unwrap();
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "BucketNotFound"));
     world.settle();
     world.findings.storage.ok = true;
     world.jobs_end(Fate::Succeeds);
@@ -243,34 +219,20 @@ fn a_removed_backup_is_stopped_and_foreign_jobs_are_let_alone() {
     assert_eq!(job.state, JobState::Running);
     world.policy.spec.backups[0].name = "renamed".into();
     let effects = world.decide().effects;
-    assert_eq!(
-        effects,
-        [Effect::DeleteJob {
-            name: job.name,
-            uid: job.uid
-        }]
-    );
+    assert_eq!(effects, [Effect::DeleteJob { name: job.name, uid: job.uid }]);
 }
 
 #[test]
 fn invalid_specs_are_named_by_field_and_mending_is_enough() {
     for (change, reason, field) in [
-        (
-            json!({"spec": {"timeZone": "Mars/Olympus"}}),
-            "InvalidTimeZone",
-            "spec.timeZone",
-        ),
+        (json!({"spec": {"timeZone": "Mars/Olympus"}}), "InvalidTimeZone", "spec.timeZone"),
         (
             json!({"spec": {"encryption": {"age": {"recipients": ["age1a", "AGE-SECRET-KEY-1X"]}}}}),
             "InvalidRecipient",
             "spec.encryption.age.recipients[1]",
         ),
     ] {
-        let Invalid {
-            reason: found,
-            field: at,
-            message,
-        } = validate(&policy(change)).unwrap_err();
+        let Invalid { reason: found, field: at, message } = validate(&policy(change)).unwrap_err();
         assert_eq!((found, at.as_str()), (reason, field));
         assert!(!message.contains("SECRET-KEY"));
     }
@@ -278,21 +240,10 @@ fn invalid_specs_are_named_by_field_and_mending_is_enough() {
         let mut world = World::new(policy(json!({})));
         world.policy.spec.backups[0].schedules[1].cron = cron.into();
         world.settle();
-        let ready = world
-            .status()
-            .conditions
-            .iter()
-            .find(|c| c.type_ == "Ready")
-            .cloned()
-            .unwrap();
-        assert_eq!(
-            (ready.status.as_str(), ready.reason.as_str()),
-            ("False", "InvalidSchedule")
-        );
+        let ready = world.status().conditions.iter().find(|c| c.type_ == "Ready").cloned().unwrap();
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "InvalidSchedule"));
         assert!(
-            ready
-                .message
-                .starts_with("spec.backups[database].schedules[seldom].cron: "),
+            ready.message.starts_with("spec.backups[database].schedules[seldom].cron: "),
             "{}",
             ready.message
         );

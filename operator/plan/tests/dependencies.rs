@@ -40,9 +40,7 @@ fn no_runtime_and_no_client() {
         "kube-runtime",
         "aws-config",
     ];
-    let found: Vec<_> = crates
-        .iter()
-        .filter(|name| banned.contains(*name) || name.starts_with("aws-sdk-"))
-        .collect();
+    let found: Vec<_> =
+        crates.iter().filter(|name| banned.contains(*name) || name.starts_with("aws-sdk-")).collect();
     assert_eq!(found, Vec::<&&str>::new());
 }

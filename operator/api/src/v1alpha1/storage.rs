@@ -23,10 +23,7 @@ pub struct S3Storage {
     /// Directory within the bucket for everything of this policy, without slash at its ends, for example
     /// `clusters/production`. Default: the top of the bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(max = 256),
-        regex(pattern = "^([A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*)?$")
-    )]
+    #[schemars(length(max = 256), regex(pattern = "^([A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*)?$"))]
     #[x_kube(validation = ("!self.split('/').exists(s, s == '.' || s == '..')", "prefix must not contain . or .. as a segment"))]
     pub prefix: Option<String>,
     /// Region of the bucket; requests are signed for it. Default: `us-east-1`.
@@ -54,18 +51,13 @@ pub struct S3Storage {
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// Name of the Secret.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
-    )]
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
 }
 
 impl From<&SecretRef> for LocalObjectReference {
     fn from(reference: &SecretRef) -> Self {
-        Self {
-            name: reference.name.clone(),
-        }
+        Self { name: reference.name.clone() }
     }
 }
 

@@ -40,11 +40,7 @@ async fn create(policy: &BackupPolicy, job: &Job, jobs: &Api<Job>) -> Result<Opt
         Err(kube::Error::Api(status)) if status.is_already_exists() => adopt(policy, &name, jobs).await,
         Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
             let message = format!("the API server refused Job {name}: {}", status.message);
-            Ok(Some(Refusal {
-                job: name,
-                reason: reasons::JOB_REFUSED,
-                message,
-            }))
+            Ok(Some(Refusal { job: name, reason: reasons::JOB_REFUSED, message }))
         }
         Err(error) => Err(error.into()),
     }
@@ -55,32 +51,19 @@ async fn adopt(policy: &BackupPolicy, name: &str, jobs: &Api<Job>) -> Result<Opt
     let Some(job) = jobs.get_opt(name).await? else {
         return Ok(None);
     };
-    let ours = job
-        .owner_references()
-        .iter()
-        .any(|owner| Some(&owner.uid) == policy.metadata.uid.as_ref());
+    let ours = job.owner_references().iter().any(|owner| Some(&owner.uid) == policy.metadata.uid.as_ref());
     if ours {
         tracing::info!(job = name, "the Job was there already");
         return Ok(None);
     }
     let message = format!("a Job {name} that is not ours is in the way: delete or rename it");
-    Ok(Some(Refusal {
-        job: name.to_owned(),
-        reason: reasons::NAME_COLLISION,
-        message,
-    }))
+    Ok(Some(Refusal { job: name.to_owned(), reason: reasons::NAME_COLLISION, message }))
 }
 
 async fn delete(name: &str, uid: &str, jobs: &Api<Job>) -> Result<(), Error> {
     crash::point(crash::RUN_COUNTED);
-    let this_one = Preconditions {
-        uid: Some(uid.to_owned()),
-        resource_version: None,
-    };
-    match jobs
-        .delete(name, &DeleteParams::background().preconditions(this_one))
-        .await
-    {
+    let this_one = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    match jobs.delete(name, &DeleteParams::background().preconditions(this_one)).await {
         Ok(_) => Ok(()),
         // Gone already, or a namesake has taken its place: either way there is nothing of ours to delete.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),

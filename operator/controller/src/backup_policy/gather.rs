@@ -50,24 +50,14 @@ pub async fn gather(
         return Ok(None);
     }
     let served = context.namespaces.contains(&namespace);
-    let jobs = if served {
-        jobs(&policy, &namespace, context).await?
-    } else {
-        vec![]
-    };
-    Ok(Some(Gathered {
-        policy,
-        seen: Observed { now, served, jobs },
-    }))
+    let jobs = if served { jobs(&policy, &namespace, context).await? } else { vec![] };
+    Ok(Some(Gathered { policy, seen: Observed { now, served, jobs } }))
 }
 
 async fn jobs(policy: &BackupPolicy, namespace: &str, context: &Context) -> Result<Vec<ObservedJob>, Error> {
     let ours = ListParams::default().labels(&format!("{}={}", labels::POLICY, policy.name_any()));
     let uid = policy.uid().unwrap_or_default();
-    let mut jobs = Api::<Job>::namespaced(context.client.clone(), namespace)
-        .list(&ours)
-        .await?
-        .items;
+    let mut jobs = Api::<Job>::namespaced(context.client.clone(), namespace).list(&ours).await?.items;
     jobs.retain(|job| job.owner_references().iter().any(|owner| owner.uid == uid));
     if jobs.is_empty() {
         return Ok(vec![]);
@@ -85,15 +75,11 @@ async fn jobs(policy: &BackupPolicy, namespace: &str, context: &Context) -> Resu
 /// The newest Pod of each Job: a Job whose Pod was replaced has more than one.
 fn by_job(mut pods: Vec<Pod>) -> BTreeMap<String, Pod> {
     pods.sort_by_key(|pod| pod.creation_timestamp().map(|time| time.0));
-    pods.into_iter()
-        .filter_map(|pod| Some((pod.labels().get(JOB_UID)?.clone(), pod)))
-        .collect()
+    pods.into_iter().filter_map(|pod| Some((pod.labels().get(JOB_UID)?.clone(), pod))).collect()
 }
 
 async fn observe(job: &Job, pod: Option<&Pod>, pods: &Api<Pod>) -> ObservedJob {
-    let created = job
-        .creation_timestamp()
-        .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let created = job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     let backup = job.labels().get(labels::BACKUP).cloned();
     let state = job_state(job, pod, created);
     let progress = match (&state, pod) {
@@ -113,11 +99,8 @@ async fn observe(job: &Job, pod: Option<&Pod>, pods: &Api<Pod>) -> ObservedJob {
 
 /// The newest progress line. A log that cannot be read (rotation, a node that does not answer) is no news, and no error.
 async fn progress(pods: &Api<Pod>, pod: &str) -> Option<Progress> {
-    let newest = LogParams {
-        tail_lines: Some(LOG_LINES),
-        container: Some(CONTAINER.into()),
-        ..LogParams::default()
-    };
+    let newest =
+        LogParams { tail_lines: Some(LOG_LINES), container: Some(CONTAINER.into()), ..LogParams::default() };
     match pods.logs(pod, &newest).await {
         Ok(log) => Progress::newest(&log),
         Err(error) => {

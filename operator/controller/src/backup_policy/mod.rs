@@ -35,10 +35,8 @@ pub async fn run(context: Arc<Context>, metrics: &Metrics, stop: CancellationTok
         .graceful_shutdown_on(stop.cancelled_owned());
     // One watch for each namespace: the operator has no right to watch Jobs anywhere else.
     for namespace in &context.namespaces {
-        controller = controller.owns(
-            Api::<Job>::namespaced(context.client.clone(), namespace),
-            gather::our_jobs(),
-        );
+        controller =
+            controller.owns(Api::<Job>::namespaced(context.client.clone(), namespace), gather::our_jobs());
     }
     metrics.lead(controller.store());
     let passes = controller.run(reconcile, |_, error, _| Action::requeue(error.pause()), context);
@@ -58,14 +56,9 @@ async fn reconcile(
     let began = Instant::now();
     let passed = match &policy.0 {
         Ok(policy) => pass(policy, &context).await,
-        Err(invalid) => status::unreadable(&context, invalid)
-            .await
-            .map(|()| Action::await_change()),
+        Err(invalid) => status::unreadable(&context, invalid).await.map(|()| Action::await_change()),
     };
-    context.reconciles.observe(
-        passed.as_ref().map_or_else(Error::reason, |_| "ok"),
-        began.elapsed(),
-    );
+    context.reconciles.observe(passed.as_ref().map_or_else(Error::reason, |_| "ok"), began.elapsed());
     passed
 }
 

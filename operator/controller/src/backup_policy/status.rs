@@ -25,13 +25,8 @@ pub async fn write(policy: &BackupPolicy, decision: &Decision, context: &Context
     }
     let policies: Api<BackupPolicy> =
         Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
-    let next = BackupPolicy {
-        status: Some(decision.status.clone()),
-        ..policy.clone()
-    };
-    policies
-        .replace_status(&policy.name_any(), &PostParams::default(), &next)
-        .await?;
+    let next = BackupPolicy { status: Some(decision.status.clone()), ..policy.clone() };
+    policies.replace_status(&policy.name_any(), &PostParams::default(), &next).await?;
     for event in &decision.events {
         publish(policy, event, context).await;
     }
@@ -39,10 +34,8 @@ pub async fn write(policy: &BackupPolicy, decision: &Decision, context: &Context
 }
 
 fn ended_runs(status: &BackupPolicyStatus) -> u64 {
-    let scheduled = status
-        .backups
-        .iter()
-        .flat_map(|backup| backup.schedules.iter().map(|entry| &entry.history));
+    let scheduled =
+        status.backups.iter().flat_map(|backup| backup.schedules.iter().map(|entry| &entry.history));
     let manual = status.backups.iter().map(|backup| &backup.manual);
     scheduled.chain(manual).map(|history| history.attempts).sum()
 }
@@ -50,11 +43,7 @@ fn ended_runs(status: &BackupPolicyStatus) -> u64 {
 /// An event that cannot be published is lost: status has said the same already.
 async fn publish(policy: &BackupPolicy, event: &Event, context: &Context) {
     let note = Note {
-        type_: if event.warning {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        },
+        type_: if event.warning { EventType::Warning } else { EventType::Normal },
         reason: event.reason.to_owned(),
         note: Some(conditions::cut(&event.message).to_owned()),
         action: "Reconcile".to_owned(),
@@ -81,28 +70,10 @@ pub async fn unreadable(context: &Context, invalid: &InvalidObject) -> Result<()
         Api::namespaced(context.client.clone(), namespace);
     let mut set = Vec::new();
     let now = super::now();
-    conditions::set(
-        &mut set,
-        READY,
-        State::False,
-        reasons::INVALID_OBJECT,
-        &message,
-        generation,
-        now,
-    );
-    conditions::set(
-        &mut set,
-        STALLED,
-        State::True,
-        reasons::INVALID_OBJECT,
-        &message,
-        generation,
-        now,
-    );
+    conditions::set(&mut set, READY, State::False, reasons::INVALID_OBJECT, &message, generation, now);
+    conditions::set(&mut set, STALLED, State::True, reasons::INVALID_OBJECT, &message, generation, now);
     let patch = Patch::Merge(json!({"status": {"observedGeneration": generation, "conditions": set}}));
-    let written = policies
-        .patch_subresource("status", name, &PatchParams::default(), &patch)
-        .await;
+    let written = policies.patch_subresource("status", name, &PatchParams::default(), &patch).await;
     tracing::warn!(namespace, name, error = invalid.error, "an object cannot be read");
     written.map(|_| ()).map_err(Error::from)
 }

@@ -86,11 +86,7 @@ impl Pass<'_> {
     }
 
     pub fn event(&mut self, warning: bool, reason: &'static str, message: String) {
-        self.decision.events.push(Event {
-            warning,
-            reason,
-            message,
-        });
+        self.decision.events.push(Event { warning, reason, message });
     }
 
     pub fn create(&mut self, job: Result<Job, TaskError>) {
@@ -108,16 +104,8 @@ pub fn decide(
     before: &BackupPolicyStatus,
     runner: &RunnerSettings,
 ) -> Decision {
-    let decision = Decision {
-        status: before.clone(),
-        ..Decision::default()
-    };
-    let mut pass = Pass {
-        policy,
-        seen,
-        runner,
-        decision,
-    };
+    let decision = Decision { status: before.clone(), ..Decision::default() };
+    let mut pass = Pass { policy, seen, runner, decision };
     if seen.served {
         probe::advance(&mut pass);
         run::advance_all(&mut pass);
@@ -134,38 +122,17 @@ pub fn reject(before: &BackupPolicyStatus, generation: i64, invalid: &Invalid, n
     let mut status = before.clone();
     let message = invalid.to_string();
     let mut set = |type_, state, reason, message: &str| {
-        conditions::set(
-            &mut status.conditions,
-            type_,
-            state,
-            reason,
-            message,
-            generation,
-            now,
-        );
+        conditions::set(&mut status.conditions, type_, state, reason, message, generation, now);
     };
     set(conditions::READY, State::False, invalid.reason, &message);
     set(conditions::STALLED, State::True, invalid.reason, &message);
-    set(
-        conditions::RECONCILING,
-        State::False,
-        invalid.reason,
-        "waiting for a change of the spec",
-    );
+    set(conditions::RECONCILING, State::False, invalid.reason, "waiting for a change of the spec");
     status.observed_generation = Some(generation);
     status.next_backup = None;
     let known = conditions::is(&before.conditions, conditions::STALLED, State::True)
         && before.observed_generation == Some(generation);
-    let event = Event {
-        warning: true,
-        reason: invalid.reason,
-        message,
-    };
-    Decision {
-        status,
-        events: if known { vec![] } else { vec![event] },
-        ..Decision::default()
-    }
+    let event = Event { warning: true, reason: invalid.reason, message };
+    Decision { status, events: if known { vec![] } else { vec![event] }, ..Decision::default() }
 }
 
 impl Decision {
@@ -179,17 +146,8 @@ impl Decision {
         refusal: &Refusal,
     ) -> Self {
         let status = std::mem::take(&mut self.status);
-        let decision = Decision {
-            status,
-            effects: vec![],
-            ..self
-        };
-        let mut pass = Pass {
-            policy,
-            seen,
-            runner,
-            decision,
-        };
+        let decision = Decision { status, effects: vec![], ..self };
+        let mut pass = Pass { policy, seen, runner, decision };
         run::refused(&mut pass, refusal);
         probe::refused(&mut pass, refusal);
         summary::summarise(&mut pass);
@@ -201,12 +159,10 @@ impl Decision {
 /// has not been counted for good before that.
 fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
     let policy = pass.policy;
-    let runs = before.backups.iter().filter_map(|backup| {
-        backup
-            .active
-            .as_ref()
-            .map(|active| policy.run_job_name(&backup.name, active))
-    });
+    let runs = before
+        .backups
+        .iter()
+        .filter_map(|backup| backup.active.as_ref().map(|active| policy.run_job_name(&backup.name, active)));
     let probe = before
         .probe
         .as_ref()
@@ -214,9 +170,7 @@ fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
         .map(|active| policy.probe_job_name(active));
     let needed: Vec<String> = runs.chain(probe).collect();
     let configured = |job: &ObservedJob| {
-        job.backup
-            .as_ref()
-            .is_none_or(|name| policy.backups.iter().any(|backup| backup.name == *name))
+        job.backup.as_ref().is_none_or(|name| policy.backups.iter().any(|backup| backup.name == *name))
     };
 
     let mut failed: BTreeMap<Option<&str>, Vec<&ObservedJob>> = BTreeMap::new();
@@ -236,27 +190,19 @@ fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
         jobs.sort_by_key(|job| std::cmp::Reverse(job.created));
         doomed.extend(jobs.into_iter().skip(FAILED_JOBS_KEPT));
     }
-    let deletions = doomed.into_iter().map(|job| Effect::DeleteJob {
-        name: job.name.clone(),
-        uid: job.uid.clone(),
-    });
+    let deletions =
+        doomed.into_iter().map(|job| Effect::DeleteJob { name: job.name.clone(), uid: job.uid.clone() });
     pass.decision.effects.extend(deletions);
 }
 
 /// A time some seconds later; at the end of time, that end.
 pub(super) fn seconds_later(time: Timestamp, seconds: i64) -> Timestamp {
-    time.checked_add(jiff::SignedDuration::from_secs(seconds))
-        .unwrap_or(Timestamp::MAX)
+    time.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 /// `base` doubled with each failure after the first, at most `limit`.
 pub(super) fn backoff_seconds(base: i64, failures: u32, limit: i64) -> i64 {
-    base.saturating_mul(
-        1_i64
-            .checked_shl(failures.saturating_sub(1).min(32))
-            .unwrap_or(i64::MAX),
-    )
-    .min(limit)
+    base.saturating_mul(1_i64.checked_shl(failures.saturating_sub(1).min(32)).unwrap_or(i64::MAX)).min(limit)
 }
 
 /// Reason and message for a namespace that the operator was not told to serve.

@@ -42,15 +42,9 @@ fn start_if_due(pass: &mut Pass<'_>, probe: &mut ProbeStatus) {
         return;
     }
     // The Job is named after the start, so no two probes may share a second.
-    let start = probe
-        .last_probe_time
-        .as_ref()
-        .map_or(now, |last| now.max(seconds_later(last.0, 1)));
-    probe.active = Some(ActiveProbe {
-        start_time: Time(start),
-        generation: pass.policy.generation,
-        job_uid: None,
-    });
+    let start = probe.last_probe_time.as_ref().map_or(now, |last| now.max(seconds_later(last.0, 1)));
+    probe.active =
+        Some(ActiveProbe { start_time: Time(start), generation: pass.policy.generation, job_uid: None });
     pass.wake_now();
 }
 
@@ -59,33 +53,21 @@ fn follow(pass: &mut Pass<'_>, probe: &mut ProbeStatus, mut active: ActiveProbe)
     match pass.job(&pass.policy.probe_job_name(&active)).cloned() {
         None if active.job_uid.is_some() => {
             let message = "the Job of the probe was deleted before its findings could be read";
-            finish(
-                pass,
-                probe,
-                &active,
-                &RunReport::new(Outcome::Retryable, reasons::JOB_DELETED, message),
-            );
+            finish(pass, probe, &active, &RunReport::new(Outcome::Retryable, reasons::JOB_DELETED, message));
         }
         None => {
             pass.create(pass.policy.probe_job(&active, pass.runner));
             pass.wake_at(seconds_later(now, PROGRESS_SECONDS));
         }
-        Some(ObservedJob {
-            state: JobState::Ended(ended),
-            ..
-        }) => finish(pass, probe, &active, &ended.report),
+        Some(ObservedJob { state: JobState::Ended(ended), .. }) => {
+            finish(pass, probe, &active, &ended.report)
+        }
         Some(job) => {
             if let JobState::Pending(Some(why)) = &job.state
                 && now >= seconds_later(job.created, START_SECONDS)
             {
                 let message = format!("the Pod that checks bucket and database has not started: {why}");
-                set_all(
-                    pass,
-                    State::Unknown,
-                    reasons::POD_NOT_STARTED,
-                    &message,
-                    active.generation,
-                );
+                set_all(pass, State::Unknown, reasons::POD_NOT_STARTED, &message, active.generation);
             }
             active.job_uid = Some(job.uid);
             probe.active = Some(active);
@@ -122,37 +104,21 @@ fn finish(pass: &mut Pass<'_>, probe: &mut ProbeStatus, active: &ActiveProbe, re
             set(pass, ENCRYPTION_READY, &found.encryption, active.generation);
             match &found.database {
                 Some(finding) => set(pass, DATABASE_REACHABLE, finding, active.generation),
-                None => pass
-                    .decision
-                    .status
-                    .conditions
-                    .retain(|condition| condition.type_ != DATABASE_REACHABLE),
+                None => {
+                    pass.decision.status.conditions.retain(|condition| condition.type_ != DATABASE_REACHABLE)
+                }
             }
-            [
-                Some(&found.storage),
-                Some(&found.encryption),
-                found.database.as_ref(),
-            ]
-            .into_iter()
-            .flatten()
-            .all(|finding| finding.ok)
+            [Some(&found.storage), Some(&found.encryption), found.database.as_ref()]
+                .into_iter()
+                .flatten()
+                .all(|finding| finding.ok)
         }
         _ => {
-            set_all(
-                pass,
-                State::Unknown,
-                &report.reason,
-                &report.message,
-                active.generation,
-            );
+            set_all(pass, State::Unknown, &report.reason, &report.message, active.generation);
             false
         }
     };
-    probe.consecutive_failures = if healthy {
-        0
-    } else {
-        probe.consecutive_failures.saturating_add(1)
-    };
+    probe.consecutive_failures = if healthy { 0 } else { probe.consecutive_failures.saturating_add(1) };
     let pause = match probe.consecutive_failures {
         0 => PROBE_SECONDS,
         failures => backoff_seconds(RETRY_SECONDS, failures, MAX_RETRY_SECONDS),
@@ -174,52 +140,28 @@ fn tell(pass: &mut Pass<'_>, healthy_before: bool, healthy: bool) {
         return;
     }
     if healthy {
-        pass.event(
-            false,
-            reasons::PROBE_RECOVERED,
-            "bucket, database and keys can be used again".into(),
-        );
+        pass.event(false, reasons::PROBE_RECOVERED, "bucket, database and keys can be used again".into());
         return;
     }
     let bad = pass.decision.status.conditions.iter().find(|condition| {
         [STORAGE_REACHABLE, DATABASE_REACHABLE, ENCRYPTION_READY].contains(&condition.type_.as_str())
             && condition.status != "True"
     });
-    let message = bad
-        .map(|condition| format!("{}: {}", condition.reason, condition.message))
-        .unwrap_or_default();
+    let message =
+        bad.map(|condition| format!("{}: {}", condition.reason, condition.message)).unwrap_or_default();
     pass.event(true, reasons::PROBE_FAILED, message);
 }
 
 fn set(pass: &mut Pass<'_>, type_: &str, finding: &Finding, generation: i64) {
     let now = pass.now();
     let conditions = &mut pass.decision.status.conditions;
-    conditions::set(
-        conditions,
-        type_,
-        finding.ok.into(),
-        &finding.reason,
-        &finding.message,
-        generation,
-        now,
-    );
+    conditions::set(conditions, type_, finding.ok.into(), &finding.reason, &finding.message, generation, now);
 }
 
 fn set_all(pass: &mut Pass<'_>, state: State, reason: &str, message: &str, generation: i64) {
     let now = pass.now();
     let database = pass.policy.server.is_some().then_some(DATABASE_REACHABLE);
-    for type_ in [Some(STORAGE_REACHABLE), Some(ENCRYPTION_READY), database]
-        .into_iter()
-        .flatten()
-    {
-        conditions::set(
-            &mut pass.decision.status.conditions,
-            type_,
-            state,
-            reason,
-            message,
-            generation,
-            now,
-        );
+    for type_ in [Some(STORAGE_REACHABLE), Some(ENCRYPTION_READY), database].into_iter().flatten() {
+        conditions::set(&mut pass.decision.status.conditions, type_, state, reason, message, generation, now);
     }
 }

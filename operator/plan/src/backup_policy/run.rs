@@ -28,10 +28,8 @@ pub(super) fn advance_all(pass: &mut Pass<'_>) {
     let accepted_before = !before.is_empty();
     for backup in &policy.backups {
         let known = before.iter().find(|status| status.name == backup.name).cloned();
-        let status = known.unwrap_or_else(|| BackupStatus {
-            name: backup.name.clone(),
-            ..BackupStatus::default()
-        });
+        let status =
+            known.unwrap_or_else(|| BackupStatus { name: backup.name.clone(), ..BackupStatus::default() });
         let status = advance(pass, backup, status, accepted_before);
         pass.decision.status.backups.push(status);
     }
@@ -43,11 +41,7 @@ fn advance(
     mut status: BackupStatus,
     accepted_before: bool,
 ) -> BackupStatus {
-    let since = if accepted_before {
-        pass.now()
-    } else {
-        pass.policy.created
-    };
+    let since = if accepted_before { pass.now() } else { pass.policy.created };
     status.schedules = schedules(backup, &status.schedules, since);
     match status.active.clone() {
         Some(active) => follow(pass, backup, &mut status, active),
@@ -64,11 +58,7 @@ fn schedules(backup: &ValidatedBackup, before: &[ScheduleStatus], since: Timesta
         let accepted = schedule.cadence.as_text().to_owned();
         match known {
             Some(status) if status.accepted == accepted => status.clone(),
-            Some(status) => ScheduleStatus {
-                accepted,
-                accepted_time: Time(since),
-                ..status.clone()
-            },
+            Some(status) => ScheduleStatus { accepted, accepted_time: Time(since), ..status.clone() },
             None => ScheduleStatus {
                 name: schedule.name.clone(),
                 accepted,
@@ -85,9 +75,8 @@ fn schedules(backup: &ValidatedBackup, before: &[ScheduleStatus], since: Timesta
 fn next_slots(pass: &mut Pass<'_>, backup: &ValidatedBackup, status: &mut BackupStatus) {
     let now = pass.now();
     for (schedule, entry) in backup.schedules.iter().zip(&mut status.schedules) {
-        let next = (!schedule.suspend && !pass.policy.suspend)
-            .then(|| schedule.cadence.next_after(now))
-            .flatten();
+        let next =
+            (!schedule.suspend && !pass.policy.suspend).then(|| schedule.cadence.next_after(now)).flatten();
         entry.next_schedule_time = next.map(Time);
         if let Some(next) = next {
             pass.wake_at(next);
@@ -104,11 +93,8 @@ fn start_if_due(
     let Some(run) = due(pass, backup, status, accepted_before) else {
         return;
     };
-    let schedules = if run.schedules.is_empty() {
-        String::new()
-    } else {
-        format!(" for {}", run.schedules.join(", "))
-    };
+    let schedules =
+        if run.schedules.is_empty() { String::new() } else { format!(" for {}", run.schedules.join(", ")) };
     pass.event(
         false,
         reasons::BACKUP_STARTED,
@@ -135,20 +121,13 @@ fn due(
     accepted_before: bool,
 ) -> Option<Run> {
     let policy = pass.policy;
-    let token = policy
-        .run_tokens
-        .get(&backup.name)
-        .filter(|token| !token.is_empty());
+    let token = policy.run_tokens.get(&backup.name).filter(|token| !token.is_empty());
     if token != status.manual_token.as_ref()
         && let Some(token) = token
     {
         status.manual_token = Some(token.clone());
         let id = manual_id(pass.now(), status.last_id.as_ref());
-        return Some(Run {
-            id,
-            trigger: Trigger::Manual,
-            schedules: vec![],
-        });
+        return Some(Run { id, trigger: Trigger::Manual, schedules: vec![] });
     }
     if !accepted_before && policy.first_run == FirstRun::Immediately {
         return Some(Run {
@@ -157,18 +136,12 @@ fn due(
             schedules: vec![],
         });
     }
-    if policy.suspend {
-        None
-    } else {
-        due_slot(backup, status, pass.now())
-    }
+    if policy.suspend { None } else { due_slot(backup, status, pass.now()) }
 }
 
 /// A run without slot is named after its second, but never like the run before it.
 fn manual_id(now: Timestamp, last: Option<&BackupId>) -> BackupId {
-    let after_last = last
-        .and_then(|id| id.slot().ok())
-        .map_or(now, |slot| seconds_later(slot, 1));
+    let after_last = last.and_then(|id| id.slot().ok()).map_or(now, |slot| seconds_later(slot, 1));
     BackupId::from_slot(now.max(after_last))
 }
 
@@ -183,42 +156,24 @@ fn due_slot(backup: &ValidatedBackup, status: &mut BackupStatus, now: Timestamp)
                 .last_schedule_time
                 .as_ref()
                 .map_or(entry.accepted_time.0, |last| last.0.max(entry.accepted_time.0));
-            if schedule.suspend {
-                None
-            } else {
-                schedule.cadence.last_due(since, now)
-            }
+            if schedule.suspend { None } else { schedule.cadence.last_due(since, now) }
         })
         .collect();
     let slot = slots.iter().flatten().min().copied()?;
     let mut names = Vec::new();
-    for (entry, _) in status
-        .schedules
-        .iter_mut()
-        .zip(&slots)
-        .filter(|(_, due)| **due == Some(slot))
-    {
+    for (entry, _) in status.schedules.iter_mut().zip(&slots).filter(|(_, due)| **due == Some(slot)) {
         entry.last_schedule_time = Some(Time(slot));
         names.push(entry.name.clone());
     }
-    Some(Run {
-        id: BackupId::from_slot(slot),
-        trigger: Trigger::Schedule,
-        schedules: names,
-    })
+    Some(Run { id: BackupId::from_slot(slot), trigger: Trigger::Schedule, schedules: names })
 }
 
 fn follow(pass: &mut Pass<'_>, backup: &ValidatedBackup, status: &mut BackupStatus, mut active: ActiveRun) {
     let now = pass.now();
-    match pass
-        .job(&pass.policy.run_job_name(&backup.name, &active))
-        .cloned()
-    {
+    match pass.job(&pass.policy.run_job_name(&backup.name, &active)).cloned() {
         None if active.job_uid.is_some() => {
-            let message = format!(
-                "the Job of backup {} {} was deleted before its end",
-                backup.name, active.run.id
-            );
+            let message =
+                format!("the Job of backup {} {} was deleted before its end", backup.name, active.run.id);
             fail(
                 pass,
                 backup,
@@ -236,10 +191,7 @@ fn follow(pass: &mut Pass<'_>, backup: &ValidatedBackup, status: &mut BackupStat
                 pass.wake_at(seconds_later(now, PROGRESS_SECONDS));
             }
         }
-        Some(ObservedJob {
-            state: JobState::Ended(ended),
-            ..
-        }) => match &ended.report.backup {
+        Some(ObservedJob { state: JobState::Ended(ended), .. }) => match &ended.report.backup {
             Some(made) if ended.report.outcome.is_success() => succeed(pass, backup, status, &active, made),
             _ => fail(pass, backup, status, active, &ended.report),
         },
@@ -273,12 +225,7 @@ fn progress(job: &ObservedJob, shown: Option<RunProgress>, now: Timestamp) -> Op
 pub(super) fn refused(pass: &mut Pass<'_>, refusal: &Refusal) {
     let policy = pass.policy;
     for backup in &policy.backups {
-        let Some(at) = pass
-            .decision
-            .status
-            .backups
-            .iter()
-            .position(|status| status.name == backup.name)
+        let Some(at) = pass.decision.status.backups.iter().position(|status| status.name == backup.name)
         else {
             continue;
         };
@@ -300,12 +247,7 @@ fn succeed(
     active: &ActiveRun,
     made: &BackupReport,
 ) {
-    let duration = made
-        .end_time
-        .duration_since(made.start_time)
-        .as_secs()
-        .try_into()
-        .unwrap_or(0);
+    let duration = made.end_time.duration_since(made.start_time).as_secs().try_into().unwrap_or(0);
     let success = SucceededRun {
         id: made.id.clone(),
         time: Time(made.end_time),
@@ -323,10 +265,7 @@ fn succeed(
     pass.event(
         false,
         reasons::BACKUP_SUCCEEDED,
-        format!(
-            "backup {} {} succeeded: {size} in {duration} s",
-            backup.name, made.id
-        ),
+        format!("backup {} {} succeeded: {size} in {duration} s", backup.name, made.id),
     );
     let available = &mut pass.decision.status.available;
     available.retain(|entry| entry.backup != backup.name || entry.id != made.id);
@@ -390,9 +329,6 @@ fn histories<'a>(status: &'a mut BackupStatus, run: &'a Run) -> Vec<&'a mut RunH
     if run.schedules.is_empty() {
         return vec![&mut status.manual];
     }
-    let served = status
-        .schedules
-        .iter_mut()
-        .filter(|entry| run.schedules.contains(&entry.name));
+    let served = status.schedules.iter_mut().filter(|entry| run.schedules.contains(&entry.name));
     served.map(|entry| &mut entry.history).collect()
 }

@@ -20,12 +20,8 @@ fn verdict(state: State, reason: &str, message: impl Into<String>) -> Verdict {
 /// Sets everything that follows from the rest.
 pub(super) fn summarise(pass: &mut Pass<'_>) {
     let (generation, now) = (pass.policy.generation, pass.now());
-    let probed = pass
-        .decision
-        .status
-        .probe
-        .as_ref()
-        .is_some_and(|probe| probe.generation == Some(generation));
+    let probed =
+        pass.decision.status.probe.as_ref().is_some_and(|probe| probe.generation == Some(generation));
     let verdicts = [
         (READY, ready(pass, probed)),
         (RECONCILING, reconciling(pass, probed)),
@@ -34,15 +30,7 @@ pub(super) fn summarise(pass: &mut Pass<'_>) {
     ];
     let status = &mut pass.decision.status;
     for (type_, (state, reason, message)) in verdicts {
-        conditions::set(
-            &mut status.conditions,
-            type_,
-            state,
-            &reason,
-            &message,
-            generation,
-            now,
-        );
+        conditions::set(&mut status.conditions, type_, state, &reason, &message, generation, now);
     }
     status.observed_generation = Some(generation);
     columns(status);
@@ -61,21 +49,13 @@ fn ready(pass: &Pass<'_>, probed: bool) -> Verdict {
         Some(condition) if probed || condition.reason == reasons::POD_NOT_STARTED => {
             verdict(State::False, &condition.reason, condition.message.clone())
         }
-        _ if !probed => verdict(
-            State::Unknown,
-            reasons::PROBING,
-            "bucket, database and keys are being checked",
-        ),
-        _ if pass.policy.suspend => verdict(
-            State::True,
-            reasons::SUSPENDED,
-            "no scheduled run starts while spec.suspend is true",
-        ),
-        _ => verdict(
-            State::True,
-            reasons::SUCCEEDED,
-            "bucket, database and keys can be used",
-        ),
+        _ if !probed => {
+            verdict(State::Unknown, reasons::PROBING, "bucket, database and keys are being checked")
+        }
+        _ if pass.policy.suspend => {
+            verdict(State::True, reasons::SUSPENDED, "no scheduled run starts while spec.suspend is true")
+        }
+        _ => verdict(State::True, reasons::SUCCEEDED, "bucket, database and keys can be used"),
     }
 }
 
@@ -107,9 +87,7 @@ fn backups_current(status: &BackupPolicyStatus) -> Verdict {
         schedules().find(|(_, entry)| newest_failed(&entry.history))
     {
         let failure = history.last_failure.as_ref();
-        let what = failure
-            .map(|run| format!("{}: {}", run.reason, run.message))
-            .unwrap_or_default();
+        let what = failure.map(|run| format!("{}: {}", run.reason, run.message)).unwrap_or_default();
         return verdict(
             State::False,
             reasons::BACKUP_FAILED,
@@ -117,17 +95,9 @@ fn backups_current(status: &BackupPolicyStatus) -> Verdict {
         );
     }
     if schedules().all(|(_, entry)| entry.history.last_success.is_none()) {
-        return verdict(
-            State::Unknown,
-            reasons::NOT_DUE_YET,
-            "no scheduled run has ended yet",
-        );
+        return verdict(State::Unknown, reasons::NOT_DUE_YET, "no scheduled run has ended yet");
     }
-    verdict(
-        State::True,
-        reasons::SUCCEEDED,
-        "the newest run of every schedule succeeded",
-    )
+    verdict(State::True, reasons::SUCCEEDED, "the newest run of every schedule succeeded")
 }
 
 fn newest_failed(history: &RunHistory) -> bool {
@@ -141,40 +111,32 @@ fn newest_failed(history: &RunHistory) -> bool {
 fn columns(status: &mut BackupPolicyStatus) {
     let successes = status.backups.iter().flat_map(|backup| {
         let scheduled = backup.schedules.iter().map(|entry| &entry.history);
-        scheduled
-            .chain([&backup.manual])
-            .filter_map(|history| history.last_success.as_ref())
+        scheduled.chain([&backup.manual]).filter_map(|history| history.last_success.as_ref())
     });
     if let Some(newest) = successes.max_by_key(|run| run.time.0) {
         let size = bytesize::ByteSize(newest.bytes).display().iec().to_string();
         (status.last_backup_time, status.last_size) = (Some(newest.time.clone()), Some(size));
     }
     let slots = status.backups.iter().flat_map(|backup| &backup.schedules);
-    status.next_backup = slots
-        .filter_map(|entry| entry.next_schedule_time.clone())
-        .min_by_key(|time| time.0);
+    status.next_backup = slots.filter_map(|entry| entry.next_schedule_time.clone()).min_by_key(|time| time.0);
     status.progress = status.backups.iter().find_map(|backup| {
         let active = backup.active.as_ref()?;
-        Some(active.progress.as_ref().map_or_else(
-            || format!("{} {}: starting", backup.name, active.run.id),
-            in_words,
-        ))
+        Some(
+            active
+                .progress
+                .as_ref()
+                .map_or_else(|| format!("{} {}: starting", backup.name, active.run.id), in_words),
+        )
     });
 }
 
 /// For example `Dumping greenlang 42%, 35.1 MiB/s, 75s left`.
 fn in_words(run: &RunProgress) -> String {
-    let percent = run
-        .percent
-        .map(|percent| format!(" {percent}%"))
-        .unwrap_or_default();
+    let percent = run.percent.map(|percent| format!(" {percent}%")).unwrap_or_default();
     let rate = match run.progress.bytes_per_second {
         0 => String::new(),
         rate => format!(", {}/s", bytesize::ByteSize(rate).display().iec()),
     };
-    let left = run
-        .seconds_left
-        .map(|seconds| format!(", {seconds}s left"))
-        .unwrap_or_default();
+    let left = run.seconds_left.map(|seconds| format!(", {seconds}s left")).unwrap_or_default();
     format!("{}{percent}{rate}{left}", run.progress.step)
 }

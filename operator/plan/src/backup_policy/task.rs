@@ -26,25 +26,13 @@ const PROBE_SUBJECT: &str = "probe.";
 impl ValidatedPolicy {
     /// Name of the Job for the active attempt of a run.
     pub(super) fn run_job_name(&self, backup: &str, active: &ActiveRun) -> String {
-        job_name(
-            &self.identity.uid,
-            &self.identity.name,
-            backup,
-            active.run.id.as_str(),
-            active.attempt,
-        )
+        job_name(&self.identity.uid, &self.identity.name, backup, active.run.id.as_str(), active.attempt)
     }
 
     /// Name of the Job for a probe.
     pub(super) fn probe_job_name(&self, active: &ActiveProbe) -> String {
         let key = BackupId::from_slot(active.start_time.0);
-        job_name(
-            &self.identity.uid,
-            &self.identity.name,
-            PROBE_SUBJECT,
-            key.as_str(),
-            1,
-        )
+        job_name(&self.identity.uid, &self.identity.name, PROBE_SUBJECT, key.as_str(), 1)
     }
 
     /// The Job for the active attempt of a run.
@@ -61,9 +49,7 @@ impl ValidatedPolicy {
             (labels::ID, active.run.id.to_string()),
             (labels::ATTEMPT, active.attempt.to_string()),
         ]);
-        let deadline = served(backup, &active.run)
-            .map(|schedule| schedule.active_deadline_seconds)
-            .max();
+        let deadline = served(backup, &active.run).map(|schedule| schedule.active_deadline_seconds).max();
         Ok(build_job(
             JobRequest {
                 name: self.run_job_name(&backup.name, active),
@@ -102,10 +88,7 @@ impl ValidatedPolicy {
 
     /// Retries that a run is allowed.
     pub(super) fn backoff_limit(backup: &ValidatedBackup, run: &Run) -> u32 {
-        served(backup, run)
-            .map(|schedule| schedule.backoff_limit)
-            .max()
-            .unwrap_or(BACKOFF_LIMIT)
+        served(backup, run).map(|schedule| schedule.backoff_limit).max().unwrap_or(BACKOFF_LIMIT)
     }
 
     /// Every Task must fit into a Pod's environment; found out here and not when a slot is due.
@@ -114,29 +97,20 @@ impl ValidatedPolicy {
             let run = Run {
                 id: BackupId::from_slot(Timestamp::UNIX_EPOCH),
                 trigger: Trigger::Schedule,
-                schedules: backup
-                    .schedules
-                    .iter()
-                    .map(|schedule| schedule.name.clone())
-                    .collect(),
+                schedules: backup.schedules.iter().map(|schedule| schedule.name.clone()).collect(),
             };
-            self.run_task(backup, &run, u32::MAX)
-                .encode()
-                .map_err(|error| Invalid {
-                    reason: reasons::INVALID_SPEC,
-                    field: format!("spec.backups[{}]", backup.name),
-                    message: error.to_string(),
-                })?;
+            self.run_task(backup, &run, u32::MAX).encode().map_err(|error| Invalid {
+                reason: reasons::INVALID_SPEC,
+                field: format!("spec.backups[{}]", backup.name),
+                message: error.to_string(),
+            })?;
         }
         Ok(())
     }
 
     fn run_task(&self, backup: &ValidatedBackup, run: &Run, attempt: u32) -> Task {
         let schedules: Vec<ServedSchedule> = served(backup, run)
-            .map(|schedule| ServedSchedule {
-                name: schedule.name.clone(),
-                keep_days: schedule.keep_days,
-            })
+            .map(|schedule| ServedSchedule { name: schedule.name.clone(), keep_days: schedule.keep_days })
             .collect();
         let identity = RunIdentity {
             namespace: self.identity.namespace.clone(),
@@ -156,20 +130,17 @@ impl ValidatedPolicy {
             schedules,
         };
         match &backup.source {
-            Source::PostgresDump {
-                server,
-                databases,
-                globals,
-                role_passwords,
-            } => Task::PostgresDump(PostgresDumpTask {
-                run: identity,
-                bucket: self.bucket.clone(),
-                seal: self.seal.clone(),
-                server: server.clone(),
-                databases: databases.clone(),
-                globals: *globals,
-                role_passwords: *role_passwords,
-            }),
+            Source::PostgresDump { server, databases, globals, role_passwords } => {
+                Task::PostgresDump(PostgresDumpTask {
+                    run: identity,
+                    bucket: self.bucket.clone(),
+                    seal: self.seal.clone(),
+                    server: server.clone(),
+                    databases: databases.clone(),
+                    globals: *globals,
+                    role_passwords: *role_passwords,
+                })
+            }
         }
     }
 
@@ -186,20 +157,14 @@ impl ValidatedPolicy {
         Task::Probe(ProbeTask {
             bucket: self.bucket.clone(),
             seal: self.seal.clone(),
-            postgres: self
-                .server
-                .clone()
-                .map(|server| PostgresProbe { server, databases }),
+            postgres: self.server.clone().map(|server| PostgresProbe { server, databases }),
             marker: marker.to_owned(),
         })
     }
 
     fn labels<const N: usize>(&self, ours: [(&str, String); N]) -> BTreeMap<String, String> {
         let policy = (labels::POLICY.to_owned(), self.identity.name.clone());
-        ours.into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .chain([policy])
-            .collect()
+        ours.into_iter().map(|(key, value)| (key.to_owned(), value)).chain([policy]).collect()
     }
 
     fn owner(&self) -> OwnerReference {
@@ -219,24 +184,16 @@ fn served<'a>(
     backup: &'a ValidatedBackup,
     run: &'a Run,
 ) -> impl Iterator<Item = &'a super::validate::ValidatedSchedule> + 'a {
-    backup
-        .schedules
-        .iter()
-        .filter(|schedule| run.schedules.contains(&schedule.name))
+    backup.schedules.iter().filter(|schedule| run.schedules.contains(&schedule.name))
 }
 
 /// The Secrets that a Task names, by directory.
 fn mounts(task: &Task) -> BTreeMap<String, String> {
     let (bucket, server) = match task {
-        Task::Probe(probe) => (
-            &probe.bucket,
-            probe.postgres.as_ref().map(|postgres| &postgres.server),
-        ),
+        Task::Probe(probe) => (&probe.bucket, probe.postgres.as_ref().map(|postgres| &postgres.server)),
         Task::PostgresDump(dump) => (&dump.bucket, Some(&dump.server)),
     };
-    let database = server
-        .into_iter()
-        .flat_map(|server| [Some(&server.credentials), server.ca.as_ref()]);
+    let database = server.into_iter().flat_map(|server| [Some(&server.credentials), server.ca.as_ref()]);
     [bucket.credentials.as_ref(), bucket.ca.as_ref()]
         .into_iter()
         .chain(database)

@@ -110,11 +110,7 @@ pub struct Invalid {
 
 impl Invalid {
     fn new(reason: &'static str, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            field: field.into(),
-            message: message.into(),
-        }
+        Self { reason, field: field.into(), message: message.into() }
     }
 }
 
@@ -141,20 +137,13 @@ pub fn validate(policy: &BackupPolicy) -> Result<ValidatedPolicy, Invalid> {
             uid: policy.metadata.uid.clone().unwrap_or_default(),
         },
         generation: policy.generation(),
-        created: policy
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        created: policy.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         suspend: spec.suspend,
         first_run: spec.first_run.unwrap_or_default(),
         bucket: bucket(&spec.storage.s3),
         seal: Seal {
             recipients: recipients(&spec.encryption.age.recipients)?,
-            compression_level: spec
-                .compression
-                .and_then(|compression| compression.level)
-                .unwrap_or(1),
+            compression_level: spec.compression.and_then(|compression| compression.level).unwrap_or(1),
         },
         server,
         backups,
@@ -204,10 +193,7 @@ fn backup(entry: &Backup, postgres: Option<&Postgres>, zone: &TimeZone) -> Resul
     };
     Ok(ValidatedBackup {
         name: entry.name.clone(),
-        path: entry
-            .path
-            .clone()
-            .unwrap_or_else(|| kind.default_path().to_owned()),
+        path: entry.path.clone().unwrap_or_else(|| kind.default_path().to_owned()),
         source,
         schedules: entry
             .schedules
@@ -252,10 +238,7 @@ fn unique_paths(backups: &[ValidatedBackup]) -> Result<(), Invalid> {
 }
 
 fn recipients(recipients: &[String]) -> Result<Vec<String>, Invalid> {
-    let trimmed: Vec<String> = recipients
-        .iter()
-        .map(|recipient| recipient.trim().to_owned())
-        .collect();
+    let trimmed: Vec<String> = recipients.iter().map(|recipient| recipient.trim().to_owned()).collect();
     let unusable = |recipient: &String| {
         recipient.is_empty() || recipient.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-")
     };
@@ -271,10 +254,7 @@ fn recipients(recipients: &[String]) -> Result<Vec<String>, Invalid> {
 }
 
 fn secret(reference: &SecretRef, directory: &str) -> MountedSecret {
-    MountedSecret {
-        secret: reference.name.clone(),
-        directory: directory.to_owned(),
-    }
+    MountedSecret { secret: reference.name.clone(), directory: directory.to_owned() }
 }
 
 fn bucket(s3: &S3Storage) -> Bucket {
@@ -284,14 +264,8 @@ fn bucket(s3: &S3Storage) -> Bucket {
         region: s3.region.clone().unwrap_or_else(|| "us-east-1".into()),
         endpoint: s3.endpoint.clone(),
         force_path_style: s3.force_path_style.unwrap_or(s3.endpoint.is_some()),
-        ca: s3
-            .ca_secret_ref
-            .as_ref()
-            .map(|reference| secret(reference, S3_CA)),
-        credentials: s3
-            .credentials_secret_ref
-            .as_ref()
-            .map(|reference| secret(reference, S3_CREDENTIALS)),
+        ca: s3.ca_secret_ref.as_ref().map(|reference| secret(reference, S3_CA)),
+        credentials: s3.credentials_secret_ref.as_ref().map(|reference| secret(reference, S3_CREDENTIALS)),
     }
 }
 
@@ -299,15 +273,9 @@ fn server(postgres: &Postgres) -> PostgresServer {
     PostgresServer {
         host: postgres.host.clone(),
         port: postgres.port.unwrap_or(5432),
-        maintenance_database: postgres
-            .maintenance_database
-            .clone()
-            .unwrap_or_else(|| "postgres".into()),
+        maintenance_database: postgres.maintenance_database.clone().unwrap_or_else(|| "postgres".into()),
         ssl_mode: postgres.ssl_mode.unwrap_or_default(),
-        ca: postgres
-            .ca_secret_ref
-            .as_ref()
-            .map(|reference| secret(reference, DATABASE_CA)),
+        ca: postgres.ca_secret_ref.as_ref().map(|reference| secret(reference, DATABASE_CA)),
         credentials: secret(&postgres.credentials_secret_ref, DATABASE_CREDENTIALS),
     }
 }

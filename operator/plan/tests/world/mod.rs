@@ -94,19 +94,11 @@ pub fn at(text: &str) -> Timestamp {
 }
 
 pub fn runner() -> RunnerSettings {
-    RunnerSettings {
-        image: "i".into(),
-        image_pull_policy: "Never".into(),
-        service_account: "s".into(),
-    }
+    RunnerSettings { image: "i".into(), image_pull_policy: "Never".into(), service_account: "s".into() }
 }
 
 fn finding() -> Finding {
-    Finding {
-        ok: true,
-        reason: reasons::SUCCEEDED.into(),
-        message: "fine".into(),
-    }
+    Finding { ok: true, reason: reasons::SUCCEEDED.into(), message: "fine".into() }
 }
 
 impl World {
@@ -117,11 +109,7 @@ impl World {
             jobs: vec![],
             bucket: vec![],
             made: BTreeMap::new(),
-            findings: ProbeReport {
-                storage: finding(),
-                database: Some(finding()),
-                encryption: finding(),
-            },
+            findings: ProbeReport { storage: finding(), database: Some(finding()), encryption: finding() },
             told: vec![],
             ids: BTreeMap::new(),
             uids: 0,
@@ -165,11 +153,7 @@ impl World {
     }
 
     pub fn decide(&self) -> Decision {
-        let seen = Observed {
-            now: self.now,
-            served: true,
-            jobs: self.jobs.clone(),
-        };
+        let seen = Observed { now: self.now, served: true, jobs: self.jobs.clone() };
         match validate(&self.policy) {
             Ok(valid) => decide(&valid, &seen, &self.status(), &runner()),
             Err(invalid) => reject(&self.status(), self.policy.generation(), &invalid, self.now),
@@ -229,9 +213,7 @@ impl World {
     fn delete_by_hand(&mut self, name: &str) {
         let known = self.status().backups.iter().any(|backup| {
             backup.active.as_ref().is_some_and(|active| {
-                self.jobs
-                    .iter()
-                    .any(|job| job.name == name && Some(&job.uid) == active.job_uid.as_ref())
+                self.jobs.iter().any(|job| job.name == name && Some(&job.uid) == active.job_uid.as_ref())
             })
         });
         if !known {
@@ -253,16 +235,8 @@ impl World {
         match fate {
             Fate::IsDeleted => None,
             Fate::SucceedsUnheard => Some(RunReport::new(Outcome::Retryable, reasons::REPORT_LOST, "lost")),
-            Fate::FailsForNow => Some(RunReport::new(
-                Outcome::Retryable,
-                reasons::DUMP_FAILED,
-                "for now",
-            )),
-            Fate::Fails => Some(RunReport::new(
-                Outcome::Failed,
-                reasons::ACCESS_DENIED,
-                "for good",
-            )),
+            Fate::FailsForNow => Some(RunReport::new(Outcome::Retryable, reasons::DUMP_FAILED, "for now")),
+            Fate::Fails => Some(RunReport::new(Outcome::Failed, reasons::ACCESS_DENIED, "for good")),
             Fate::Succeeds => {
                 let mut report = RunReport::new(Outcome::Done, reasons::SUCCEEDED, "done");
                 report.backup = Some(BackupReport {
