@@ -176,7 +176,7 @@ mod tests {
         let report = RunReport::new(Outcome::Failed, reasons::ACCESS_DENIED, "no");
         let stopped = RunReport::new(Outcome::Interrupted, reasons::INTERRUPTED, "SIGTERM").encode();
         let stopped = json!({"terminated": {"exitCode": 30, "message": stopped}});
-        for (pod, outcome, reason) in [
+        let cases = vec![
             (
                 Some(pod(None, &json!({"terminated": {"exitCode": 10, "message": report.encode()}}))),
                 Outcome::Failed,
@@ -202,7 +202,8 @@ mod tests {
             (Some(pod(None, &json!({"terminated": {"exitCode": 30}}))), Outcome::Interrupted, "ReportLost"),
             (Some(pod(None, &json!({"terminated": {"exitCode": 0}}))), Outcome::Retryable, "ReportLost"),
             (None, Outcome::Retryable, "ReportLost"),
-        ] {
+        ];
+        for (pod, outcome, reason) in cases {
             let JobState::Ended(ended) = read(&failed, pod.as_ref()) else { panic!("not ended") };
             assert_eq!((ended.report.outcome, ended.report.reason.as_str()), (outcome, reason));
             assert_eq!(ended.time.to_string(), "2025-11-07T02:30:00Z");

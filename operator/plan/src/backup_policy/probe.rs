@@ -60,7 +60,7 @@ fn follow(pass: &mut Pass<'_>, probe: &mut ProbeStatus, mut active: ActiveProbe)
             pass.wake_at(seconds_later(now, PROGRESS_SECONDS));
         }
         Some(ObservedJob { state: JobState::Ended(ended), .. }) => {
-            finish(pass, probe, &active, &ended.report)
+            finish(pass, probe, &active, &ended.report);
         }
         Some(job) => {
             if let JobState::Pending(Some(why)) = &job.state
@@ -105,7 +105,7 @@ fn finish(pass: &mut Pass<'_>, probe: &mut ProbeStatus, active: &ActiveProbe, re
             match &found.database {
                 Some(finding) => set(pass, DATABASE_REACHABLE, finding, active.generation),
                 None => {
-                    pass.decision.status.conditions.retain(|condition| condition.type_ != DATABASE_REACHABLE)
+                    pass.decision.status.conditions.retain(|condition| condition.type_ != DATABASE_REACHABLE);
                 }
             }
             [Some(&found.storage), Some(&found.encryption), found.database.as_ref()]
