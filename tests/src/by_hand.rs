@@ -98,7 +98,7 @@ async fn environment(cluster: &Cluster, place: &Place, parts: &Parts) -> Result<
          (umask 077 && echo {identity} >identity.txt)\n\
          export AWS_ACCESS_KEY_ID={access} AWS_SECRET_ACCESS_KEY={secret} AWS_REGION={region}\n\
          export AWS_ENDPOINT_URL={endpoint} AWS_CA_BUNDLE=$PWD/s3-ca.crt AWS_PAGER=\n\
-         export AGE_IDENTITY=$PWD/identity.txt\n\
+         export IDENTITY=$PWD/identity.txt\n\
          export PGHOST=db.{namespace}.svc PGUSER=postgres PGPASSWORD={password} PGDATABASE=postgres\n\
          export PGSSLMODE=verify-full PGSSLROOTCERT=$PWD/db-ca.crt\n",
         identity = key.identity,

@@ -37,7 +37,7 @@ async fn start(settings: cli::RunSettings) -> Result<(), errors::Error> {
     let filter = tracing_subscriber::EnvFilter::try_new(&settings.log).map_err(|error| {
         errors::Error::Settings(format!("--log {:?} is no filter: {error}", settings.log))
     })?;
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).init();
+    tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false).with_env_filter(filter).init();
     // Fails only if another provider was installed, and nothing else does so.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     run::run(settings).await

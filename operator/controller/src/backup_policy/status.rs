@@ -49,7 +49,7 @@ async fn publish(policy: &BackupPolicy, event: &Event, context: &Context) {
         action: "Reconcile".to_owned(),
         secondary: None,
     };
-    tracing::info!(reason = event.reason, message = event.message, "event");
+    tracing::info!(reason = event.reason, note = event.message, "event");
     if let Err(error) = context.recorder.publish(&note, &policy.object_ref(&())).await {
         tracing::warn!(%error, reason = event.reason, "an event was not published");
     }
