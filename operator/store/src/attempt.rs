@@ -1,0 +1,74 @@
+//! Removes what a failed attempt left: its open uploads and its objects. Network.
+
+use aws_sdk_s3::operation::abort_multipart_upload::AbortMultipartUploadError;
+use tracing::debug;
+
+use crate::StoreError;
+use crate::s3::{Store, classify};
+
+/// A part that was on its way while its upload was aborted can bring the upload back (S3 documents it), so the result is
+/// looked at, and the work repeated.
+const ROUNDS: usize = 3;
+
+impl Store {
+    /// Aborts the open uploads and deletes the objects below the prefix of an attempt. Only for an attempt that no manifest
+    /// can name.
+    pub async fn remove_attempt(&self, prefix: &str) -> Result<(), StoreError> {
+        let mut left = 0;
+        for _ in 0..ROUNDS {
+            // Objects go even when uploads cannot be listed: some servers do not know that request.
+            let uploads = self.abort_uploads(prefix).await;
+            let objects = self.delete_objects(prefix).await?;
+            left = uploads? + objects;
+            debug!(prefix, removed = left, "attempt cleaned up");
+            if left == 0 {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Leftovers { place: self.place.clone(), prefix: prefix.to_owned(), left })
+    }
+
+    async fn delete_objects(&self, prefix: &str) -> Result<usize, StoreError> {
+        let keys = self.list(prefix).await?;
+        for key in &keys {
+            self.delete(key).await?;
+        }
+        Ok(keys.len())
+    }
+
+    async fn abort_uploads(&self, prefix: &str) -> Result<usize, StoreError> {
+        // One page is 1,000 uploads, more than an attempt ever has.
+        let page = self
+            .client
+            .list_multipart_uploads()
+            .bucket(self.bucket())
+            .prefix(prefix)
+            .send()
+            .await
+            .map_err(|error| classify(&self.place, "list open uploads", &error))?;
+        let mut aborted = 0;
+        for upload in page.uploads() {
+            // Not every server filters by prefix; another attempt's upload is not ours to abort.
+            let Some(key) = upload.key().filter(|key| key.starts_with(prefix)) else {
+                continue;
+            };
+            self.abort_upload(key, upload.upload_id().unwrap_or_default()).await?;
+            aborted += 1;
+        }
+        Ok(aborted)
+    }
+
+    async fn abort_upload(&self, key: &str, id: &str) -> Result<(), StoreError> {
+        let result =
+            self.client.abort_multipart_upload().bucket(self.bucket()).key(key).upload_id(id).send().await;
+        match result {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error.as_service_error().is_some_and(AbortMultipartUploadError::is_no_such_upload) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(classify(&self.place, "abort an upload", &error)),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The bucket as catalogue: a backup exists when its manifest does. Network.
+
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use aws_sdk_s3::primitives::ByteStream;
+use backon::{ExponentialBuilder, Retryable as _};
+use greenlang_backup_api::manifest::Manifest;
+use sha2::{Digest as _, Sha256};
+
+use crate::StoreError;
+use crate::s3::{Store, classify, is_definite};
+use crate::seal::hex;
+
+/// A manifest as it lies in the bucket.
+#[derive(Clone, Debug)]
+pub struct StoredManifest {
+    /// What it says.
+    pub manifest: Manifest,
+    /// SHA-256 of its bytes, hexadecimal.
+    pub sha256: String,
+}
+
+/// What became of a manifest that was to be written.
+#[derive(Clone, Debug)]
+pub enum Published {
+    /// It is there.
+    Written {
+        /// SHA-256 of its bytes, hexadecimal.
+        sha256: String,
+    },
+    /// Another attempt wrote one before; ours is not there and never will be.
+    Other(Box<StoredManifest>),
+}
+
+/// One try to write a manifest that did not end in certainty.
+enum Failure {
+    /// The server said no; nothing was written by this try.
+    Refused(StoreError),
+    /// Nobody knows.
+    Unknown(StoreError),
+}
+
+impl Store {
+    /// Reads a manifest; none when the backup does not exist.
+    pub async fn read_manifest(&self, key: &str) -> Result<Option<StoredManifest>, StoreError> {
+        let Some(bytes) = self.get(key).await? else {
+            return Ok(None);
+        };
+        let manifest = Manifest::from_slice(&bytes).map_err(|problem| StoreError::Manifest {
+            place: self.place.clone(),
+            key: key.to_owned(),
+            problem,
+        })?;
+        Ok(Some(StoredManifest { manifest, sha256: hex(&Sha256::digest(&bytes)) }))
+    }
+
+    /// Writes a manifest unless there is one. Each try is a single request whose outcome is looked up when the answer was
+    /// lost, because the objects that a manifest names may only be removed when it is certain that it was not written:
+    /// any error but [`StoreError::ManifestUncertain`] says that.
+    pub async fn publish(&self, key: &str, manifest: &[u8]) -> Result<Published, StoreError> {
+        let failure = match self.publish_once(key, manifest).await {
+            Ok(published) => return Ok(published),
+            Err(Failure::Refused(error)) => return Err(error),
+            Err(Failure::Unknown(error)) => error,
+        };
+        tracing::warn!(key, error = %failure, "manifest not confirmed, trying again");
+        (|| self.publish_once(key, manifest))
+            .retry(ExponentialBuilder::default().with_jitter().with_max_times(2))
+            .when(|failure| matches!(failure, Failure::Unknown(_)))
+            .await
+            .map_err(|failure| match failure {
+                Failure::Refused(cause) | Failure::Unknown(cause) => {
+                    StoreError::ManifestUncertain { key: key.to_owned(), cause: Box::new(cause) }
+                }
+            })
+    }
+
+    async fn publish_once(&self, key: &str, bytes: &[u8]) -> Result<Published, Failure> {
+        let result = self
+            .client
+            .put_object()
+            .bucket(self.bucket())
+            .key(key)
+            .content_type("application/json")
+            .if_none_match("*")
+            .body(ByteStream::from(bytes.to_vec()))
+            .customize()
+            .config_override(aws_sdk_s3::config::Builder::new().retry_config(RetryConfig::disabled()))
+            .send()
+            .await;
+        let Err(error) = result else {
+            return Ok(written(bytes));
+        };
+        // 409 says that another write of this key is going on; which of them wins is seen by looking.
+        let lost = matches!(error.code(), Some("PreconditionFailed" | "ConditionalRequestConflict"));
+        let failure = classify(&self.place, "write the manifest", &error);
+        if !lost && is_definite(&error) {
+            return Err(Failure::Refused(failure));
+        }
+        match self.get(key).await.map_err(Failure::Unknown)? {
+            Some(found) if found == bytes => Ok(written(bytes)),
+            Some(_) => match self.read_manifest(key).await.map_err(Failure::Refused)? {
+                Some(other) => Ok(Published::Other(Box::new(other))),
+                None => Err(Failure::Unknown(failure)),
+            },
+            None => Err(Failure::Unknown(failure)),
+        }
+    }
+}
+
+fn written(bytes: &[u8]) -> Published {
+    Published::Written { sha256: hex(&Sha256::digest(bytes)) }
+}

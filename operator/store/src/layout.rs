@@ -1,0 +1,122 @@
+//! Decides where every object lies in the bucket. Pure.
+
+use greenlang_backup_api::manifest::FILE_NAME;
+use greenlang_backup_api::names::BackupId;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What stays as it is in a key: the characters that no S3 server, shell or URL gives a meaning to. A database may be
+/// called `a/b "é`.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+/// Ending of every sealed object: what it went through, in this order.
+const SEALED: &str = "zst.age";
+
+/// The keys below one prefix of a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Empty, or segments that each end in a slash.
+    prefix: String,
+}
+
+/// The keys of one backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupKeys {
+    /// `<prefix>/<path>/<id>/`.
+    directory: String,
+}
+
+impl Layout {
+    /// Slashes at the ends of the prefix, and doubled ones within, count as none.
+    pub fn new(prefix: &str) -> Self {
+        let segments = prefix.split('/').filter(|segment| !segment.is_empty());
+        Self { prefix: segments.flat_map(|segment| [segment, "/"]).collect() }
+    }
+
+    /// Keys of the backup of a path and id.
+    pub fn backup(&self, path: &str, id: &BackupId) -> BackupKeys {
+        BackupKeys { directory: format!("{}{}/{id}/", self.prefix, encode(path)) }
+    }
+
+    /// Key of the object that a probe puts and deletes again.
+    pub fn probe(&self, marker: &str) -> String {
+        format!("{}.probe/{}", self.prefix, encode(marker))
+    }
+}
+
+impl BackupKeys {
+    /// Key of the manifest.
+    pub fn manifest(&self) -> String {
+        format!("{}{FILE_NAME}", self.directory)
+    }
+
+    /// Prefix of everything that an attempt writes; ends in a slash, so attempt 1 does not match attempt 10.
+    pub fn attempt(&self, attempt: u32) -> String {
+        format!("{}{attempt}/", self.directory)
+    }
+
+    /// Key of the archive of a database.
+    pub fn database(&self, attempt: u32, database: &str) -> String {
+        format!("{}{}.dump.{SEALED}", self.attempt(attempt), encode(database))
+    }
+
+    /// Key of the roles and tablespaces.
+    pub fn globals(&self, attempt: u32) -> String {
+        format!("{}globals.sql.{SEALED}", self.attempt(attempt))
+    }
+}
+
+fn encode(name: &str) -> String {
+    utf8_percent_encode(name, ENCODED).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id() -> BackupId {
+        "20251107-020000".parse().unwrap()
+    }
+
+    #[test]
+    fn keys_are_as_documented() {
+        for (prefix, start) in [("", ""), ("/", ""), ("a", "a/"), ("a/b", "a/b/"), ("//a//b//", "a/b/")] {
+            let layout = Layout::new(prefix);
+            let keys = layout.backup("database", &id());
+            let directory = format!("{start}database/20251107-020000");
+            assert_eq!(keys.manifest(), format!("{directory}/manifest.json"));
+            assert_eq!(keys.attempt(2), format!("{directory}/2/"));
+            assert_eq!(keys.globals(2), format!("{directory}/2/globals.sql.zst.age"));
+            assert_eq!(
+                keys.database(2, "green-lang_1.0"),
+                format!("{directory}/2/green-lang_1.0.dump.zst.age")
+            );
+            assert_eq!(layout.probe("p-1"), format!("{start}.probe/p-1"));
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_encoded() {
+        let keys = Layout::new("").backup("database", &id());
+        for (name, encoded) in [
+            ("a/b \"é", "a%2Fb%20%22%C3%A9"),
+            ("..", ".."),
+            ("a%2Fb", "a%252Fb"),
+            ("a'$(b)`\n", "a%27%24%28b%29%60%0A"),
+        ] {
+            assert_eq!(keys.database(1, name), format!("database/20251107-020000/1/{encoded}.dump.zst.age"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn names_stay_apart_and_in_their_directory(one in "\\PC{1,63}", other in "\\PC{1,63}") {
+            let keys = Layout::new("p").backup("database", &id());
+            let key = keys.database(1, &one);
+            let name = key.strip_prefix(&keys.attempt(1)).unwrap();
+            prop_assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.%".contains(c)));
+            prop_assert!(key != keys.globals(1) && key != keys.manifest());
+            prop_assert_eq!(one == other, key == keys.database(1, &other));
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Decides what an S3 failure means for the people who must act on it. By types and error codes, not by words. Pure.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::dns::ResolveDnsError;
+
+use crate::StoreError;
+use crate::error::Place;
+
+/// Turns an SDK error into ours.
+pub(crate) fn classify<E>(
+    place: &Arc<Place>,
+    action: &'static str,
+    error: &SdkError<E, HttpResponse>,
+) -> StoreError
+where
+    E: Error + ProvideErrorMetadata + 'static,
+{
+    match error.raw_response() {
+        Some(response) => answered(place, action, response.status().as_u16(), error.code()),
+        None => unanswered(place, error),
+    }
+}
+
+/// Whether the server answered that it did not do what it was asked: a status below 500. Anything else leaves open what
+/// became of the request.
+pub(crate) fn is_definite<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    match error {
+        SdkError::ServiceError(error) => {
+            (400..500).contains(&error.raw().status().as_u16()) || error.raw().status().as_u16() == 501
+        }
+        SdkError::ConstructionFailure(_) => true,
+        _ => false,
+    }
+}
+
+fn answered(place: &Arc<Place>, action: &'static str, status: u16, code: Option<&str>) -> StoreError {
+    let place = Arc::clone(place);
+    let code = code.unwrap_or("no error code");
+    let hint = match code {
+        "RequestTimeTooSkewed" => ": the clock of this node or of the server is wrong",
+        "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
+            ": the bucket is in another region; correct storage.s3.region"
+        }
+        _ => "",
+    };
+    match (code, status) {
+        ("NoSuchBucket", _) => StoreError::BucketNotFound(place),
+        (_, 401 | 403) if hint.is_empty() => {
+            StoreError::AccessDenied { place, action, code: code.to_owned() }
+        }
+        ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) => {
+            StoreError::AccessDenied { place, action, code: code.to_owned() }
+        }
+        _ => StoreError::Refused { place, action, status, code: code.to_owned(), hint },
+    }
+}
+
+fn unanswered(place: &Arc<Place>, error: &(dyn Error + 'static)) -> StoreError {
+    let place = Arc::clone(place);
+    if find::<CredentialsError>(error).is_some() {
+        return StoreError::NoIdentity(place);
+    }
+    let cause = innermost(error);
+    if find::<ResolveDnsError>(error).is_some() {
+        StoreError::HostNotFound { place, cause }
+    } else if let Some(tls) = find::<rustls::Error>(error) {
+        StoreError::TlsFailed { place, cause: tls.to_string() }
+    } else {
+        StoreError::ConnectionFailed { place, cause }
+    }
+}
+
+/// The error of a type among an error and its causes. What an `io::Error` wraps counts as its cause; its own `source`
+/// would pass that over.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    chain(error).find_map(<dyn Error>::downcast_ref)
+}
+
+/// The last cause says what happened; those around it only where.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    chain(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => error.source(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use greenlang_backup_api::reasons;
+
+    use super::*;
+
+    fn place() -> Arc<Place> {
+        Arc::new(Place {
+            bucket: "backups".into(),
+            server: "https://s3.example".into(),
+            identity: "the keys in Secret backup-s3".into(),
+        })
+    }
+
+    #[test]
+    fn answers_have_their_reasons() {
+        for (code, status, reason, retryable) in [
+            ("NoSuchBucket", 404, reasons::BUCKET_NOT_FOUND, false),
+            ("AccessDenied", 403, reasons::ACCESS_DENIED, false),
+            ("InvalidAccessKeyId", 403, reasons::ACCESS_DENIED, false),
+            ("ExpiredToken", 400, reasons::ACCESS_DENIED, false),
+            ("RequestTimeTooSkewed", 403, reasons::STORAGE_ERROR, false),
+            ("AuthorizationHeaderMalformed", 400, reasons::STORAGE_ERROR, false),
+            ("SlowDown", 503, reasons::STORAGE_ERROR, true),
+            ("NotImplemented", 501, reasons::STORAGE_ERROR, false),
+        ] {
+            let error = answered(&place(), "put an object", status, Some(code));
+            assert_eq!((error.reason(), error.is_retryable()), (reason, retryable), "{code}");
+            assert!(error.to_string().contains("backups at https://s3.example"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_an_io_error_wraps_is_found() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
+        assert_eq!(unanswered(&place(), &wrapped).reason(), reasons::TLS_FAILED);
+        let dns = io::Error::other(ResolveDnsError::new(io::Error::other("unknown")));
+        assert_eq!(unanswered(&place(), &dns).reason(), reasons::HOST_NOT_FOUND);
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(unanswered(&place(), &refused).reason(), reasons::CONNECTION_FAILED);
+    }
+}

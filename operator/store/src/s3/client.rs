@@ -1,0 +1,103 @@
+//! Makes an S3 client from what a task says of its bucket. Reads mounted files; sends nothing.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Builder, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    SharedCredentialsProvider, SharedHttpClient,
+};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime::client::dns::TokioDnsResolver;
+use greenlang_backup_api::task::{Bucket, MountedSecret};
+use secrecy::ExposeSecret as _;
+
+use crate::error::Place;
+use crate::{SecretError, StoreError, read_certificates, read_secret};
+
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For one try of a request that moves few bytes; uploads of parts set their own.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+pub(super) async fn build(bucket: &Bucket, attempts: u32) -> Result<Client, StoreError> {
+    let http = http_client(bucket.ca.as_ref())?;
+    let region = Region::new(bucket.region.clone());
+    let builder = match &bucket.credentials {
+        Some(secret) => Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(SharedCredentialsProvider::new(credentials(secret)?)),
+        // The HTTP client of the bucket is not given to the cloud's token services: the bucket's CA is not theirs.
+        None => Builder::from(
+            &aws_config::defaults(BehaviorVersion::latest()).region(region.clone()).load().await,
+        ),
+    };
+    let builder = builder
+        .http_client(http)
+        .region(region)
+        .force_path_style(bucket.force_path_style)
+        .retry_config(RetryConfig::standard().with_max_attempts(attempts).with_max_backoff(MAX_BACKOFF))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                .build(),
+        );
+    Ok(Client::from_conf(for_server(builder, bucket).build()))
+}
+
+/// Servers other than AWS often refuse checksums that they were not asked about. Our bodies are whole in memory, so their
+/// SHA-256 is part of the signature everywhere, and AWS gets its checksum as a header, never as a trailer.
+fn for_server(builder: Builder, bucket: &Bucket) -> Builder {
+    match &bucket.endpoint {
+        Some(endpoint) => builder
+            .endpoint_url(endpoint)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired),
+        None => builder,
+    }
+}
+
+pub(super) fn place(bucket: &Bucket) -> Place {
+    Place {
+        bucket: bucket.name.clone(),
+        server: match &bucket.endpoint {
+            Some(endpoint) => endpoint.clone(),
+            None => format!("AWS S3 in {}", bucket.region),
+        },
+        identity: match &bucket.credentials {
+            Some(secret) => format!("the keys in Secret {}", secret.secret),
+            None => "the cloud identity of the Job's service account".to_owned(),
+        },
+    }
+}
+
+fn credentials(secret: &MountedSecret) -> Result<Credentials, StoreError> {
+    let id = read_secret(secret, "AWS_ACCESS_KEY_ID")?;
+    let key = read_secret(secret, "AWS_SECRET_ACCESS_KEY")?;
+    let token = match read_secret(secret, "AWS_SESSION_TOKEN") {
+        Ok(token) => Some(token.expose_secret().to_owned()),
+        Err(SecretError::KeyMissing { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Credentials::new(id.expose_secret(), key.expose_secret(), token, None, "mounted Secret"))
+}
+
+/// The resolver is named so that its failures keep their type, by which they are told from other connection failures.
+fn http_client(ca: Option<&MountedSecret>) -> Result<SharedHttpClient, StoreError> {
+    let roots = match ca {
+        // Checked first: the HTTP client would panic on PEM text that it cannot read.
+        Some(secret) => TrustStore::empty().with_pem_certificate(read_certificates(secret)?.0),
+        None => TrustStore::default(),
+    };
+    // Building a context fails for TLS providers other than rustls only.
+    let context = TlsContext::builder().with_trust_store(roots).build().unwrap_or_default();
+    Ok(aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .tls_context(context)
+        .build_with_resolver(TokioDnsResolver::new()))
+}

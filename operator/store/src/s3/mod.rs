@@ -1,0 +1,103 @@
+//! One bucket of an S3-compatible server, and the calls that all others are made of. Network.
+
+mod classify;
+mod client;
+
+use std::sync::Arc;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::primitives::ByteStream;
+use greenlang_backup_api::task::Bucket;
+
+pub(crate) use classify::{classify, is_definite};
+pub(crate) use client::CONNECT_TIMEOUT;
+
+use crate::error::Place;
+use crate::{Layout, StoreError};
+
+/// A bucket, below one prefix.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) client: Client,
+    pub(crate) place: Arc<Place>,
+    layout: Layout,
+    name: String,
+}
+
+impl Store {
+    /// Reads the mounted Secrets and makes a client; nothing is sent yet. `attempts` bounds the tries of each request.
+    pub async fn open(bucket: &Bucket, attempts: u32) -> Result<Self, StoreError> {
+        Ok(Self {
+            client: client::build(bucket, attempts).await?,
+            place: Arc::new(client::place(bucket)),
+            layout: Layout::new(&bucket.prefix),
+            name: bucket.name.clone(),
+        })
+    }
+
+    /// Where things lie.
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Name of the bucket.
+    pub fn bucket(&self) -> &str {
+        &self.name
+    }
+
+    /// Puts a small object, replacing what is there.
+    pub(crate) async fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.client
+            .put_object()
+            .bucket(&self.name)
+            .key(key)
+            .body(ByteStream::from(bytes.to_vec()))
+            .send()
+            .await
+            .map_err(|error| classify(&self.place, "put an object", &error))?;
+        Ok(())
+    }
+
+    /// Reads a small object; none when it is not there.
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        const ACTION: &str = "get an object";
+        let request = self.client.get_object().bucket(&self.name).key(key);
+        let output = match request.send().await {
+            Ok(output) => output,
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(classify(&self.place, ACTION, &error)),
+        };
+        let body = output.body.collect().await.map_err(|error| StoreError::ConnectionFailed {
+            place: self.place.clone(),
+            cause: error.to_string(),
+        })?;
+        Ok(Some(body.to_vec()))
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    pub(crate) async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.client
+            .delete_object()
+            .bucket(&self.name)
+            .key(key)
+            .send()
+            .await
+            .map_err(|error| classify(&self.place, "delete an object", &error))?;
+        Ok(())
+    }
+
+    /// Keys of all objects below a prefix.
+    pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let mut pages =
+            self.client.list_objects_v2().bucket(&self.name).prefix(prefix).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| classify(&self.place, "list objects", &error))?;
+            keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+        }
+        Ok(keys)
+    }
+}
