@@ -1,0 +1,79 @@
+//! Everything that can end a run, with its reason and whether it may pass. Pure.
+
+use std::io;
+
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::task::TaskError;
+use greenlang_backup_store::{SealError, SecretError, StoreError};
+
+use crate::postgres::{DumpError, PostgresError};
+
+/// What ended a run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The task cannot be understood.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// A mounted Secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The bucket or the keys.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stream between source and bucket.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The database server.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// `pg_dump` or `pg_dumpall`.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+    /// The Pod was told to stop.
+    #[error(
+        "the Pod was told to stop before the backup was finished; the next attempt starts from the beginning"
+    )]
+    Interrupted,
+    /// A file, a process or the machine.
+    #[error("{what} failed: {error}")]
+    Machine {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A defect of ours.
+    #[error("the runner failed in a way that it should not: {0}")]
+    Defect(#[from] tokio::task::JoinError),
+    /// The manifest could not be written as JSON.
+    #[error("the manifest cannot be encoded: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl RunError {
+    /// Stable reason.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Task(_) => reasons::INVALID_TASK,
+            Self::Secret(error) => error.reason(),
+            Self::Store(error) => error.reason(),
+            Self::Seal(error) => error.reason(),
+            Self::Postgres(error) => error.reason(),
+            Self::Dump(error) => error.reason(),
+            Self::Interrupted => reasons::INTERRUPTED,
+            Self::Machine { .. } | Self::Defect(_) | Self::Encode(_) => reasons::INTERNAL_ERROR,
+        }
+    }
+
+    /// Whether another attempt may succeed without a change.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Task(_) | Self::Secret(_) | Self::Encode(_) => false,
+            Self::Store(error) => error.is_retryable(),
+            Self::Seal(error) => error.is_retryable(),
+            Self::Postgres(error) => error.is_retryable(),
+            Self::Dump(error) => error.is_retryable(),
+            Self::Interrupted | Self::Machine { .. } | Self::Defect(_) => true,
+        }
+    }
+}

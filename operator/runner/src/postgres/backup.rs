@@ -1,0 +1,200 @@
+//! One attempt at one backup by `pg_dump`. Order of truth: every producer exited 0, every upload was completed, then the
+//! manifest. Whatever ends the attempt before the manifest leaves nothing behind. Network, child processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenlang_backup_api::report::RunReport;
+use greenlang_backup_api::task::PostgresDumpTask;
+use greenlang_backup_api::v1alpha1::RolePasswords;
+use greenlang_backup_store::{BackupKeys, Published, Sealer, Store, StoreError, part_size_for};
+use jiff::Timestamp;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::child::Producer;
+use super::clients::Clients;
+use super::connect::Endpoint;
+use super::dump::Dumper;
+use super::inspect::{self, DatabaseFacts, ServerFacts};
+use super::libpq;
+use super::manifest::{Facts, StoredObject, assemble};
+use crate::error::RunError;
+use crate::progress::ProgressLog;
+use crate::report;
+
+/// Tries of each request to the bucket; with the pauses between them they outlast a restart of its server.
+const ATTEMPTS: u32 = 6;
+/// A Pod has 60 seconds to stop; killing children and aborting uploads take some of them.
+const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Every archive of `pg_dump` starts with this.
+const ARCHIVE_MAGIC: &[u8] = b"PGDMP";
+/// And everything of `pg_dumpall` with a comment.
+const SQL_MAGIC: &[u8] = b"--";
+
+/// Makes the backup, or finds that it exists.
+pub async fn run(task: &PostgresDumpTask, cancel: &CancellationToken) -> Result<RunReport, RunError> {
+    let start_time = Timestamp::now();
+    let store = Store::open(&task.bucket, ATTEMPTS).await?;
+    let keys = store.layout().backup(&task.run.path, &task.run.id);
+    if let Some(found) = store.read_manifest(&keys.manifest()).await? {
+        info!(id = %task.run.id, "manifest is there already");
+        return Ok(report::unchanged(found));
+    }
+    let sealer = Arc::new(Sealer::new(&task.seal)?);
+    let prepared = cancel.run_until_cancelled(Prepared::new(task)).await.ok_or(RunError::Interrupted)??;
+    let attempt = Attempt { task, store: &store, keys: &keys, start_time };
+    match attempt.make(&prepared, &sealer, cancel).await {
+        Ok(report) => Ok(report),
+        Err(RunError::Store(error @ StoreError::ManifestUncertain { .. })) => Err(error.into()),
+        Err(error) => Ok(attempt.give_up(&error).await),
+    }
+}
+
+/// What is known before anything is written.
+struct Prepared {
+    endpoint: Endpoint,
+    clients: std::path::PathBuf,
+    server: ServerFacts,
+    databases: Vec<DatabaseFacts>,
+}
+
+impl Prepared {
+    async fn new(task: &PostgresDumpTask) -> Result<Self, RunError> {
+        let endpoint = Endpoint::open(&task.server)?;
+        let session = endpoint.connect(&task.server.maintenance_database).await?;
+        let server = inspect::server(&session).await?;
+        let clients = Clients::from_env().directory(server.version.major)?;
+        let mut databases = Vec::new();
+        for database in &task.databases {
+            let session = endpoint.connect(database).await?;
+            databases.push(inspect::database(&session).await?);
+        }
+        Ok(Self { endpoint, clients, server, databases })
+    }
+
+    fn expected_bytes(&self) -> Option<u64> {
+        self.databases.iter().map(|database| database.expected_bytes).sum()
+    }
+
+    fn globals(&self, task: &PostgresDumpTask, passwords: bool) -> Producer {
+        let maintenance = &task.server.maintenance_database;
+        let mut command = libpq::command(&self.clients.join("pg_dumpall"), &self.endpoint, maintenance);
+        command.arg("--globals-only").arg(format!("--database={}", libpq::connection_string(maintenance)));
+        if !passwords {
+            command.arg("--no-role-passwords");
+        }
+        Producer {
+            program: "pg_dumpall",
+            subject: "roles and tablespaces".to_owned(),
+            command,
+            magic: SQL_MAGIC,
+        }
+    }
+
+    fn database(&self, name: &str) -> Producer {
+        let mut command = libpq::command(&self.clients.join("pg_dump"), &self.endpoint, name);
+        command.args(["--format=custom", "--compress=0"]);
+        Producer { program: "pg_dump", subject: format!("database {name}"), command, magic: ARCHIVE_MAGIC }
+    }
+}
+
+/// One attempt, from the first byte written on.
+struct Attempt<'a> {
+    task: &'a PostgresDumpTask,
+    store: &'a Store,
+    keys: &'a BackupKeys,
+    start_time: Timestamp,
+}
+
+impl Attempt<'_> {
+    async fn make(
+        &self,
+        prepared: &Prepared,
+        sealer: &Arc<Sealer>,
+        cancel: &CancellationToken,
+    ) -> Result<RunReport, RunError> {
+        let progress = ProgressLog::start(prepared.expected_bytes());
+        let dumper = Dumper { store: self.store, sealer: Arc::clone(sealer), progress: &progress, cancel };
+        let (objects, warnings) = self.dump(prepared, &dumper).await?;
+        progress.step("Writing the manifest");
+        let facts = Facts {
+            task: self.task,
+            server: &prepared.server,
+            databases: &prepared.databases,
+            clients: &prepared.clients,
+            recipients: sealer.fingerprints(),
+            start_time: self.start_time,
+        };
+        let manifest = assemble(facts, objects, warnings).await?;
+        let json = serde_json::to_vec_pretty(&manifest)?;
+        // The last look: from here on the run ends as a backup that was made, whoever tells it to stop.
+        if cancel.is_cancelled() {
+            return Err(RunError::Interrupted);
+        }
+        match self.store.publish(&self.keys.manifest(), &json).await? {
+            Published::Written { sha256 } => Ok(report::made(&manifest, sha256)),
+            Published::Other(other) => {
+                self.clean_up().await;
+                Ok(report::unchanged(*other))
+            }
+        }
+    }
+
+    async fn dump(
+        &self,
+        prepared: &Prepared,
+        dumper: &Dumper<'_>,
+    ) -> Result<(Vec<StoredObject>, Vec<String>), RunError> {
+        let attempt = self.task.run.attempt;
+        let (mut objects, mut warnings) = (Vec::new(), Vec::new());
+        if self.task.globals {
+            dumper.progress.step("Dumping roles and tablespaces");
+            let wanted = self.task.role_passwords == RolePasswords::Auto;
+            let passwords = wanted && prepared.server.reads_passwords;
+            if wanted && !passwords {
+                warnings.push(format!(
+                    "the password hashes of roles are not part of this backup: user {} may not read them; after a restore, set passwords anew",
+                    prepared.endpoint.user
+                ));
+            }
+            let key = self.keys.globals(attempt);
+            let producer = prepared.globals(self.task, passwords);
+            let stored = dumper.store(&key, part_size_for(0), producer).await?;
+            warnings.extend(stored.warnings);
+            objects.push(StoredObject::globals(key, stored.sealed));
+        }
+        for database in &prepared.databases {
+            dumper.progress.step(format!("Dumping {}", database.name));
+            let key = self.keys.database(attempt, &database.name);
+            let part_size = part_size_for(database.expected_bytes.unwrap_or_default());
+            let producer = prepared.database(&database.name);
+            let stored = dumper.store(&key, part_size, producer).await?;
+            warnings.extend(stored.warnings);
+            objects.push(StoredObject::database(key, &database.name, stored.sealed));
+        }
+        Ok((objects, warnings))
+    }
+
+    /// Leaves nothing of the attempt, and says so if that failed.
+    async fn give_up(&self, error: &RunError) -> RunReport {
+        error!(reason = error.reason(), %error, "attempt failed");
+        let mut report = report::failed(error);
+        if let Some(problem) = self.clean_up().await {
+            report.message = format!("{}; clean-up failed, too: {problem}", report.message);
+        }
+        report
+    }
+
+    async fn clean_up(&self) -> Option<String> {
+        let prefix = self.keys.attempt(self.task.run.attempt);
+        let problem = match timeout(CLEAN_UP_TIMEOUT, self.store.remove_attempt(&prefix)).await {
+            Ok(Ok(())) => return None,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("what lies below {prefix} was not removed within {CLEAN_UP_TIMEOUT:?}"),
+        };
+        error!(prefix, problem, "clean-up failed");
+        Some(problem)
+    }
+}

@@ -1,0 +1,216 @@
+//! A child process that writes a dump: started, read, and judged by its exit status. Starts processes.
+
+use std::fs::File;
+use std::io;
+use std::process::{ExitStatus, Stdio};
+
+use greenlang_backup_api::reasons;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child, Command};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
+
+/// Most bytes of stderr that are kept; the last ones, since a program's reason to give up comes last.
+const KEPT_STDERR: usize = 64 << 10;
+/// Longest part of stderr in an error's message.
+const QUOTED_STDERR: usize = 500;
+
+/// A program that did not write what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// It could not be started.
+    #[error("{program} of {subject} cannot be started: {error}")]
+    Start {
+        /// Program.
+        program: &'static str,
+        /// What it was to dump.
+        subject: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// It ended badly.
+    #[error("{program} of {subject} ended with {status}: {stderr}")]
+    Failed {
+        /// Program.
+        program: &'static str,
+        /// What it was to dump.
+        subject: String,
+        /// Exit status or signal.
+        status: ExitStatus,
+        /// The last it said.
+        stderr: String,
+    },
+    /// It wrote nothing.
+    #[error(
+        "{program} of {subject} ended well and wrote nothing, which no dump does; look at its image and its server"
+    )]
+    Empty {
+        /// Program.
+        program: &'static str,
+        /// What it was to dump.
+        subject: String,
+    },
+    /// It wrote something else.
+    #[error("{program} of {subject} ended well, but what it wrote does not start like its dumps do")]
+    NotADump {
+        /// Program.
+        program: &'static str,
+        /// What it was to dump.
+        subject: String,
+    },
+}
+
+impl DumpError {
+    /// Stable reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Start { .. } => reasons::INTERNAL_ERROR,
+            Self::Failed { .. } | Self::NotADump { .. } => reasons::DUMP_FAILED,
+            Self::Empty { .. } => reasons::EMPTY_OUTPUT,
+        }
+    }
+
+    /// Whether another attempt may succeed without a change.
+    pub const fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Start { .. })
+    }
+}
+
+/// A program that is to be run, and what is known of its output.
+pub struct Producer {
+    /// Name of the program, for messages.
+    pub program: &'static str,
+    /// What it dumps, for messages.
+    pub subject: String,
+    /// The program with its arguments and environment.
+    pub command: Command,
+    /// What every output of it starts with.
+    pub magic: &'static [u8],
+}
+
+/// A program that runs. It is killed when this is dropped.
+pub struct Running {
+    program: &'static str,
+    subject: String,
+    magic: &'static [u8],
+    child: Child,
+    stderr: AbortOnDropHandle<Vec<u8>>,
+}
+
+impl Producer {
+    /// Starts it; its output comes from the returned file, which blocks.
+    pub fn start(mut self) -> Result<(Running, File), DumpError> {
+        match self.spawn() {
+            Ok((child, stderr, output)) => Ok((
+                Running { program: self.program, subject: self.subject, magic: self.magic, child, stderr },
+                output,
+            )),
+            Err(error) => Err(DumpError::Start { program: self.program, subject: self.subject, error }),
+        }
+    }
+
+    fn spawn(&mut self) -> io::Result<(Child, AbortOnDropHandle<Vec<u8>>, File)> {
+        let mut child = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(io::Error::other("no pipe to the child"));
+        };
+        let output = File::from(output.into_owned_fd()?);
+        Ok((child, AbortOnDropHandle::new(tokio::spawn(tail(errors))), output))
+    }
+}
+
+impl Running {
+    /// Stops it at once.
+    pub async fn kill(mut self) {
+        if let Err(error) = self.child.kill().await {
+            warn!(program = self.program, %error, "child not killed");
+        }
+    }
+
+    /// Waits for its end and judges it: only exit status 0 and the expected start make a dump. Returns what it warned of.
+    pub async fn finish(mut self, source_bytes: u64, head: &[u8]) -> Result<Vec<String>, DumpError> {
+        let (program, subject) = (self.program, self.subject);
+        let status = match self.child.wait().await {
+            Ok(status) => status,
+            Err(error) => {
+                return Err(DumpError::Start { program, subject, error });
+            }
+        };
+        let stderr = self.stderr.await.unwrap_or_default();
+        let lines = lines(&stderr);
+        for line in &lines {
+            warn!(program, subject, line, "said on stderr");
+        }
+        if !status.success() {
+            let stderr = quote(&lines);
+            return Err(DumpError::Failed { program, subject, status, stderr });
+        }
+        if source_bytes == 0 {
+            return Err(DumpError::Empty { program, subject });
+        }
+        if !head.starts_with(self.magic) {
+            return Err(DumpError::NotADump { program, subject });
+        }
+        Ok(lines.into_iter().map(|line| format!("{program} of {subject}: {line}")).collect())
+    }
+}
+
+/// Reads to the end and keeps the last bytes.
+async fn tail(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
+    let mut kept = Vec::new();
+    while let Ok(1..) = stream.read_buf(&mut kept).await {
+        if kept.len() > 2 * KEPT_STDERR {
+            kept.drain(..kept.len() - KEPT_STDERR);
+        }
+    }
+    kept
+}
+
+fn lines(stderr: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(stderr)
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The last lines that fit.
+fn quote(lines: &[String]) -> String {
+    let mut quoted: Vec<&str> = Vec::new();
+    let mut left = QUOTED_STDERR;
+    for line in lines.iter().rev() {
+        if line.len() > left {
+            break;
+        }
+        left -= line.len();
+        quoted.push(line);
+    }
+    quoted.reverse();
+    match lines.last() {
+        None => "it said nothing".to_owned(),
+        Some(last) if quoted.is_empty() => last.chars().take(QUOTED_STDERR).collect(),
+        Some(_) => quoted.join(" | "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_stderr_is_kept() {
+        let text = format!("{}\nthe reason\n", "x".repeat(10 * KEPT_STDERR));
+        let kept = tail(text.as_bytes()).await;
+        assert!(kept.len() <= 3 * KEPT_STDERR);
+        assert_eq!(quote(&lines(&kept)), "the reason");
+        assert_eq!(quote(&lines(b"one\n\ntwo\n")), "one | two");
+        assert_eq!(quote(&[]), "it said nothing");
+    }
+}

@@ -1,0 +1,140 @@
+//! Connects to a PostgreSQL server and asks it questions. Network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenlang_backup_api::task::PostgresServer;
+use greenlang_backup_store::read_secret;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::NoTls;
+use tokio_postgres::{Client, Config, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::PostgresError;
+use super::error::Target;
+use super::tls;
+
+/// From the name to a session.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Our own questions are short; a server on which one is not is asked again by the next attempt.
+const SESSION_OPTIONS: &str =
+    "-c statement_timeout=30s -c lock_timeout=10s -c default_transaction_read_only=on";
+/// What the server calls our sessions in `pg_stat_activity`.
+pub const APPLICATION: &str = "greenlang-backup";
+
+/// A server, with what is needed to log in.
+pub struct Endpoint {
+    pub server: PostgresServer,
+    pub user: String,
+    pub password: SecretString,
+    tls: Option<MakeRustlsConnect>,
+}
+
+/// A connection to one database.
+pub struct Session {
+    client: Client,
+    target: Arc<Target>,
+    _connection: AbortOnDropHandle<()>,
+}
+
+impl Endpoint {
+    /// Reads the mounted Secrets; connects to nothing yet.
+    pub fn open(server: &PostgresServer) -> Result<Self, PostgresError> {
+        Ok(Self {
+            user: read_secret(&server.credentials, "username")?.expose_secret().to_owned(),
+            password: read_secret(&server.credentials, "password")?,
+            tls: tls::connector(server.ssl_mode, server.ca.as_ref())?,
+            server: server.clone(),
+        })
+    }
+
+    /// Connects to a database.
+    pub async fn connect(&self, database: &str) -> Result<Session, PostgresError> {
+        let target = Arc::new(Target {
+            host: self.server.host.clone(),
+            port: self.server.port,
+            user: self.user.clone(),
+            secret: self.server.credentials.secret.clone(),
+            database: database.to_owned(),
+        });
+        timeout(CONNECT_TIMEOUT, self.establish(&target)).await.unwrap_or_else(|_| {
+            Err(PostgresError::ConnectionFailed {
+                target: Arc::clone(&target),
+                cause: format!("nothing within {CONNECT_TIMEOUT:?}"),
+            })
+        })
+    }
+
+    async fn establish(&self, target: &Arc<Target>) -> Result<Session, PostgresError> {
+        let config = self.config(target).await?;
+        let classify = |error| PostgresError::classify(Arc::clone(target), &error);
+        let (client, connection) = if let Some(tls) = &self.tls {
+            let (client, connection) = config.connect(tls.clone()).await.map_err(classify)?;
+            (client, tokio::spawn(drive(connection)))
+        } else {
+            let (client, connection) = config.connect(NoTls).await.map_err(classify)?;
+            (client, tokio::spawn(drive(connection)))
+        };
+        Ok(Session { client, target: Arc::clone(target), _connection: AbortOnDropHandle::new(connection) })
+    }
+
+    /// Looks the name up here, so that an unknown one is told from a server that does not answer.
+    async fn config(&self, target: &Arc<Target>) -> Result<Config, PostgresError> {
+        let host = self.server.host.as_str();
+        let addresses = lookup_host((host, self.server.port))
+            .await
+            .map_err(|cause| PostgresError::HostNotFound { target: Arc::clone(target), cause })?;
+        let mut config = Config::new();
+        for address in addresses {
+            config.host(host).hostaddr(address.ip());
+        }
+        config
+            .port(self.server.port)
+            .user(&self.user)
+            .password(self.password.expose_secret())
+            .dbname(&target.database)
+            .application_name(APPLICATION)
+            .options(SESSION_OPTIONS)
+            .ssl_mode(match self.tls {
+                Some(_) => SslMode::Require,
+                None => SslMode::Disable,
+            });
+        Ok(config)
+    }
+}
+
+impl Session {
+    /// Asks for rows.
+    pub async fn rows(&self, sql: &str) -> Result<Vec<Row>, PostgresError> {
+        self.client.query(sql, &[]).await.map_err(|error| self.failed(&error))
+    }
+
+    /// Asks for the first column of exactly one row.
+    pub async fn value<T>(&self, sql: &str) -> Result<T, PostgresError>
+    where
+        T: for<'a> tokio_postgres::types::FromSql<'a>,
+    {
+        let row = self.client.query_one(sql, &[]).await.map_err(|error| self.failed(&error))?;
+        row.try_get(0).map_err(|error| self.failed(&error))
+    }
+
+    /// Whom and what it is connected to.
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    fn failed(&self, error: &tokio_postgres::Error) -> PostgresError {
+        PostgresError::classify(Arc::clone(&self.target), error)
+    }
+}
+
+/// A connection that breaks says so to whoever asks next.
+async fn drive<E: std::fmt::Display>(connection: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "connection closed");
+    }
+}

@@ -1,0 +1,176 @@
+//! Everything that can go wrong with a PostgreSQL server, with its reason and the way out. Pure.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use greenlang_backup_api::reasons;
+use greenlang_backup_store::SecretError;
+use tokio_postgres::error::SqlState;
+
+/// Which database of which server as whom, for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// User.
+    pub user: String,
+    /// Secret that user and password come from.
+    pub secret: String,
+    /// Database.
+    pub database: String,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgreSQL at {}:{}", self.host, self.port)
+    }
+}
+
+/// A server, a database or a Secret that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// A mounted Secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// DNS does not know the server.
+    #[error("the host {} was not found: correct postgres.host ({cause})", target.host)]
+    HostNotFound {
+        /// Where.
+        target: Arc<Target>,
+        /// What the resolver says.
+        cause: io::Error,
+    },
+    /// Nothing answers.
+    #[error(
+        "no answer from {target}: check postgres.host and port, the server and network policies ({cause})"
+    )]
+    ConnectionFailed {
+        /// Where.
+        target: Arc<Target>,
+        /// What the network says.
+        cause: String,
+    },
+    /// The certificate is not trusted, or there is no TLS.
+    #[error(
+        "no trusted TLS connection to {target}: name the CA's Secret in postgres.caSecretRef, or correct postgres.host or sslMode ({cause})"
+    )]
+    TlsFailed {
+        /// Where.
+        target: Arc<Target>,
+        /// What TLS says.
+        cause: String,
+    },
+    /// There is nothing to check certificates with.
+    #[error("there is no CA bundle in the image: name the CA's Secret in postgres.caSecretRef")]
+    NoCaBundle,
+    /// User or password refused.
+    #[error("{target} refuses user {} for database {}: correct username and password in Secret {}, or pg_hba.conf ({cause})", target.user, target.database, target.secret)]
+    AuthenticationFailed {
+        /// Where.
+        target: Arc<Target>,
+        /// What the server says.
+        cause: String,
+    },
+    /// No such database.
+    #[error("{target} has no database {}: create it, or correct the name in the policy", target.database)]
+    DatabaseNotFound {
+        /// Where.
+        target: Arc<Target>,
+    },
+    /// A right is missing.
+    #[error("user {} of Secret {} lacks a right in database {} of {target}: {cause}", target.user, target.secret, target.database)]
+    PermissionDenied {
+        /// Where.
+        target: Arc<Target>,
+        /// What is missing, and how to grant it.
+        cause: String,
+    },
+    /// Another answer that is no success.
+    #[error("{target}, database {}, answered with an error: {cause}", target.database)]
+    DatabaseError {
+        /// Where.
+        target: Arc<Target>,
+        /// What the server says.
+        cause: String,
+    },
+    /// The image has no client for the server.
+    #[error(
+        "the server is PostgreSQL {major}, and this image has clients for {}: use an image with the client of {major}",
+        list(found)
+    )]
+    UnsupportedServerVersion {
+        /// Major version of the server.
+        major: u32,
+        /// Major versions in the image.
+        found: Vec<u32>,
+    },
+}
+
+impl PostgresError {
+    /// Stable reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Secret(error) => error.reason(),
+            Self::HostNotFound { .. } => reasons::HOST_NOT_FOUND,
+            Self::ConnectionFailed { .. } => reasons::CONNECTION_FAILED,
+            Self::TlsFailed { .. } | Self::NoCaBundle => reasons::TLS_FAILED,
+            Self::AuthenticationFailed { .. } => reasons::AUTHENTICATION_FAILED,
+            Self::DatabaseNotFound { .. } => reasons::DATABASE_NOT_FOUND,
+            Self::PermissionDenied { .. } => reasons::PERMISSION_DENIED,
+            Self::DatabaseError { .. } => reasons::DATABASE_ERROR,
+            Self::UnsupportedServerVersion { .. } => reasons::UNSUPPORTED_SERVER_VERSION,
+        }
+    }
+
+    /// Whether another attempt may succeed without a change.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::HostNotFound { .. } | Self::ConnectionFailed { .. } | Self::DatabaseError { .. })
+    }
+
+    /// What a failure of the driver means: by SQLSTATE where the server spoke, else by where it happened.
+    pub fn classify(target: Arc<Target>, error: &tokio_postgres::Error) -> Self {
+        if let Some(answer) = error.as_db_error() {
+            return Self::answered(target, answer.code(), answer.message().to_owned());
+        }
+        let cause = innermost(error);
+        // The driver keeps the kind of its errors to itself; its first words are all that tells it.
+        match error.to_string().as_str() {
+            words if words.starts_with("error performing TLS handshake") => Self::TlsFailed { target, cause },
+            words if words.starts_with("authentication error") => {
+                Self::AuthenticationFailed { target, cause }
+            }
+            _ => Self::ConnectionFailed { target, cause },
+        }
+    }
+
+    fn answered(target: Arc<Target>, code: &SqlState, cause: String) -> Self {
+        match *code {
+            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+                Self::AuthenticationFailed { target, cause }
+            }
+            SqlState::INVALID_CATALOG_NAME => Self::DatabaseNotFound { target },
+            SqlState::INSUFFICIENT_PRIVILEGE => Self::PermissionDenied { target, cause },
+            _ => Self::DatabaseError { target, cause },
+        }
+    }
+}
+
+/// The last cause says what happened; those around it only where.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => error.source(),
+    });
+    chain.last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn list(majors: &[u32]) -> String {
+    if majors.is_empty() {
+        return "no version".to_owned();
+    }
+    majors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

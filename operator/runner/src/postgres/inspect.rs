@@ -1,0 +1,92 @@
+//! What a backup wants to know of a server before it starts. Asks the server.
+
+use tracing::warn;
+
+use super::PostgresError;
+use super::connect::Session;
+
+/// A server's version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The number before the first dot.
+    pub major: u32,
+    /// As the server says it.
+    pub text: String,
+}
+
+/// The server as a whole.
+#[derive(Clone, Debug)]
+pub struct ServerFacts {
+    /// Its version.
+    pub version: Version,
+    /// Whether the user may read the roles' password hashes.
+    pub reads_passwords: bool,
+    /// The superuser that the server was made with.
+    pub owner: String,
+    /// Directories of tablespaces, which must exist before the globals can be restored.
+    pub tablespaces: Vec<String>,
+}
+
+/// One database.
+#[derive(Clone, Debug)]
+pub struct DatabaseFacts {
+    /// Its name.
+    pub name: String,
+    /// Bytes that a dump is expected to have: an estimate, since rows lie there otherwise than they are written. Absent
+    /// when the server was too busy to say.
+    pub expected_bytes: Option<u64>,
+    /// Its collation locale.
+    pub locale: String,
+}
+
+/// Heap and TOAST of all tables that are dumped, and large objects; indexes are not dumped.
+const DUMPED_BYTES: &str = "
+    SELECT (coalesce(sum(pg_table_size(c.oid)), 0) + pg_table_size('pg_catalog.pg_largeobject'))::bigint
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
+
+/// Asks for the version.
+pub async fn version(session: &Session) -> Result<Version, PostgresError> {
+    let number: i32 = session.value("SELECT current_setting('server_version_num')::int").await?;
+    Ok(Version {
+        major: number.unsigned_abs() / 10_000,
+        text: session.value("SELECT current_setting('server_version')").await?,
+    })
+}
+
+/// Asks about the server as a whole.
+pub async fn server(session: &Session) -> Result<ServerFacts, PostgresError> {
+    let rows = session
+        .rows("SELECT pg_tablespace_location(oid) FROM pg_catalog.pg_tablespace ORDER BY spcname")
+        .await?;
+    Ok(ServerFacts {
+        version: version(session).await?,
+        reads_passwords: session
+            .value("SELECT has_table_privilege('pg_catalog.pg_authid', 'SELECT')")
+            .await?,
+        // 10 is the OID of the superuser that initdb makes.
+        owner: session.value("SELECT pg_catalog.pg_get_userbyid(10)::text").await?,
+        tablespaces: rows
+            .iter()
+            .map(|row| row.get::<_, String>(0))
+            .filter(|location| !location.is_empty())
+            .collect(),
+    })
+}
+
+/// Asks about the database of a session.
+pub async fn database(session: &Session) -> Result<DatabaseFacts, PostgresError> {
+    let locale = "SELECT datcollate::text FROM pg_catalog.pg_database WHERE datname = current_database()";
+    let expected: Result<i64, _> = session.value(DUMPED_BYTES).await;
+    Ok(DatabaseFacts {
+        name: session.target().database.clone(),
+        expected_bytes: match expected {
+            Ok(bytes) => u64::try_from(bytes).ok(),
+            Err(error) => {
+                warn!(%error, "size not known");
+                None
+            }
+        },
+        locale: session.value(locale).await?,
+    })
+}

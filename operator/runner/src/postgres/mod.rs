@@ -1,0 +1,41 @@
+//! PostgreSQL as a source: finding out about a server, and dumping its databases. Network, child processes.
+
+pub mod backup;
+mod child;
+mod clients;
+mod connect;
+mod dump;
+mod error;
+mod inspect;
+mod libpq;
+mod manifest;
+mod recovery;
+mod rights;
+mod tls;
+
+use greenlang_backup_api::task::PostgresServer;
+
+pub use child::DumpError;
+pub use error::PostgresError;
+
+use clients::Clients;
+use connect::Endpoint;
+
+/// Checks that a server and its databases can be dumped, as far as that can be seen quickly. Says what it found.
+pub async fn check(server: &PostgresServer, databases: &[String]) -> Result<String, PostgresError> {
+    let endpoint = Endpoint::open(server)?;
+    let session = endpoint.connect(&server.maintenance_database).await?;
+    let version = inspect::version(&session).await?;
+    Clients::from_env().directory(version.major)?;
+    for database in databases {
+        let session = endpoint.connect(database).await?;
+        rights::check(&session).await?;
+    }
+    Ok(format!(
+        "PostgreSQL {} at {}:{} lets its {} databases be read",
+        version.text,
+        server.host,
+        server.port,
+        databases.len()
+    ))
+}

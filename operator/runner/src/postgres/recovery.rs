@@ -1,0 +1,99 @@
+//! Writes down how to recover a backup by hand, with Debian's programs only. Pure. Tests and the demo run these commands as
+//! they stand.
+
+use greenlang_backup_api::manifest::{Content, Object, Recovery};
+use greenlang_backup_api::task::Bucket;
+
+use super::inspect::{DatabaseFacts, ServerFacts};
+
+/// Leaves out what the globals say of the role that restores: its password would change under the commands that follow,
+/// and on some platforms it would lose the right to go on.
+const SKIP_OWN_ROLE: &str = r#"ME="$(psql -XAtq -d postgres -c "SELECT format('ALTER ROLE %I WITH ', current_user)")" awk 'index($0, ENVIRON["ME"]) != 1'"#;
+/// Applies all globals; what exists already (42710, such as the role postgres) is passed over, any other error stops.
+const APPLY_GLOBALS: &str = "PGOPTIONS='-c client_min_messages=error' psql -Xq --set=ON_ERROR_STOP=0 --set=VERBOSITY=sqlstate -d postgres 2>&1 >/dev/null | { ! grep -v 'ERROR:  42710$'; }";
+
+/// The recipe of a backup.
+pub fn recipe(
+    bucket: &Bucket,
+    server: &ServerFacts,
+    databases: &[DatabaseFacts],
+    objects: &[Object],
+) -> Recovery {
+    Recovery {
+        needs: needs(bucket, server, databases),
+        commands: std::iter::once("set -euo pipefail".to_owned())
+            .chain(objects.iter().map(|object| command(bucket, object)))
+            .collect(),
+    }
+}
+
+fn needs(bucket: &Bucket, server: &ServerFacts, databases: &[DatabaseFacts]) -> Vec<String> {
+    let major = server.version.major;
+    let endpoint = bucket.endpoint.as_deref().unwrap_or("not set: the bucket is at AWS");
+    let mut needs = vec![
+        format!(
+            "programs: bash, awk, aws, age, zstd, psql and pg_restore of PostgreSQL {major} or newer (Debian: apt-get install awscli age zstd postgresql-client-{major})"
+        ),
+        format!(
+            "AWS_ENDPOINT_URL ({endpoint}), AWS_REGION ({}), AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: access to bucket {}",
+            bucket.region, bucket.name
+        ),
+        "IDENTITY: path of a file with one of the age private keys that this backup was encrypted for"
+            .to_owned(),
+        format!(
+            "PGHOST, PGPORT, PGUSER, PGPASSWORD: an empty server of PostgreSQL {major} or newer, best made with superuser {}, and a superuser of it, whose own password and attributes stay as they are",
+            server.owner
+        ),
+    ];
+    if !server.tablespaces.is_empty() {
+        needs.push(format!(
+            "empty directories on that server, owned by its operating-system user: {}",
+            server.tablespaces.join(", ")
+        ));
+    }
+    let mut locales: Vec<&str> = databases.iter().map(|database| database.locale.as_str()).collect();
+    locales.sort_unstable();
+    locales.dedup();
+    needs.push(format!("locales on that server: {}", locales.join(", ")));
+    needs
+}
+
+fn command(bucket: &Bucket, object: &Object) -> String {
+    let source = quoted(&format!("s3://{}/{}", bucket.name, object.key));
+    let read = format!("aws s3 cp --only-show-errors {source} - | age -d -i \"$IDENTITY\" | zstd -dc");
+    match &object.content {
+        Content::PostgresGlobals => format!("{read} | {SKIP_OWN_ROLE} | {APPLY_GLOBALS}"),
+        Content::PostgresArchive { database } => format!("{read} | {}", restore(database)),
+    }
+}
+
+/// The archive names its database, which is created. Those that every server has are the exceptions: `postgres` is replaced,
+/// `template1` is filled, since a template cannot be dropped.
+fn restore(database: &str) -> &'static str {
+    match database {
+        "postgres" => "pg_restore --clean --if-exists --create --exit-on-error --dbname=template1",
+        "template1" => "pg_restore --exit-on-error --dbname=template1",
+        _ => "pg_restore --create --exit-on-error --dbname=postgres",
+    }
+}
+
+/// As one word of a shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_words_stay_words() {
+        for word in ["a b", "it's", "$(id)", "a\"b`c`\\", "new\nline"] {
+            let output = std::process::Command::new("sh")
+                .args(["-c", &format!("printf %s {}", quoted(word))])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! A bucket as the tests see it, through the SDK and not through the code under test.
+
+use std::sync::LazyLock;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::primitives::ByteStream;
+use tokio::runtime::Runtime;
+
+use crate::servers::{S3, S3_KEY, S3_SECRET};
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+/// A bucket of its own for each test.
+pub struct TestBucket {
+    client: Client,
+    pub name: String,
+}
+
+impl TestBucket {
+    pub fn create(name: &str) -> Self {
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new(S3_KEY, S3_SECRET, None, None, "test"))
+            .endpoint_url(&S3.endpoint)
+            .force_path_style(true)
+            .build();
+        let client = Client::from_conf(config);
+        RUNTIME.block_on(client.create_bucket().bucket(name).send()).unwrap();
+        Self { client, name: name.to_owned() }
+    }
+
+    pub fn keys(&self) -> Vec<String> {
+        let page = RUNTIME.block_on(self.client.list_objects_v2().bucket(&self.name).send()).unwrap();
+        page.contents().iter().map(|object| object.key().unwrap().to_owned()).collect()
+    }
+
+    pub fn open_uploads(&self) -> Vec<String> {
+        let page = RUNTIME.block_on(self.client.list_multipart_uploads().bucket(&self.name).send()).unwrap();
+        page.uploads().iter().map(|upload| upload.key().unwrap().to_owned()).collect()
+    }
+
+    pub fn get(&self, key: &str) -> Vec<u8> {
+        RUNTIME.block_on(async {
+            let output = self.client.get_object().bucket(&self.name).key(key).send().await.unwrap();
+            output.body.collect().await.unwrap().to_vec()
+        })
+    }
+
+    pub fn put(&self, key: &str, bytes: &[u8]) {
+        let body = ByteStream::from(bytes.to_vec());
+        RUNTIME.block_on(self.client.put_object().bucket(&self.name).key(key).body(body).send()).unwrap();
+    }
+
+    /// No manifest, no object, no open upload.
+    pub fn assert_empty(&self) {
+        assert_eq!(self.keys(), Vec::<String>::new());
+        assert_eq!(self.open_uploads(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,283 @@
+//! One test's world: a bucket, mounted Secrets, keys, a task, and the runner.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use age::secrecy::ExposeSecret as _;
+use age::x25519::Identity;
+use greenlang_backup_api::manifest::Manifest;
+use greenlang_backup_api::progress::Progress;
+use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_api::task::{
+    Bucket, MountedSecret, PostgresDumpTask, PostgresProbe, PostgresServer, ProbeTask, RunIdentity, Seal,
+    ServedSchedule, Task,
+};
+use greenlang_backup_api::v1alpha1::{RolePasswords, SslMode, Trigger};
+use tempfile::TempDir;
+
+use crate::bucket::TestBucket;
+use crate::servers::{ADMIN_PASSWORD, POSTGRES, S3, S3_KEY, S3_SECRET, poll};
+
+pub const ID: &str = "20251107-020000";
+
+pub struct Fixture {
+    pub bucket: TestBucket,
+    pub task: PostgresDumpTask,
+    pub directory: TempDir,
+    pub identity_file: PathBuf,
+    identity: Identity,
+}
+
+/// A runner that has ended.
+pub struct Ended {
+    pub report: RunReport,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A runner that runs.
+pub struct Started {
+    child: Child,
+    directory: PathBuf,
+    private_key: String,
+}
+
+impl Fixture {
+    /// A world in which a backup of these databases succeeds.
+    pub fn new(name: &str, databases: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let identity = Identity::generate();
+        let identity_file = directory.path().join("identity.txt");
+        fs::write(&identity_file, format!("{}\n", identity.to_string().expose_secret())).unwrap();
+        let recipients = vec![Identity::generate().to_public().to_string(), identity.to_public().to_string()];
+        let s3 = secret(
+            directory.path(),
+            "backup-s3",
+            &[("AWS_ACCESS_KEY_ID", S3_KEY), ("AWS_SECRET_ACCESS_KEY", S3_SECRET)],
+        );
+        let database =
+            secret(directory.path(), "db-backup", &[("username", "postgres"), ("password", ADMIN_PASSWORD)]);
+        let task = PostgresDumpTask {
+            run: identity_of_run(),
+            bucket: Bucket {
+                name: name.to_owned(),
+                prefix: "clusters/test".to_owned(),
+                region: "us-east-1".to_owned(),
+                endpoint: Some(S3.endpoint.clone()),
+                force_path_style: true,
+                ca: None,
+                credentials: Some(s3),
+            },
+            seal: Seal { recipients, compression_level: 1 },
+            server: PostgresServer {
+                host: "localhost".to_owned(),
+                port: POSTGRES.port,
+                maintenance_database: "postgres".to_owned(),
+                ssl_mode: SslMode::Disable,
+                ca: None,
+                credentials: database,
+            },
+            databases: databases.iter().map(|&name| name.to_owned()).collect(),
+            globals: true,
+            role_passwords: RolePasswords::Auto,
+        };
+        Self { bucket: TestBucket::create(name), task, directory, identity_file, identity }
+    }
+
+    /// A mounted Secret with these keys.
+    pub fn secret(&self, name: &str, keys: &[(&str, &str)]) -> MountedSecret {
+        secret(self.directory.path(), name, keys)
+    }
+
+    /// Client programs of which some are replaced by shell scripts; the real ones are in `$REAL`.
+    pub fn fake_clients(&self, scripts: &[(&str, &str)]) -> PathBuf {
+        const REAL: &str = "/usr/lib/postgresql/15/bin";
+        let directory = self.directory.path().join("bin");
+        fs::create_dir_all(&directory).unwrap();
+        for program in ["pg_dump", "pg_dumpall"] {
+            let script = scripts.iter().find(|(name, _)| *name == program).map_or("", |(_, script)| script);
+            let path = directory.join(program);
+            let text = format!(
+                "#!/bin/bash\nREAL={REAL}\n[ \"$1\" = --version ] || {{ :\n{script}\n}}\nexec $REAL/{program} \"$@\"\n"
+            );
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        directory
+    }
+
+    pub fn start(&self, env: &[(&str, &Path)]) -> Started {
+        self.start_task(&Task::PostgresDump(self.task.clone()), env)
+    }
+
+    pub fn run(&self) -> Ended {
+        self.start(&[]).end()
+    }
+
+    pub fn run_with_clients(&self, clients: &Path) -> Ended {
+        self.start(&[("GREENLANG_PG_BIN_DIR", clients)]).end()
+    }
+
+    /// A probe of the same world.
+    pub fn probe(&self) -> Ended {
+        let task = ProbeTask {
+            bucket: self.task.bucket.clone(),
+            seal: self.task.seal.clone(),
+            postgres: Some(PostgresProbe {
+                server: self.task.server.clone(),
+                databases: self.task.databases.clone(),
+            }),
+            marker: "marker-1".to_owned(),
+        };
+        self.start_task(&Task::Probe(task), &[]).end()
+    }
+
+    /// The manifest, which holds no secret either.
+    pub fn manifest(&self) -> Manifest {
+        let json = self.bucket.get(&format!("clusters/test/database/{ID}/manifest.json"));
+        assert_no_secret(std::str::from_utf8(&json).unwrap(), self.identity.to_string().expose_secret());
+        Manifest::from_slice(&json).unwrap()
+    }
+
+    /// An object, opened by Debian's programs.
+    pub fn opened(&self, key: &str) -> String {
+        let stored = self.directory.path().join("stored");
+        fs::write(&stored, self.bucket.get(key)).unwrap();
+        let command = "age -d -i \"$0\" \"$1\" | zstd -dc";
+        crate::servers::run(Command::new("sh").args(["-c", command]).arg(&self.identity_file).arg(&stored))
+    }
+
+    fn start_task(&self, task: &Task, env: &[(&str, &Path)]) -> Started {
+        let log = self.directory.path().join("report");
+        let _ = fs::remove_file(&log);
+        let child = Command::new(env!("CARGO_BIN_EXE_greenlang-backup-runner"))
+            .env("GREENLANG_TASK", task.encode().unwrap())
+            .env("GREENLANG_TERMINATION_LOG", &log)
+            .env("RUST_LOG", "debug,hyper_util=info,rustls=info")
+            .envs(env.iter().copied())
+            // Files, since a pipe that nobody reads stops who writes.
+            .stdout(File::create(self.directory.path().join("stdout")).unwrap())
+            .stderr(File::create(self.directory.path().join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        Started {
+            child,
+            directory: self.directory.path().to_owned(),
+            private_key: self.identity.to_string().expose_secret().to_owned(),
+        }
+    }
+}
+
+impl Started {
+    pub fn signal(&self, signal: &str) {
+        kill(signal, self.child.id());
+    }
+
+    /// The `pg_dump` that this runner started, stopped in the middle of its output.
+    pub fn stop_pg_dump_after(&mut self, bytes: u64) -> u32 {
+        let pid = poll(Duration::from_secs(20), || {
+            let mut children = children_of(self.child.id()).into_iter();
+            children.find(|&pid| written_by_pg_dump(pid).is_some_and(|written| written > bytes))
+        });
+        let Some(pid) = pid else {
+            let _ = self.child.kill();
+            panic!("no pg_dump got that far: {}", self.said("stderr"));
+        };
+        kill("STOP", pid);
+        pid
+    }
+
+    fn said(&self, file: &str) -> String {
+        fs::read_to_string(self.directory.join(file)).unwrap_or_default()
+    }
+
+    /// Waits for the end; whatever a run says may hold no secret.
+    pub fn end(mut self) -> Ended {
+        let status = self.child.wait().unwrap();
+        let (stdout, stderr, log) = (self.said("stdout"), self.said("stderr"), self.said("report"));
+        for text in [&stdout, &stderr, &log] {
+            assert_no_secret(text, &self.private_key);
+        }
+        let report = RunReport::decode(&log).unwrap_or_else(|| panic!("no report: {stderr}"));
+        assert_eq!(status.code(), Some(report.outcome.exit_code().into()), "{report:?}");
+        Ended { report, stdout, stderr }
+    }
+}
+
+impl Ended {
+    /// Outcome and reason, with all that was said if they are others.
+    #[track_caller]
+    pub fn expect(&self, outcome: Outcome, reason: &str) {
+        assert_eq!(
+            (self.report.outcome, self.report.reason.as_str()),
+            (outcome, reason),
+            "{:?}\n{}",
+            self.report,
+            self.stderr
+        );
+    }
+
+    #[track_caller]
+    pub fn expect_message(&self, parts: &[&str]) {
+        let message = &self.report.message;
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}\nlacks one of {parts:?}");
+    }
+
+    pub fn progress(&self) -> Vec<Progress> {
+        self.stdout.lines().filter_map(Progress::newest).collect()
+    }
+}
+
+fn assert_no_secret(text: &str, private_key: &str) {
+    let found = [ADMIN_PASSWORD, S3_SECRET, private_key].into_iter().any(|secret| text.contains(secret));
+    assert!(!found, "a secret is in: {text}");
+}
+
+pub fn kill(signal: &str, pid: u32) {
+    crate::servers::run(Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]));
+}
+
+/// Any thread of a process may have started its children.
+fn children_of(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children =
+        threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    children
+        .flat_map(|pids| pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+        .collect()
+}
+
+fn written_by_pg_dump(pid: u32) -> Option<u64> {
+    if fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim() != "pg_dump" {
+        return None;
+    }
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    io.lines().find_map(|line| line.strip_prefix("wchar: "))?.parse().ok()
+}
+
+fn secret(parent: &Path, name: &str, keys: &[(&str, &str)]) -> MountedSecret {
+    let directory = parent.join(name);
+    fs::create_dir_all(&directory).unwrap();
+    for (key, value) in keys {
+        fs::write(directory.join(key), format!("{value}\n")).unwrap();
+    }
+    MountedSecret { secret: name.to_owned(), directory: directory.to_string_lossy().into_owned() }
+}
+
+fn identity_of_run() -> RunIdentity {
+    RunIdentity {
+        namespace: "greenlang".to_owned(),
+        policy: "greenlang".to_owned(),
+        policy_uid: "0f5a".to_owned(),
+        backup: "database".to_owned(),
+        path: "database".to_owned(),
+        id: ID.parse().unwrap(),
+        attempt: 1,
+        slot: "2025-11-07T02:00:00Z".parse().unwrap(),
+        trigger: Trigger::Schedule,
+        schedules: vec![ServedSchedule { name: "daily".to_owned(), keep_days: 30 }],
+        keep_days: 30,
+    }
+}

@@ -1,0 +1,162 @@
+//! Backups that succeed, and what can be done with them.
+
+use std::process::Command;
+use std::sync::LazyLock;
+
+use greenlang_backup_api::manifest::Content;
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::report::Outcome;
+use greenlang_backup_api::v1alpha1::{RolePasswords, Verification};
+
+use crate::fixture::{Fixture, ID};
+use crate::servers::{POSTGRES, Postgres, S3_KEY, S3_SECRET, run};
+
+/// A name that is hostile to shells, URLs, SQL, connection strings and paths.
+const HOSTILE: &str = "a/b \"é\" $(touch x) `y` 'z' dbname=postgres\\";
+
+/// One database of everything, made once.
+pub static SEEDED: LazyLock<&str> = LazyLock::new(|| {
+    let name = "greenlang";
+    POSTGRES.create_database(name);
+    POSTGRES.sql_file(name, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/seed.sql").as_ref());
+    name
+});
+
+/// Runs the commands of a manifest as they stand, with nothing but public programs.
+fn recover(fixture: &Fixture, target: &Postgres) {
+    let manifest = fixture.manifest();
+    let endpoint = fixture.task.bucket.endpoint.as_ref().unwrap();
+    run(Command::new("bash")
+        .args(["-c", &manifest.recovery.commands.join("\n")])
+        .env("PATH", format!("/usr/lib/postgresql/15/bin:{}", std::env::var("PATH").unwrap()))
+        .env("AWS_ENDPOINT_URL", endpoint)
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", S3_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", S3_SECRET)
+        .env("IDENTITY", &fixture.identity_file)
+        .env("PGHOST", "localhost")
+        .env("PGPORT", target.port.to_string())
+        .env("PGUSER", "postgres")
+        .env("PGPASSWORD", target.password));
+}
+
+#[test]
+fn a_backup_can_be_recovered_with_public_programs_only() {
+    let seeded = *SEEDED;
+    POSTGRES.create_database(HOSTILE);
+    POSTGRES.sql(HOSTILE, "CREATE TABLE t AS SELECT 'ü' AS ü, i FROM generate_series(1, 100) i");
+    POSTGRES.sql("postgres", "CREATE TABLE IF NOT EXISTS in_postgres AS SELECT 1 AS one");
+    let fixture = Fixture::new("happy", &[seeded, HOSTILE, "postgres"]);
+    let ended = fixture.run();
+    ended.expect(Outcome::Done, reasons::SUCCEEDED);
+
+    let manifest = fixture.manifest();
+    let backup = ended.report.backup.as_ref().unwrap();
+    assert_eq!((backup.id.as_str(), backup.path.as_str()), (ID, "database"));
+    assert_eq!((backup.stored_bytes, backup.warnings), (manifest.size_bytes, 0));
+    assert_eq!((backup.verified, manifest.verified), (Verification::Streamed, Verification::Streamed));
+    assert_eq!(manifest.database.as_deref(), Some(seeded));
+    assert_eq!(manifest.objects.len(), 4);
+    assert_eq!(manifest.objects[0].content, Content::PostgresGlobals);
+    let mut expected: Vec<String> = manifest.objects.iter().map(|object| object.key.clone()).collect();
+    expected.push(format!("clusters/test/database/{ID}/manifest.json"));
+    expected.sort();
+    assert_eq!(fixture.bucket.keys(), expected);
+    assert_eq!(fixture.bucket.open_uploads(), Vec::<String>::new());
+
+    let steps: Vec<String> = ended.progress().into_iter().map(|progress| progress.step).collect();
+    for step in ["Dumping roles and tablespaces", "Dumping greenlang", "Writing the manifest"] {
+        assert!(steps.iter().any(|found| found == step), "{steps:?}");
+    }
+    let last = ended.progress().pop().unwrap();
+    assert_eq!(last.bytes_done, manifest.source_bytes());
+    assert!(last.bytes_expected.is_some());
+
+    let target = Postgres::start("another password");
+    recover(&fixture, &target);
+    for database in [seeded, HOSTILE, "postgres"] {
+        assert_same(&target.content(database), &POSTGRES.content(database));
+    }
+    // The source goes on being used by other tests, which make roles; what was in the backup must be there.
+    let restored = target.globals();
+    for line in POSTGRES.globals().iter().filter(|line| line.contains("seed")) {
+        assert!(restored.contains(line), "{line}\n{restored:#?}");
+    }
+    let setting = target.sql("postgres", "SELECT setconfig[1] FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE setrole = 0 AND datname = 'greenlang'");
+    assert_eq!(setting.trim(), "search_path=app, public");
+}
+
+#[test]
+fn an_existing_manifest_is_not_replaced() {
+    let fixture = Fixture::new("unchanged", &[*SEEDED]);
+    let first = fixture.run();
+    first.expect(Outcome::Done, reasons::SUCCEEDED);
+    let keys = fixture.bucket.keys();
+    let mut again = fixture;
+    again.task.run.attempt = 2;
+    let second = again.run();
+    second.expect(Outcome::Unchanged, reasons::SUCCEEDED);
+    assert_eq!(second.report.backup, first.report.backup);
+    assert_eq!(again.bucket.keys(), keys);
+}
+
+#[test]
+fn a_manifest_that_appears_during_the_dump_wins() {
+    let seeded = *SEEDED;
+    let other = Fixture::new("race-source", &[seeded]);
+    other.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    let key = format!("clusters/test/database/{ID}/manifest.json");
+
+    let mut fixture = Fixture::new("race", &[seeded]);
+    fixture.task.run.attempt = 2;
+    let go = fixture.directory.path().join("go");
+    let clients = fixture
+        .fake_clients(&[("pg_dump", &format!("while ! [ -e {} ]; do sleep 0.05; done", go.display()))]);
+    let started = fixture.start(&[("GREENLANG_PG_BIN_DIR", &clients)]);
+    crate::servers::poll(std::time::Duration::from_secs(20), || {
+        fixture.bucket.open_uploads().iter().any(|key| key.contains("greenlang")).then_some(())
+    })
+    .unwrap();
+    fixture.bucket.put(&key, &other.bucket.get(&key));
+    std::fs::write(go, "").unwrap();
+    let ended = started.end();
+    ended.expect(Outcome::Unchanged, reasons::SUCCEEDED);
+    assert_eq!(fixture.manifest().attempt, 1);
+    assert_eq!(fixture.bucket.keys(), [key]);
+    assert_eq!(fixture.bucket.open_uploads(), Vec::<String>::new());
+}
+
+/// Differences, for a failure that can be read.
+#[track_caller]
+fn assert_same(restored: &[String], source: &[String]) {
+    let lost: Vec<&String> = source.iter().filter(|line| !restored.contains(line)).collect();
+    let gained: Vec<&String> = restored.iter().filter(|line| !source.contains(line)).collect();
+    assert!(restored == source, "lost: {lost:#?}\ngained: {gained:#?}");
+}
+
+#[test]
+fn password_hashes_are_stored_where_they_may_be_read_and_wanted() {
+    POSTGRES.create_database("plain");
+    POSTGRES.sql("plain", "CREATE ROLE plain_reader LOGIN PASSWORD 'plain-password'; CREATE TABLE t (); GRANT SELECT ON t TO plain_reader");
+    let mut fixture = Fixture::new("passwords", &["plain"]);
+    let admin = fixture.task.server.credentials.clone();
+    let reader = fixture.secret("plain", &[("username", "plain_reader"), ("password", "plain-password")]);
+    for (id, user, wanted, stored, warnings) in [
+        ("20251107-010000", &admin, RolePasswords::Auto, true, 0),
+        ("20251107-020000", &admin, RolePasswords::Never, false, 0),
+        ("20251107-030000", &reader, RolePasswords::Auto, false, 1),
+        ("20251107-040000", &reader, RolePasswords::Never, false, 0),
+    ] {
+        fixture.task.run.id = id.parse().unwrap();
+        fixture.task.server.credentials = user.clone();
+        fixture.task.role_passwords = wanted;
+        let ended = fixture.run();
+        ended.expect(Outcome::Done, reasons::SUCCEEDED);
+        assert!(!ended.stderr.contains("plain-password"));
+        assert_eq!(ended.report.backup.unwrap().warnings, warnings, "{id}");
+        let globals = fixture.opened(&format!("clusters/test/database/{id}/1/globals.sql.zst.age"));
+        assert!(globals.contains("CREATE ROLE plain_reader"));
+        assert_eq!(globals.contains("SCRAM-SHA-256"), stored, "{id}");
+    }
+}

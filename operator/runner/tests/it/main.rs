@@ -1,0 +1,11 @@
+//! The real binary against a real PostgreSQL server and a real S3 server. A program that is missing fails the tests.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bucket;
+mod faults;
+mod fixture;
+mod happy;
+mod probe;
+mod servers;
+mod tls;
