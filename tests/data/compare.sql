@@ -46,7 +46,9 @@ SELECT json_build_array('column', name || '.' || quote_ident(attname), json_buil
     'place', row_number() OVER (PARTITION BY c.oid ORDER BY attnum),
     'type', format_type(atttypid, atttypmod), 'not null', attnotnull, 'default', pg_get_expr(adbin, adrelid), 'identity', attidentity,
     'generated', attgenerated, 'collation', attcollation::regcollation, 'storage', attstorage, 'compression', attcompression,
-    'statistics', attstattarget, 'options', attoptions, 'acl', CASE WHEN attacl IS NOT NULL THEN pg_temp.acl(attacl, 'c', relowner) END,
+    'statistics', attstattarget,
+    -- Newer minor releases keep a number of their own among the options, which says nothing about the column.
+    'options', (SELECT array_agg(o ORDER BY o) FROM unnest(attoptions) AS o WHERE o NOT LIKE 'pg\_attver=%'), 'acl', CASE WHEN attacl IS NOT NULL THEN pg_temp.acl(attacl, 'c', relowner) END,
     'comment', col_description(c.oid, attnum)))
   FROM own_class AS c JOIN pg_attribute ON attrelid = c.oid LEFT JOIN pg_attrdef ON adrelid = c.oid AND adnum = attnum
   WHERE attnum > 0 AND NOT attisdropped AND relkind NOT IN ('i', 'I', 'S');
@@ -82,8 +84,8 @@ SELECT json_build_array('default privileges', format('%s in %s for %s', defaclro
 SELECT json_build_array('large object', oid, json_build_array(lomowner::regrole, pg_temp.acl(lomacl, 'L', lomowner), obj_description(oid, 'pg_largeobject'),
     length(lo_get(oid)), md5(lo_get(oid)))) FROM pg_largeobject_metadata;
 
--- Content: the number of rows, and a sum of digests that does not depend on their order.
+-- Content: the number of rows, and a sum of digests that does not depend on their order. The alias must be no column's name.
 SELECT format($$SELECT json_build_array('sequence', %L, json_build_array(last_value, is_called, (SELECT to_json(s)::jsonb - 'seqrelid' FROM pg_sequence AS s WHERE seqrelid = %L::regclass))) FROM %s$$, name, name, name)
   FROM own_class WHERE relkind = 'S' \gexec
-SELECT format($$SELECT json_build_array('content', %L, json_build_object('kind', %L, 'rows', count(*), 'digest', coalesce(sum(('x' || left(md5(t::text), 15))::bit(60)::bigint), 0)::text)) FROM ONLY %s AS t$$, name, relkind, name)
-  FROM own_class WHERE relkind IN ('r', 'm', 'v') ORDER BY name \gexec
+SELECT format($$SELECT json_build_array('content', %L, json_build_object('kind', %L, 'rows', count(*), 'digest', coalesce(sum(('x' || left(md5("whole row"::text), 15))::bit(60)::bigint), 0)::text)) FROM ONLY %s AS "whole row"$$, name, relkind, name)
+  FROM own_class WHERE relkind IN ('r', 'm', 'v') AND relispopulated ORDER BY name \gexec

@@ -29,31 +29,20 @@ pub struct Upload {
 
 /// Objects below a prefix, in the order of their keys.
 pub async fn objects(cluster: &Cluster, parts: &Parts, prefix: &str) -> Result<Vec<Object>> {
-    list(
-        cluster,
-        parts,
-        &format!("list-objects-v2 --bucket {BUCKET} --prefix '{prefix}' --query Contents"),
-    )
-    .await
+    list(cluster, parts, &format!("list-objects-v2 --bucket {BUCKET} --prefix '{prefix}' --query Contents"))
+        .await
 }
 
 /// Open multipart uploads of the whole bucket.
 pub async fn uploads(cluster: &Cluster, parts: &Parts) -> Result<Vec<Upload>> {
-    list(
-        cluster,
-        parts,
-        &format!("list-multipart-uploads --bucket {BUCKET} --query Uploads"),
-    )
-    .await
+    list(cluster, parts, &format!("list-multipart-uploads --bucket {BUCKET} --query Uploads")).await
 }
 
 /// Objects and uploads below a prefix, by one call and as lines that say what they are.
 pub async fn everything(cluster: &Cluster, parts: &Parts, prefix: &str) -> Result<Vec<String>> {
     let objects = objects(cluster, parts, prefix).await?;
     let uploads = uploads(cluster, parts).await?;
-    let uploads = uploads
-        .into_iter()
-        .filter(|upload| upload.key.starts_with(prefix));
+    let uploads = uploads.into_iter().filter(|upload| upload.key.starts_with(prefix));
     Ok(objects
         .into_iter()
         .map(|object| format!("object {}", object.key))
@@ -63,12 +52,7 @@ pub async fn everything(cluster: &Cluster, parts: &Parts, prefix: &str) -> Resul
 
 /// An object's content as text.
 pub async fn read(cluster: &Cluster, parts: &Parts, key: &str) -> Result<String> {
-    aws(
-        cluster,
-        parts,
-        &format!("aws s3 cp --quiet 's3://{BUCKET}/{key}' -"),
-    )
-    .await
+    aws(cluster, parts, &format!("aws s3 cp --quiet 's3://{BUCKET}/{key}' -")).await
 }
 
 /// Manifests below a prefix, oldest first.
@@ -86,22 +70,11 @@ pub async fn manifests(cluster: &Cluster, parts: &Parts, prefix: &str) -> Result
 async fn list<T: DeserializeOwned>(cluster: &Cluster, parts: &Parts, question: &str) -> Result<Vec<T>> {
     let answer = aws(cluster, parts, &format!("aws s3api {question} --output json")).await?;
     // The query of a list that is not there answers null, or nothing at all.
-    let answer: Option<Vec<T>> = if answer.trim().is_empty() {
-        None
-    } else {
-        serde_json::from_str(&answer)?
-    };
+    let answer: Option<Vec<T>> = if answer.trim().is_empty() { None } else { serde_json::from_str(&answer)? };
     Ok(answer.unwrap_or_default())
 }
 
 /// As root of the server, so that nothing can hide from a look.
 async fn aws(cluster: &Cluster, parts: &Parts, script: &str) -> Result<String> {
-    hand::aws(
-        cluster,
-        parts,
-        &parts.s3.root_access,
-        &parts.s3.root_secret,
-        script,
-    )
-    .await
+    hand::aws(cluster, parts, &parts.s3.root_access, &parts.s3.root_secret, script).await
 }

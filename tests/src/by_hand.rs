@@ -22,48 +22,23 @@ pub async fn prepare(cluster: &Cluster, namespace: &str) -> Result<Place> {
     let access = postgres::Access::new()?;
     // New passwords and a new certificate each time: the server is started anew, and that empties it.
     postgres::secrets(cluster, namespace, &access).await?;
-    cluster
-        .kube(&format!(
-            "delete statefulset,pod -n {namespace} -l app=db --ignore-not-found"
-        ))
-        .await?;
-    cluster
-        .kube(&format!(
-            "delete statefulset db -n {namespace} --ignore-not-found"
-        ))
-        .await?;
-    tokio::try_join!(
-        postgres::start(cluster, namespace),
-        hand::start(cluster, namespace)
-    )?;
-    Ok(Place {
-        namespace: namespace.to_owned(),
-        access,
-    })
+    cluster.kube(&format!("delete statefulset,pod -n {namespace} -l app=db --ignore-not-found")).await?;
+    cluster.kube(&format!("delete statefulset db -n {namespace} --ignore-not-found")).await?;
+    tokio::try_join!(postgres::start(cluster, namespace), hand::start(cluster, namespace))?;
+    Ok(Place { namespace: namespace.to_owned(), access })
 }
 
 /// Runs the manifest's commands. `parts` is where the backup was made; of it only the bucket, its CA and one private key
 /// are used. Gives what the commands wrote.
 pub async fn restore(cluster: &Cluster, place: &Place, parts: &Parts, manifest: &Manifest) -> Result<String> {
     if manifest.recovery.commands.is_empty() {
-        bail!(
-            "the manifest of {} names no command for recovery",
-            manifest.timestamp
-        );
+        bail!("the manifest of {} names no command for recovery", manifest.timestamp);
     }
-    let script = format!(
-        "{}{}",
-        environment(cluster, place, parts).await?,
-        commands(manifest)
-    );
+    let script = format!("{}{}", environment(cluster, place, parts).await?, commands(manifest));
     let done = cluster.script(&place.namespace, hand::POD, &script).await?;
     let output = format!("{}{}", done.stdout, done.stderr);
     if !done.ok {
-        bail!(
-            "the manifest's commands failed:\n{}\n--- commands\n{}",
-            tail(&output),
-            commands(manifest)
-        );
+        bail!("the manifest's commands failed:\n{}\n--- commands\n{}", tail(&output), commands(manifest));
     }
     Ok(output)
 }
@@ -81,16 +56,9 @@ pub fn commands(manifest: &Manifest) -> String {
 /// What `recovery.needs` asks for: access to the bucket, the private key as a file, and the empty server.
 async fn environment(cluster: &Cluster, place: &Place, parts: &Parts) -> Result<String> {
     let secret = async |namespace: &str, name: &str| {
-        cluster
-            .kube(&format!(
-                "get secret -n {namespace} {name} -o jsonpath={{.data.ca\\.crt}}"
-            ))
-            .await
+        cluster.kube(&format!("get secret -n {namespace} {name} -o jsonpath={{.data.ca\\.crt}}")).await
     };
-    let (s3_ca, db_ca) = (
-        secret(&parts.namespace, "s3-ca").await?,
-        secret(&place.namespace, "db-ca").await?,
-    );
+    let (s3_ca, db_ca) = (secret(&parts.namespace, "s3-ca").await?, secret(&place.namespace, "db-ca").await?);
     let key = parts.keys.first().context("no key pair")?;
     Ok(format!(
         "rm -rf /tmp/recovery && mkdir /tmp/recovery && cd /tmp/recovery\n\

@@ -32,11 +32,7 @@ pub struct Cluster {
 
 /// Folder for what is slow to get.
 pub fn cache() -> Result<PathBuf> {
-    let variable = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("GREENLANG_CACHE")
         .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("greenlang-backup")))
         .or_else(|| Some(variable("HOME")?.join(".cache/greenlang-backup")))
@@ -44,20 +40,15 @@ pub fn cache() -> Result<PathBuf> {
 }
 
 fn variable_or(name: &str, default: &str) -> String {
-    std::env::var(name)
-        .ok()
-        .filter(|value| !value.is_empty())
-        .unwrap_or_else(|| default.to_owned())
+    std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
 }
 
 impl Cluster {
     /// Connects as the environment says: `KUBECONFIG` (default: the local node's), `ALLOW_CLUSTER`, `IMAGE`, `PARTS_PREFIX`.
     pub async fn connect() -> Result<Self> {
         let cache = cache()?;
-        let kubeconfig = PathBuf::from(variable_or(
-            "KUBECONFIG",
-            &cache.join("kubeconfig").to_string_lossy(),
-        ));
+        let kubeconfig =
+            PathBuf::from(variable_or("KUBECONFIG", &cache.join("kubeconfig").to_string_lossy()));
         let file = Kubeconfig::read_from(&kubeconfig).with_context(|| {
             format!(
                 "no cluster: {} cannot be read; `tests/cluster/node.sh up` makes one",
@@ -69,11 +60,7 @@ impl Cluster {
         let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
         let program = |name: &str| {
             let cached = cache.join("bin").join(name);
-            if cached.is_file() {
-                cached
-            } else {
-                PathBuf::from(name)
-            }
+            if cached.is_file() { cached } else { PathBuf::from(name) }
         };
         Ok(Self {
             client: Client::try_from(config)?,
@@ -129,14 +116,9 @@ impl Cluster {
 
     /// As [`Self::script`], stopping at the first command that fails, and an error then. Gives its standard output.
     pub async fn script_ok(&self, namespace: &str, pod: &str, script: &str) -> Result<String> {
-        let done = self
-            .script(namespace, pod, &format!("set -euo pipefail\n{script}"))
-            .await?;
+        let done = self.script(namespace, pod, &format!("set -euo pipefail\n{script}")).await?;
         if !done.ok {
-            bail!(
-                "a script in {namespace}/{pod} failed:\n{}",
-                command::tail(&format!("{}{}", done.stdout, done.stderr))
-            );
+            bail!("a script in {namespace}/{pod} failed:\n{}", done.quote());
         }
         Ok(done.stdout)
     }
@@ -150,9 +132,7 @@ impl Cluster {
         stdin: impl Into<Vec<u8>>,
     ) -> Result<String> {
         let mut kubectl = self.kubectl();
-        kubectl
-            .args(["exec", "--quiet", "-i", "-n", namespace, pod, "--"])
-            .args(program);
+        kubectl.args(["exec", "--quiet", "-i", "-n", namespace, pod, "--"]).args(program);
         command::run(&mut kubectl, stdin).await
     }
 }
@@ -176,12 +156,7 @@ mod tests {
         assert!(allowed("greenlang-local", "").is_ok());
         assert!(allowed("kind-test", "kind-test").is_ok());
         for (context, allow) in [("production", ""), ("production", "kind-test"), ("", "")] {
-            assert!(
-                allowed(context, allow)
-                    .unwrap_err()
-                    .to_string()
-                    .contains("ALLOW_CLUSTER")
-            );
+            assert!(allowed(context, allow).unwrap_err().to_string().contains("ALLOW_CLUSTER"));
         }
     }
 }

@@ -21,6 +21,14 @@ pub struct Output {
     pub stderr: String,
 }
 
+impl Output {
+    /// What an error should quote: the complaint, or what else there is.
+    pub fn quote(&self) -> &str {
+        let complaint = tail(&self.stderr);
+        if complaint.is_empty() { tail(&self.stdout) } else { complaint }
+    }
+}
+
 /// Runs a program to its end with `stdin`; secrets belong there and never in an argument, because errors quote these.
 pub async fn output(command: &mut Command, stdin: impl Into<Vec<u8>>) -> Result<Output> {
     let shown = show(command);
@@ -52,11 +60,7 @@ pub async fn output(command: &mut Command, stdin: impl Into<Vec<u8>>) -> Result<
 pub async fn run(command: &mut Command, stdin: impl Into<Vec<u8>>) -> Result<String> {
     let done = output(command, stdin).await?;
     if !done.ok {
-        bail!(
-            "`{}` failed:\n{}",
-            show(command),
-            tail(&format!("{}{}", done.stdout, done.stderr))
-        );
+        bail!("`{}` failed:\n{}", show(command), done.quote());
     }
     Ok(done.stdout)
 }

@@ -76,12 +76,8 @@ impl Fingerprint {
     /// Row counts side by side.
     pub fn tables(&self, restored: &Self) -> Vec<TableRows> {
         let rows = |entry: Option<&String>| serde_json::from_str::<Value>(entry?).ok()?["rows"].as_u64();
-        let keys: BTreeSet<_> = self
-            .0
-            .keys()
-            .chain(restored.0.keys())
-            .filter(|key| key.0 == CONTENT)
-            .collect();
+        let keys: BTreeSet<_> =
+            self.0.keys().chain(restored.0.keys()).filter(|key| key.0 == CONTENT).collect();
         keys.into_iter()
             .map(|key| (key, self.0.get(key), restored.0.get(key)))
             .map(|(key, source, restored)| TableRows {
@@ -124,20 +120,13 @@ fn definitions(dump: &str) -> BTreeMap<(String, String), String> {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            section,
-            name,
-            source,
-            restored,
-        } = self;
+        let Self { section, name, source, restored } = self;
         match (source, restored) {
             (Some(_), None) => write!(f, "{section} {name}: missing in the restored database"),
             (None, Some(_)) => write!(f, "{section} {name}: only in the restored database"),
             (source, restored) => {
-                let (source, restored) = (
-                    source.as_deref().unwrap_or_default(),
-                    restored.as_deref().unwrap_or_default(),
-                );
+                let (source, restored) =
+                    (source.as_deref().unwrap_or_default(), restored.as_deref().unwrap_or_default());
                 // Long definitions mostly begin alike: shown from shortly before the first difference.
                 let same = source
                     .chars()
@@ -146,12 +135,7 @@ impl fmt::Display for Difference {
                     .count()
                     .saturating_sub(40);
                 let cut = |text: &str| text.chars().skip(same).take(SHOWN).collect::<String>();
-                write!(
-                    f,
-                    "{section} {name}:\n    source:   {}\n    restored: {}",
-                    cut(source),
-                    cut(restored)
-                )
+                write!(f, "{section} {name}:\n    source:   {}\n    restored: {}", cut(source), cut(restored))
             }
         }
     }
@@ -180,37 +164,21 @@ mod tests {
             ("index", "i", "x"),
             ("role", "s", "y"),
         ]);
-        let texts: Vec<_> = source
-            .differences(&restored)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let texts: Vec<_> = source.differences(&restored).iter().map(ToString::to_string).collect();
         assert_eq!(texts.len(), 3);
         assert!(texts[0].starts_with("content a:"), "{}", texts[0]);
         assert_eq!(texts[1], "role r: missing in the restored database");
         assert_eq!(texts[2], "role s: only in the restored database");
         let tables = source.tables(&restored);
-        assert_eq!(
-            (tables[0].source, tables[0].restored, tables[0].equal),
-            (Some(2), Some(2), false)
-        );
+        assert_eq!((tables[0].source, tables[0].restored, tables[0].equal), (Some(2), Some(2), false));
         assert_eq!(source.differences(&source), []);
     }
 
     #[test]
     fn a_dump_is_cut_by_object_and_its_random_lines_are_left_out() {
         let dump = "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\nSET a = 1;\n--\n-- Name: t; Type: TABLE; Schema: s; Owner: o\n--\n\nCREATE TABLE t ();\n\\unrestrict abc\n";
-        let entries: Vec<_> = definitions(dump)
-            .into_iter()
-            .map(|((_, name), text)| (name, text))
-            .collect();
+        let entries: Vec<_> = definitions(dump).into_iter().map(|((_, name), text)| (name, text)).collect();
         assert_eq!(entries[0], ("preamble".into(), "SET a = 1;\n".into()));
-        assert_eq!(
-            entries[1],
-            (
-                "t; Type: TABLE; Schema: s; Owner: o".into(),
-                "CREATE TABLE t ();\n".into()
-            )
-        );
+        assert_eq!(entries[1], ("t; Type: TABLE; Schema: s; Owner: o".into(), "CREATE TABLE t ();\n".into()));
     }
 }

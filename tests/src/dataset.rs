@@ -38,13 +38,7 @@ pub async fn ensure(cluster: &Cluster, namespace: &str) -> Result<bool> {
     psql(cluster, namespace, "postgres", SERVER).await?;
     psql(cluster, namespace, DATABASE, script).await?;
     // Last, so that a data set without the mark is known to be half loaded.
-    psql(
-        cluster,
-        namespace,
-        "postgres",
-        format!("COMMENT ON DATABASE {DATABASE} IS '{mark}'"),
-    )
-    .await?;
+    psql(cluster, namespace, "postgres", format!("COMMENT ON DATABASE {DATABASE} IS '{mark}'")).await?;
     Ok(true)
 }
 
@@ -65,9 +59,7 @@ async fn script(folder: &Path) -> Result<Vec<u8>> {
         b"SET client_min_messages = warning;\nCREATE TEMPORARY TABLE raw (doc jsonb);\n".to_vec();
     for line in CONTENT.iter().flat_map(|sql| sql.lines()) {
         match line.strip_prefix("--@") {
-            Some(order) => expand(folder, order, &mut script)
-                .await
-                .with_context(|| line.to_owned())?,
+            Some(order) => expand(folder, order, &mut script).await.with_context(|| line.to_owned())?,
             None => script.extend(line.bytes().chain([b'\n'])),
         }
     }
@@ -77,9 +69,8 @@ async fn script(folder: &Path) -> Result<Vec<u8>> {
 async fn expand(folder: &Path, order: &str, script: &mut Vec<u8>) -> Result<()> {
     let (kind, rest) = order.split_once(' ').context("a file is missing")?;
     let (file, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-    let bytes = tokio::fs::read(folder.join(file))
-        .await
-        .with_context(|| format!("{file} is not in the package"))?;
+    let bytes =
+        tokio::fs::read(folder.join(file)).await.with_context(|| format!("{file} is not in the package"))?;
     match kind {
         "csv" => {
             script.extend(format!("COPY {rest} FROM STDIN (FORMAT csv, HEADER);\n").bytes());

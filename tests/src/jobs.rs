@@ -37,32 +37,16 @@ impl Recorder {
         let seen = Arc::<Mutex<Seen>>::default();
         let mut tasks = JoinSet::new();
         let jobs = seen.clone();
-        tasks.spawn(watch::<Job>(
-            cluster.clone(),
-            namespace.to_owned(),
-            move |uid, job| {
-                lock(&jobs).jobs.insert(uid, job);
-            },
-        ));
-        let (pods, api) = (
-            seen.clone(),
-            Api::<Pod>::namespaced(cluster.client.clone(), namespace),
-        );
-        tasks.spawn(watch::<Pod>(
-            cluster.clone(),
-            namespace.to_owned(),
-            move |uid, pod| {
-                if is_started(&pod) && lock(&pods).logs.insert(uid.clone(), String::new()).is_none() {
-                    tokio::spawn(follow(
-                        api.clone(),
-                        pod.name_any(),
-                        uid.clone(),
-                        Arc::downgrade(&pods),
-                    ));
-                }
-                lock(&pods).pods.insert(uid, pod);
-            },
-        ));
+        tasks.spawn(watch::<Job>(cluster.clone(), namespace.to_owned(), move |uid, job| {
+            lock(&jobs).jobs.insert(uid, job);
+        }));
+        let (pods, api) = (seen.clone(), Api::<Pod>::namespaced(cluster.client.clone(), namespace));
+        tasks.spawn(watch::<Pod>(cluster.clone(), namespace.to_owned(), move |uid, pod| {
+            if is_started(&pod) && lock(&pods).logs.insert(uid.clone(), String::new()).is_none() {
+                tokio::spawn(follow(api.clone(), pod.name_any(), uid.clone(), Arc::downgrade(&pods)));
+            }
+            lock(&pods).pods.insert(uid, pod);
+        }));
         Self { seen, _tasks: tasks }
     }
 
@@ -93,12 +77,7 @@ impl Recorder {
             let name = seen.pods.get(uid).map(ResourceExt::name_any).unwrap_or_default();
             (format!("log of Pod {name}"), log.clone())
         });
-        seen.jobs
-            .values()
-            .map(json)
-            .chain(seen.pods.values().map(json))
-            .chain(logs)
-            .collect()
+        seen.jobs.values().map(json).chain(seen.pods.values().map(json)).chain(logs).collect()
     }
 }
 
@@ -108,11 +87,7 @@ fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
 
 /// Whether the container runs or ran, so that there is a log.
 fn is_started(pod: &Pod) -> bool {
-    let statuses = pod
-        .status
-        .iter()
-        .filter_map(|status| status.container_statuses.as_ref())
-        .flatten();
+    let statuses = pod.status.iter().filter_map(|status| status.container_statuses.as_ref()).flatten();
     statuses
         .filter_map(|status| status.state.as_ref())
         .any(|state| state.running.is_some() || state.terminated.is_some())
@@ -129,9 +104,7 @@ where
 {
     let config = watcher::Config::default().labels(labels::POLICY);
     let mut objects = pin!(
-        watcher(Api::<T>::namespaced(cluster.client, &namespace), config)
-            .default_backoff()
-            .touched_objects()
+        watcher(Api::<T>::namespaced(cluster.client, &namespace), config).default_backoff().touched_objects()
     );
     loop {
         match objects.try_next().await {
@@ -144,10 +117,7 @@ where
 
 /// Copies a log until its Pod ends.
 async fn follow(api: Api<Pod>, pod: String, uid: String, seen: std::sync::Weak<Mutex<Seen>>) {
-    let params = LogParams {
-        follow: true,
-        ..LogParams::default()
-    };
+    let params = LogParams { follow: true, ..LogParams::default() };
     let Ok(log) = api.log_stream(&pod, &params).await else {
         return;
     };

@@ -51,8 +51,7 @@ pub async fn delete_all(cluster: &Cluster, prefix: &str) -> Result<()> {
     let api = Api::<Namespace>::all(cluster.client.clone());
     for namespace in api.list(&ListParams::default().labels(MADE_FOR)).await? {
         if namespace.name_any().starts_with(prefix) && namespace.metadata.deletion_timestamp.is_none() {
-            api.delete(&namespace.name_any(), &DeleteParams::default())
-                .await?;
+            api.delete(&namespace.name_any(), &DeleteParams::default()).await?;
         }
     }
     Ok(())

@@ -42,17 +42,8 @@ pub async fn install_with(cluster: &Cluster, more: serde_json::Value) -> Result<
 
 async fn upgrade(cluster: &Cluster, chart: &str, values: serde_json::Value) -> Result<()> {
     let mut helm = cluster.helm();
-    helm.args(["upgrade", "--install", chart])
-        .arg(checkout().join("charts").join(chart));
-    helm.args([
-        "--namespace",
-        NAMESPACE,
-        "--values",
-        "-",
-        "--wait",
-        "--timeout",
-        "3m",
-    ]);
+    helm.args(["upgrade", "--install", chart]).arg(checkout().join("charts").join(chart));
+    helm.args(["--namespace", NAMESPACE, "--values", "-", "--wait", "--timeout", "3m"]);
     if let Err(error) = command::run(&mut helm, values.to_string()).await {
         bail!("{error:#}\n{}", wait::diagnosis(cluster, NAMESPACE).await);
     }
@@ -61,28 +52,15 @@ async fn upgrade(cluster: &Cluster, chart: &str, values: serde_json::Value) -> R
 
 /// Stops or starts the operator and waits until it is so; no Pod of it is left when it is stopped.
 pub async fn scale(cluster: &Cluster, replicas: u8) -> Result<()> {
-    cluster
-        .kube(&format!(
-            "scale -n {NAMESPACE} deployment/{RELEASE} --replicas={replicas}"
-        ))
-        .await?;
+    cluster.kube(&format!("scale -n {NAMESPACE} deployment/{RELEASE} --replicas={replicas}")).await?;
     if replicas > 0 {
-        return wait::rollout(
-            cluster,
-            NAMESPACE,
-            &format!("deployment/{RELEASE}"),
-            crate::parts::START,
-        )
-        .await;
+        return wait::rollout(cluster, NAMESPACE, &format!("deployment/{RELEASE}"), crate::parts::START)
+            .await;
     }
     kill(cluster).await?;
-    wait::until_in(
-        cluster,
-        NAMESPACE,
-        "the operator is gone",
-        crate::parts::START,
-        async || Ok(pods(cluster).await?.is_empty().then_some(())),
-    )
+    wait::until_in(cluster, NAMESPACE, "the operator is gone", crate::parts::START, async || {
+        Ok(pods(cluster).await?.is_empty().then_some(()))
+    })
     .await
 }
 
@@ -95,9 +73,5 @@ pub async fn kill(cluster: &Cluster) -> Result<()> {
 }
 
 async fn pods(cluster: &Cluster) -> Result<String> {
-    cluster
-        .kube(&format!(
-            "get pods -n {NAMESPACE} -l app.kubernetes.io/component=operator -o name"
-        ))
-        .await
+    cluster.kube(&format!("get pods -n {NAMESPACE} -l app.kubernetes.io/component=operator -o name")).await
 }

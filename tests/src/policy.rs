@@ -49,15 +49,10 @@ pub fn for_test(parts: &Parts, name: &str) -> Result<Value> {
 
 /// Applies a policy; what an earlier apply set and this one does not name goes away.
 pub async fn apply(cluster: &Cluster, policy: &Value) -> Result<BackupPolicy> {
-    let text = |field: &str| {
-        policy["metadata"][field]
-            .as_str()
-            .with_context(|| format!("a policy without {field}"))
-    };
+    let text =
+        |field: &str| policy["metadata"][field].as_str().with_context(|| format!("a policy without {field}"));
     let params = PatchParams::apply(MANAGER).force();
-    Ok(api(cluster, text("namespace")?)
-        .patch(text("name")?, &params, &Patch::Apply(policy))
-        .await?)
+    Ok(api(cluster, text("namespace")?).patch(text("name")?, &params, &Patch::Apply(policy)).await?)
 }
 
 /// Asks for a run at once by annotation.
@@ -69,36 +64,23 @@ pub async fn run_now(
     token: &str,
 ) -> Result<()> {
     let patch = json!({"metadata": {"annotations": {format!("{RUN_PREFIX}{backup}"): token}}});
-    api(cluster, namespace)
-        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-        .await?;
+    api(cluster, namespace).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
     Ok(())
 }
 
 /// Merges a change into a policy.
 pub async fn change(cluster: &Cluster, namespace: &str, name: &str, patch: Value) -> Result<BackupPolicy> {
-    Ok(api(cluster, namespace)
-        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-        .await?)
+    Ok(api(cluster, namespace).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
 }
 
 /// Deletes a policy and waits until it is gone.
 pub async fn delete(cluster: &Cluster, namespace: &str, name: &str) -> Result<()> {
-    cluster
-        .kube(&format!(
-            "delete backuppolicy -n {namespace} {name} --ignore-not-found"
-        ))
-        .await
-        .map(drop)
+    cluster.kube(&format!("delete backuppolicy -n {namespace} {name} --ignore-not-found")).await.map(drop)
 }
 
 /// Status of a policy; an empty one before the operator has seen it.
 pub async fn status(cluster: &Cluster, namespace: &str, name: &str) -> Result<BackupPolicyStatus> {
-    Ok(api(cluster, namespace)
-        .get(name)
-        .await?
-        .status
-        .unwrap_or_default())
+    Ok(api(cluster, namespace).get(name).await?.status.unwrap_or_default())
 }
 
 /// Waits until the status says something.
@@ -110,16 +92,10 @@ pub async fn until(
     is_so: impl Fn(&BackupPolicyStatus) -> bool,
 ) -> Result<BackupPolicyStatus> {
     let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
-    wait::until_in(
-        cluster,
-        &namespace,
-        &format!("{name}: {what}"),
-        limit,
-        async || {
-            let status = status(cluster, &namespace, &name).await?;
-            Ok(is_so(&status).then_some(status))
-        },
-    )
+    wait::until_in(cluster, &namespace, &format!("{name}: {what}"), limit, async || {
+        let status = status(cluster, &namespace, &name).await?;
+        Ok(is_so(&status).then_some(status))
+    })
     .await
 }
 

@@ -20,25 +20,15 @@ pub async fn gather(cluster: &Cluster, parts: &Parts, recorder: &Recorder) -> Re
         let kinds = "events,events.events.k8s.io,jobs,pods,configmaps,deployments,replicasets,leases,backuppolicies,serviceaccounts";
         let question = format!("get {kinds} -n {namespace} -o yaml --show-managed-fields");
         texts.push((question.clone(), cluster.kube(&question).await?));
-        for pod in cluster
-            .kube(&format!("get pods -n {namespace} -o name"))
-            .await?
-            .lines()
-        {
+        for pod in cluster.kube(&format!("get pods -n {namespace} -o name")).await?.lines() {
             let question = format!("logs -n {namespace} {pod} --all-containers");
             // A Pod that is just starting or going has none.
-            texts.push((
-                question.clone(),
-                cluster.kube(&question).await.unwrap_or_default(),
-            ));
+            texts.push((question.clone(), cluster.kube(&question).await.unwrap_or_default()));
         }
     }
     for object in bucket::objects(cluster, parts, "").await? {
         if object.key.ends_with(FILE_NAME) {
-            texts.push((
-                object.key.clone(),
-                bucket::read(cluster, parts, &object.key).await?,
-            ));
+            texts.push((object.key.clone(), bucket::read(cluster, parts, &object.key).await?));
         }
     }
     Ok(texts)
@@ -63,12 +53,7 @@ fn decoded(text: &str) -> Vec<String> {
     let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_');
     text.split(|c| !is_base64(c))
         .filter(|word| word.len() >= 8)
-        .filter_map(|word| {
-            URL_SAFE_NO_PAD
-                .decode(word)
-                .or_else(|_| STANDARD_NO_PAD.decode(word))
-                .ok()
-        })
+        .filter_map(|word| URL_SAFE_NO_PAD.decode(word).or_else(|_| STANDARD_NO_PAD.decode(word)).ok())
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .collect()
 }

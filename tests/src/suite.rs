@@ -27,9 +27,7 @@ pub async fn enter(names: &[&str], name: &str) -> Result<(Cluster, String)> {
     ensure!(names.contains(&name), "{name} is not in the list of namespaces");
     // A client belongs to the runtime of the test that made it, so each test has its own.
     let cluster = Cluster::connect().await?;
-    let suite = SUITE
-        .get_or_try_init(async || start(&cluster, names).await)
-        .await?;
+    let suite = SUITE.get_or_try_init(async || start(&cluster, names).await).await?;
     Ok((cluster, format!("{PREFIX}{name}-{}", suite.suffix)))
 }
 
@@ -65,8 +63,5 @@ async fn prepare(cluster: &Cluster) -> Result<Suite> {
     let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
     // What an earlier program left goes away while this one works.
     namespaces::delete_all(cluster, PREFIX).await?;
-    Ok(Suite {
-        suffix: random::word(4)?,
-        _lock: lock,
-    })
+    Ok(Suite { suffix: random::word(4)?, _lock: lock })
 }

@@ -26,19 +26,11 @@ impl Ca {
     pub fn new() -> Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "greenlang-backup tests");
+        params.distinguished_name.push(DnType::CommonName, "greenlang-backup tests");
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().context("no key for the CA")?;
-        let certificate = params
-            .self_signed(&key)
-            .context("no certificate for the CA")?
-            .pem();
-        Ok(Self {
-            issuer: Issuer::new(params, key),
-            certificate,
-        })
+        let certificate = params.self_signed(&key).context("no certificate for the CA")?.pem();
+        Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
 
     /// A certificate for a Service by all names that Pods know it by.
@@ -55,12 +47,7 @@ impl Ca {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().context("no key for a server")?;
-        let certificate = params
-            .signed_by(&key, &self.issuer)
-            .context("no certificate for a server")?;
-        Ok(Server {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        })
+        let certificate = params.signed_by(&key, &self.issuer).context("no certificate for a server")?;
+        Ok(Server { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 }

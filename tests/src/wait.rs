@@ -61,10 +61,7 @@ pub async fn diagnosis(cluster: &Cluster, namespace: &str) -> String {
             crate::operator::NAMESPACE
         ),
     ] {
-        let answer = cluster
-            .kube(&question)
-            .await
-            .unwrap_or_else(|error| format!("{error:#}"));
+        let answer = cluster.kube(&question).await.unwrap_or_else(|error| format!("{error:#}"));
         let _ = writeln!(text, "--- kubectl {question}\n{}", tail(&answer));
     }
     text
@@ -73,12 +70,7 @@ pub async fn diagnosis(cluster: &Cluster, namespace: &str) -> String {
 /// Waits until all Pods of a workload are ready.
 pub async fn rollout(cluster: &Cluster, namespace: &str, workload: &str, limit: Duration) -> Result<()> {
     let seconds = limit.as_secs();
-    match cluster
-        .kube(&format!(
-            "rollout status -n {namespace} {workload} --timeout={seconds}s"
-        ))
-        .await
-    {
+    match cluster.kube(&format!("rollout status -n {namespace} {workload} --timeout={seconds}s")).await {
         Ok(_) => Ok(()),
         Err(error) => bail!("{error:#}\n{}", diagnosis(cluster, namespace).await),
     }

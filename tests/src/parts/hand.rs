@@ -13,9 +13,7 @@ pub async fn start(cluster: &Cluster, namespace: &str) -> Result<()> {
     apply(cluster, namespace, include_str!("../../data/parts/hand.yaml")).await?;
     let seconds = START.as_secs();
     cluster
-        .kube(&format!(
-            "wait -n {namespace} --for=condition=Ready pod/{POD} --timeout={seconds}s"
-        ))
+        .kube(&format!("wait -n {namespace} --for=condition=Ready pod/{POD} --timeout={seconds}s"))
         .await
         .map(drop)
 }
@@ -29,11 +27,7 @@ pub async fn aws(
     script: &str,
 ) -> Result<String> {
     let namespace = &parts.namespace;
-    let ca = cluster
-        .kube(&format!(
-            "get secret -n {namespace} s3-ca -o jsonpath={{.data.ca\\.crt}}"
-        ))
-        .await?;
+    let ca = cluster.kube(&format!("get secret -n {namespace} s3-ca -o jsonpath={{.data.ca\\.crt}}")).await?;
     let environment = format!(
         "export AWS_ACCESS_KEY_ID={access} AWS_SECRET_ACCESS_KEY={secret} AWS_REGION={} AWS_ENDPOINT_URL={}\n\
          export AWS_CA_BUNDLE=/tmp/s3-ca.crt AWS_PAGER=\n\
@@ -41,7 +35,5 @@ pub async fn aws(
         s3::REGION,
         s3::endpoint(namespace),
     );
-    cluster
-        .script_ok(namespace, POD, &format!("{environment}{script}"))
-        .await
+    cluster.script_ok(namespace, POD, &format!("{environment}{script}")).await
 }

@@ -111,10 +111,7 @@ async fn create(cluster: &Cluster, namespace: &str) -> Result<Parts> {
 
 async fn remembered(cluster: &Cluster, namespace: &str) -> Result<Option<Parts>> {
     let secrets = Api::<Secret>::namespaced(cluster.client.clone(), namespace);
-    let Some(data) = secrets
-        .get_opt(MEMORY)
-        .await?
-        .and_then(|mut secret| secret.data.take()?.remove(MEMORY))
+    let Some(data) = secrets.get_opt(MEMORY).await?.and_then(|mut secret| secret.data.take()?.remove(MEMORY))
     else {
         return Ok(None);
     };
@@ -142,11 +139,5 @@ pub async fn secret<'a>(
 
 /// Applies a template with the namespace and the images of this cluster.
 async fn apply(cluster: &Cluster, namespace: &str, template: &str) -> Result<()> {
-    cluster
-        .apply(
-            &template
-                .replace("NAMESPACE", namespace)
-                .replace("PREFIX", &cluster.parts_prefix),
-        )
-        .await
+    cluster.apply(&template.replace("NAMESPACE", namespace).replace("PREFIX", &cluster.parts_prefix)).await
 }

@@ -26,10 +26,7 @@ pub struct Access {
 impl Access {
     /// New passwords.
     pub fn new() -> Result<Self> {
-        Ok(Self {
-            superuser_password: random::word(24)?,
-            backup_password: random::word(24)?,
-        })
+        Ok(Self { superuser_password: random::word(24)?, backup_password: random::word(24)? })
     }
 }
 
@@ -37,21 +34,10 @@ impl Access {
 pub async fn secrets(cluster: &Cluster, namespace: &str, access: &Access) -> Result<()> {
     let ca = Ca::new()?;
     let server = ca.service(namespace, "db")?;
-    secret(
-        cluster,
-        namespace,
-        "db-tls",
-        [("tls.crt", &*server.certificate), ("tls.key", &server.key)],
-    )
-    .await?;
+    secret(cluster, namespace, "db-tls", [("tls.crt", &*server.certificate), ("tls.key", &server.key)])
+        .await?;
     secret(cluster, namespace, "db-ca", [("ca.crt", &*ca.certificate)]).await?;
-    secret(
-        cluster,
-        namespace,
-        "db-superuser",
-        [("password", &*access.superuser_password)],
-    )
-    .await?;
+    secret(cluster, namespace, "db-superuser", [("password", &*access.superuser_password)]).await?;
     let login = [("username", BACKUP_USER), ("password", &*access.backup_password)];
     secret(cluster, namespace, "db-backup", login).await
 }
@@ -64,14 +50,7 @@ pub async fn start(cluster: &Cluster, namespace: &str) -> Result<()> {
 
 /// Makes the backup user, so that a policy works on an empty server too.
 pub(super) async fn prepare(cluster: &Cluster, parts: &Parts) -> Result<()> {
-    psql(
-        cluster,
-        &parts.namespace,
-        "postgres",
-        backup_user(&parts.postgres),
-    )
-    .await
-    .map(drop)
+    psql(cluster, &parts.namespace, "postgres", backup_user(&parts.postgres)).await.map(drop)
 }
 
 /// SQL that makes the backup user. BYPASSRLS, because rows that a policy hides would be missing from the backup.
@@ -91,17 +70,7 @@ pub async fn psql(
     database: &str,
     script: impl Into<Vec<u8>>,
 ) -> Result<String> {
-    let program = [
-        "psql",
-        "-XqAt",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-h",
-        "/run/postgresql",
-        "-f",
-        "-",
-        database,
-    ];
+    let program = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", "/run/postgresql", "-f", "-", database];
     match cluster.exec(namespace, POD, &program, script).await {
         Ok(rows) => Ok(rows),
         Err(error) => bail!("SQL in {namespace}/{POD}, database {database}: {error:#}"),

@@ -65,13 +65,8 @@ pub fn endpoint(namespace: &str) -> String {
 pub async fn secrets(cluster: &Cluster, namespace: &str, access: &Access) -> Result<()> {
     let ca = Ca::new()?;
     let server = ca.service(namespace, "s3")?;
-    secret(
-        cluster,
-        namespace,
-        "s3-tls",
-        [("tls.crt", &*server.certificate), ("tls.key", &server.key)],
-    )
-    .await?;
+    secret(cluster, namespace, "s3-tls", [("tls.crt", &*server.certificate), ("tls.key", &server.key)])
+        .await?;
     secret(cluster, namespace, "s3-ca", [("ca.crt", &*ca.certificate)]).await?;
     secret(
         cluster,
@@ -98,14 +93,7 @@ pub async fn start(cluster: &Cluster, namespace: &str) -> Result<()> {
 
 /// Makes users and bucket, where they are not there yet.
 pub(super) async fn prepare(cluster: &Cluster, parts: &Parts) -> Result<()> {
-    let Access {
-        root_access,
-        root_secret,
-        access,
-        secret,
-        stranger_access,
-        stranger_secret,
-    } = &parts.s3;
+    let Access { root_access, root_secret, access, secret, stranger_access, stranger_secret } = &parts.s3;
     // The program asks the server over TLS by an address that no certificate names.
     let users = format!(
         "export ADMIN_ACCESS_KEY_ID={root_access} ADMIN_SECRET_ACCESS_KEY={root_secret} \
@@ -116,10 +104,7 @@ pub(super) async fn prepare(cluster: &Cluster, parts: &Parts) -> Result<()> {
            versitygw admin create-user --access {stranger_access} --secret {stranger_secret} --role user\n"
     );
     cluster.script_ok(&parts.namespace, "s3-0", &users).await?;
-    let resources = [
-        format!("arn:aws:s3:::{BUCKET}"),
-        format!("arn:aws:s3:::{BUCKET}/*"),
-    ];
+    let resources = [format!("arn:aws:s3:::{BUCKET}"), format!("arn:aws:s3:::{BUCKET}/*")];
     let statement =
         json!({"Effect": "Allow", "Principal": [access], "Action": ACTIONS, "Resource": resources});
     let policy = json!({"Version": "2012-10-17", "Statement": [statement]});
@@ -127,7 +112,5 @@ pub(super) async fn prepare(cluster: &Cluster, parts: &Parts) -> Result<()> {
         "aws s3api head-bucket --bucket {BUCKET} >/dev/null 2>&1 || aws s3api create-bucket --bucket {BUCKET} >/dev/null\n\
          aws s3api put-bucket-policy --bucket {BUCKET} --policy '{policy}'\n"
     );
-    hand::aws(cluster, parts, root_access, root_secret, &bucket)
-        .await
-        .map(drop)
+    hand::aws(cluster, parts, root_access, root_secret, &bucket).await.map(drop)
 }

@@ -59,28 +59,17 @@ async fn demo(clock: &Clock) -> Result<bool> {
         "installing PostgreSQL and S3 with TLS in the namespace {NAMESPACE}, an empty PostgreSQL in {BY_HAND}"
     ));
     let (parts, place) = tokio::try_join!(install(clock, &cluster), by_hand::prepare(&cluster, BY_HAND))?;
-    clock.say(&format!(
-        "installing the operator with Helm, image {}",
-        cluster.image
-    ));
+    clock.say(&format!("installing the operator with Helm, image {}", cluster.image));
     operator::install(&cluster).await?;
 
     let run = back_up(clock, &cluster, &parts).await?;
-    clock.say(&format!(
-        "backup {} is made, {} bytes in the bucket",
-        run.id, run.bytes
-    ));
+    clock.say(&format!("backup {} is made, {} bytes in the bucket", run.id, run.bytes));
     println!("\n$ kubectl get backuppolicy -n {NAMESPACE}");
-    println!(
-        "{}",
-        cluster.kube(&format!("get backuppolicy -n {NAMESPACE}")).await?
-    );
+    println!("{}", cluster.kube(&format!("get backuppolicy -n {NAMESPACE}")).await?);
     let directory = format!("database/{}/", run.id);
     show::objects(&bucket::objects(&cluster, &parts, &directory).await?);
     let manifests = bucket::manifests(&cluster, &parts, &directory).await?;
-    let manifest = manifests
-        .first()
-        .context("the bucket has no manifest of this backup")?;
+    let manifest = manifests.first().context("the bucket has no manifest of this backup")?;
 
     clock.say("restoring it by hand in a plain Debian with aws, age, zstd, psql and pg_restore: the manifest's commands");
     println!("{}", show::indented(&by_hand::commands(manifest)));
@@ -98,11 +87,7 @@ async fn install(clock: &Clock, cluster: &Cluster) -> Result<Parts> {
     let parts = parts::install(cluster, NAMESPACE).await?;
     clock.say("loading the data set: tables of the npm package vega-datasets");
     let loaded = dataset::ensure(cluster, NAMESPACE).await?;
-    clock.say(if loaded {
-        "the data set is loaded"
-    } else {
-        "the data set is there from an earlier run"
-    });
+    clock.say(if loaded { "the data set is loaded" } else { "the data set is there from an earlier run" });
     Ok(parts)
 }
 
@@ -110,10 +95,7 @@ async fn install(clock: &Clock, cluster: &Cluster) -> Result<Parts> {
 async fn back_up(clock: &Clock, cluster: &Cluster, parts: &Parts) -> Result<SucceededRun> {
     let policies = policy::api(cluster, NAMESPACE);
     let example = policy::example(parts)?;
-    let name = example["metadata"]["name"]
-        .as_str()
-        .context("the example has no name")?
-        .to_owned();
+    let name = example["metadata"]["name"].as_str().context("the example has no name")?.to_owned();
     let before = policies.get_opt(&name).await?;
     policy::apply(cluster, &example).await?;
     let token = match &before {

@@ -20,25 +20,16 @@ pub async fn follow(
     token: Option<&str>,
 ) -> Result<SucceededRun> {
     let mut screen = Screen::new();
-    let end = wait::until_in(
-        cluster,
-        NAMESPACE,
-        "the backup is made",
-        BACKUP_LIMIT,
-        async || {
-            let status = policy::status(cluster, NAMESPACE, name).await?;
-            screen.show(clock, &in_words(&status), active(&status));
-            Ok(ended(&status, token))
-        },
-    )
+    let end = wait::until_in(cluster, NAMESPACE, "the backup is made", BACKUP_LIMIT, async || {
+        let status = policy::status(cluster, NAMESPACE, name).await?;
+        screen.show(clock, &in_words(&status), active(&status));
+        Ok(ended(&status, token))
+    })
     .await?;
     screen.bar.finish_and_clear();
     match end {
         Ok(run) => Ok(run),
-        Err(why) => bail!(
-            "the backup failed: {why}\n{}",
-            wait::diagnosis(cluster, NAMESPACE).await
-        ),
+        Err(why) => bail!("the backup failed: {why}\n{}", wait::diagnosis(cluster, NAMESPACE).await),
     }
 }
 
@@ -50,11 +41,7 @@ fn ended(status: &BackupPolicyStatus, token: Option<&str>) -> Option<Result<Succ
     }
     let newest = backup.last_id.as_ref()?;
     let history = &backup.manual;
-    let succeeded = history
-        .last_success
-        .clone()
-        .filter(|run| run.id == *newest)
-        .map(Ok);
+    let succeeded = history.last_success.clone().filter(|run| run.id == *newest).map(Ok);
     let failed = history.last_failure.clone().filter(|run| run.id == *newest);
     succeeded.or_else(|| failed.map(|run| Err(format!("{}: {}", run.reason, run.message))))
 }
@@ -69,31 +56,16 @@ fn in_words(status: &BackupPolicyStatus) -> String {
         return ready.map_or_else(
             || "waiting for the operator".to_owned(),
             |ready| {
-                format!(
-                    "waiting for the run; Ready={}, {}: {}",
-                    ready.status, ready.reason, ready.message
-                )
+                format!("waiting for the run; Ready={}, {}: {}", ready.status, ready.reason, ready.message)
             },
         );
     };
-    let attempt = if run.attempt > 1 {
-        format!(", attempt {}", run.attempt)
-    } else {
-        String::new()
-    };
-    let Some(RunProgress {
-        progress,
-        percent,
-        seconds_left,
-        ..
-    }) = &run.progress
-    else {
+    let attempt = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
+    let Some(RunProgress { progress, percent, seconds_left, .. }) = &run.progress else {
         return format!("{}{attempt}: starting", run.run.id);
     };
     let percent = percent.map(|percent| format!(", {percent}%")).unwrap_or_default();
-    let left = seconds_left
-        .map(|seconds| format!(", {seconds}s left"))
-        .unwrap_or_default();
+    let left = seconds_left.map(|seconds| format!(", {seconds}s left")).unwrap_or_default();
     format!(
         "{}{attempt}: {}{percent}, {}, {}/s{left}",
         run.run.id,
@@ -113,30 +85,17 @@ struct Screen {
 impl Screen {
     fn new() -> Self {
         let is_terminal = std::io::stdout().is_terminal();
-        let bar = if is_terminal {
-            ProgressBar::new(100)
-        } else {
-            ProgressBar::hidden()
-        };
+        let bar = if is_terminal { ProgressBar::new(100) } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{spinner} [{bar:30}] {msg}") {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(120));
-        Self {
-            bar,
-            is_terminal,
-            last: String::new(),
-        }
+        Self { bar, is_terminal, last: String::new() }
     }
 
     fn show(&mut self, clock: &Clock, words: &str, progress: Option<&RunProgress>) {
         if self.is_terminal {
-            self.bar.set_position(
-                progress
-                    .and_then(|progress| progress.percent)
-                    .unwrap_or_default()
-                    .into(),
-            );
+            self.bar.set_position(progress.and_then(|progress| progress.percent).unwrap_or_default().into());
             self.bar.set_message(words.to_owned());
         } else if self.last != words {
             clock.say(words);

@@ -25,18 +25,10 @@ pub fn indented(text: &str) -> String {
 pub fn comparison(source: &Fingerprint, restored: &Fingerprint) -> bool {
     let tables = source.tables(restored);
     let rows = |rows: Option<u64>| rows.map_or_else(|| "missing".to_owned(), |rows| rows.to_string());
-    println!(
-        "\n{:<42} {:>10} {:>10}  content",
-        "table or view", "source", "restored"
-    );
+    println!("\n{:<42} {:>10} {:>10}  content", "table or view", "source", "restored");
     for table in &tables {
         let verdict = if table.equal { "equal" } else { "DIFFERENT" };
-        println!(
-            "{:<42} {:>10} {:>10}  {verdict}",
-            table.name,
-            rows(table.source),
-            rows(table.restored)
-        );
+        println!("{:<42} {:>10} {:>10}  {verdict}", table.name, rows(table.source), rows(table.restored));
     }
     let sum = |side: Vec<Option<u64>>| side.into_iter().flatten().sum::<u64>();
     let (before, after) = (
@@ -44,11 +36,8 @@ pub fn comparison(source: &Fingerprint, restored: &Fingerprint) -> bool {
         sum(tables.iter().map(|table| table.restored).collect()),
     );
     println!("{:<42} {before:>10} {after:>10}\n", "all");
-    let compared: Vec<_> = source
-        .sections()
-        .into_iter()
-        .map(|(section, entries)| format!("{section} {entries}"))
-        .collect();
+    let compared: Vec<_> =
+        source.sections().into_iter().map(|(section, entries)| format!("{section} {entries}")).collect();
     println!("Compared: {}\n", compared.join(", "));
     let differences = source.differences(restored);
     for difference in differences.iter().take(MAX_DIFFERENCES) {
