@@ -43,9 +43,9 @@ pub async fn restore(cluster: &Cluster, place: &Place, parts: &Parts, manifest: 
     Ok(output)
 }
 
-/// The commands as one script that stops at the first failure.
+/// The commands as one script; they say themselves that the first failure ends it.
 pub fn commands(manifest: &Manifest) -> String {
-    let mut script = "set -euo pipefail\n".to_owned();
+    let mut script = String::new();
     for command in &manifest.recovery.commands {
         script.push_str(command);
         script.push('\n');
@@ -67,7 +67,7 @@ async fn environment(cluster: &Cluster, place: &Place, parts: &Parts) -> Result<
          export AWS_ACCESS_KEY_ID={access} AWS_SECRET_ACCESS_KEY={secret} AWS_REGION={region}\n\
          export AWS_ENDPOINT_URL={endpoint} AWS_CA_BUNDLE=$PWD/s3-ca.crt AWS_PAGER=\n\
          export IDENTITY=$PWD/identity.txt\n\
-         export PGHOST=db.{namespace}.svc PGUSER=postgres PGPASSWORD={password} PGDATABASE=postgres\n\
+         export PGHOST=db.{namespace}.svc PGPORT=5432 PGUSER=postgres PGPASSWORD={password}\n\
          export PGSSLMODE=verify-full PGSSLROOTCERT=$PWD/db-ca.crt\n",
         identity = key.identity,
         access = parts.s3.access,

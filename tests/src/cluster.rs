@@ -1,5 +1,6 @@
 //! The cluster that tests and the demo work on: client, kubectl and helm, and the refusal to touch anybody else's cluster.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
@@ -19,7 +20,7 @@ const FIELD_MANAGER: &str = "greenlang-backup-tests";
 pub struct Cluster {
     /// Client of its API server.
     pub client: Client,
-    /// Image of operator and runner.
+    /// Image of operator and runner; empty where none is named.
     pub image: String,
     /// What the names of the parts' images start with.
     pub parts_prefix: String,
@@ -37,6 +38,14 @@ pub fn cache() -> Result<PathBuf> {
         .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("greenlang-backup")))
         .or_else(|| Some(variable("HOME")?.join(".cache/greenlang-backup")))
         .context("no place for the cache: set GREENLANG_CACHE or HOME")
+}
+
+/// Waits until no other demo or program of node tests works on a cluster: they share one operator. Released when dropped.
+pub async fn lock() -> Result<File> {
+    let folder = cache()?;
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let file = File::create(folder.join("cluster-user.lock"))?;
+    Ok(tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await??)
 }
 
 fn variable_or(name: &str, default: &str) -> String {
@@ -64,7 +73,7 @@ impl Cluster {
         };
         Ok(Self {
             client: Client::try_from(config)?,
-            image: variable_or("IMAGE", "localhost/greenlang-backup:dev"),
+            image: variable_or("IMAGE", ""),
             parts_prefix: variable_or("PARTS_PREFIX", "localhost/greenlang-test"),
             is_local: context == LOCAL_CONTEXT,
             kubectl: program("kubectl"),

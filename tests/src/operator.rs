@@ -28,7 +28,10 @@ pub async fn install_with(cluster: &Cluster, more: serde_json::Value) -> Result<
     namespaces::ensure_other(cluster, NAMESPACE).await?;
     upgrade(cluster, "greenlang-backup-crds", json!({})).await?;
     let Some((repository, tag)) = cluster.image.rsplit_once(':') else {
-        bail!("IMAGE must name a tag, and {:?} does not", cluster.image);
+        bail!(
+            "IMAGE must name the operator's image with its tag (`tests/image.sh dev` prints it), not {:?}",
+            cluster.image
+        );
     };
     let mut values = json!({
         "image": {"repository": repository, "tag": tag},
@@ -41,6 +44,11 @@ pub async fn install_with(cluster: &Cluster, more: serde_json::Value) -> Result<
 }
 
 async fn upgrade(cluster: &Cluster, chart: &str, values: serde_json::Value) -> Result<()> {
+    // A Helm that was killed leaves its release locked for ever. We hold the cluster's lock, so nobody else is at it.
+    let pending = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback)";
+    let mut kubectl = cluster.kubectl();
+    kubectl.args(["delete", "secret", "-n", NAMESPACE, "-l", pending]);
+    command::run(&mut kubectl, "").await?;
     let mut helm = cluster.helm();
     helm.args(["upgrade", "--install", chart]).arg(checkout().join("charts").join(chart));
     helm.args(["--namespace", NAMESPACE, "--values", "-", "--wait", "--timeout", "3m"]);

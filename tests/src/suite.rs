@@ -2,10 +2,10 @@
 
 use std::fs::File;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use tokio::sync::OnceCell;
 
-use crate::cluster::{Cluster, cache};
+use crate::cluster::{self, Cluster};
 use crate::parts::{self, Parts};
 use crate::{namespaces, operator, random};
 
@@ -58,9 +58,7 @@ async fn start(cluster: &Cluster, names: &[&str]) -> Result<Suite> {
 }
 
 async fn prepare(cluster: &Cluster) -> Result<Suite> {
-    let path = cache()?.join("node-tests.lock");
-    let lock = File::create(&path).with_context(|| path.display().to_string())?;
-    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
+    let lock = cluster::lock().await?;
     // What an earlier program left goes away while this one works.
     namespaces::delete_all(cluster, PREFIX).await?;
     Ok(Suite { suffix: random::word(4)?, _lock: lock })

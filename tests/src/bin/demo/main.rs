@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use greenlang_backup_api::v1alpha1::SucceededRun;
-use greenlang_backup_tests::cluster::Cluster;
+use greenlang_backup_tests::cluster::{self, Cluster};
 use greenlang_backup_tests::compare::Fingerprint;
 use greenlang_backup_tests::parts::{self, Parts};
 use greenlang_backup_tests::{bucket, by_hand, dataset, namespaces, operator, policy, random};
@@ -55,6 +55,8 @@ async fn main() -> ExitCode {
 
 async fn demo(clock: &Clock) -> Result<bool> {
     let cluster = Cluster::connect().await?;
+    clock.say("waiting until no test uses the cluster");
+    let _lock = cluster::lock().await?;
     clock.say(&format!(
         "installing PostgreSQL and S3 with TLS in the namespace {NAMESPACE}, an empty PostgreSQL in {BY_HAND}"
     ));
