@@ -5,6 +5,7 @@ use std::io;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::TaskError;
 use greenlang_backup_store::{SealError, SecretError, StoreError};
+use tokio_util::sync::CancellationToken;
 
 use crate::postgres::{DumpError, PostgresError};
 
@@ -48,6 +49,20 @@ pub enum RunError {
     /// The manifest could not be written as JSON.
     #[error("the manifest cannot be encoded: {0}")]
     Encode(#[from] serde_json::Error),
+}
+
+/// Waits for something that may be dropped at any time, but not once the Pod was told to stop.
+pub async fn until_cancelled<T, E>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, RunError>
+where
+    RunError: From<E>,
+{
+    match cancel.run_until_cancelled(work).await {
+        Some(result) => Ok(result?),
+        None => Err(RunError::Interrupted),
+    }
 }
 
 impl RunError {

@@ -63,7 +63,7 @@ async fn run(cancel: &CancellationToken) -> Result<RunReport, RunError> {
     tokio::spawn(async move {
         match task {
             Task::Probe(task) => Ok(Box::pin(probe::run(&task)).await),
-            Task::PostgresDump(task) => postgres::backup::run(&task, &cancel).await,
+            Task::PostgresDump(task) => Box::pin(postgres::backup::run(&task, &cancel)).await,
         }
     })
     .await?

@@ -13,14 +13,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::child::Producer;
-use super::clients::Clients;
-use super::connect::Endpoint;
 use super::dump::Dumper;
-use super::inspect::{self, DatabaseFacts, ServerFacts};
-use super::libpq;
 use super::manifest::{Facts, StoredObject, assemble};
-use crate::error::RunError;
+use super::prepare::Prepared;
+use crate::error::{RunError, until_cancelled};
 use crate::progress::ProgressLog;
 use crate::report;
 
@@ -28,75 +24,24 @@ use crate::report;
 const ATTEMPTS: u32 = 6;
 /// A Pod has 60 seconds to stop; killing children and aborting uploads take some of them.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(20);
-/// Every archive of `pg_dump` starts with this.
-const ARCHIVE_MAGIC: &[u8] = b"PGDMP";
-/// And everything of `pg_dumpall` with a comment.
-const SQL_MAGIC: &[u8] = b"--";
 
 /// Makes the backup, or finds that it exists.
 pub async fn run(task: &PostgresDumpTask, cancel: &CancellationToken) -> Result<RunReport, RunError> {
     let start_time = Timestamp::now();
-    let store = Store::open(&task.bucket, ATTEMPTS).await?;
+    let store = until_cancelled(cancel, Box::pin(Store::open(&task.bucket, ATTEMPTS))).await?;
     let keys = store.layout().backup(&task.run.path, &task.run.id);
-    if let Some(found) = store.read_manifest(&keys.manifest()).await? {
+    let manifest = keys.manifest();
+    if let Some(found) = until_cancelled(cancel, Box::pin(store.read_manifest(&manifest))).await? {
         info!(id = %task.run.id, "manifest is there already");
         return Ok(report::unchanged(found));
     }
     let sealer = Arc::new(Sealer::new(&task.seal)?);
-    let prepared = cancel.run_until_cancelled(Prepared::new(task)).await.ok_or(RunError::Interrupted)??;
+    let prepared = until_cancelled(cancel, Prepared::new(task)).await?;
     let attempt = Attempt { task, store: &store, keys: &keys, start_time };
     match attempt.make(&prepared, &sealer, cancel).await {
         Ok(report) => Ok(report),
         Err(RunError::Store(error @ StoreError::ManifestUncertain { .. })) => Err(error.into()),
         Err(error) => Ok(attempt.give_up(&error).await),
-    }
-}
-
-/// What is known before anything is written.
-struct Prepared {
-    endpoint: Endpoint,
-    clients: std::path::PathBuf,
-    server: ServerFacts,
-    databases: Vec<DatabaseFacts>,
-}
-
-impl Prepared {
-    async fn new(task: &PostgresDumpTask) -> Result<Self, RunError> {
-        let endpoint = Endpoint::open(&task.server)?;
-        let session = endpoint.connect(&task.server.maintenance_database).await?;
-        let server = inspect::server(&session).await?;
-        let clients = Clients::from_env().directory(server.version.major)?;
-        let mut databases = Vec::new();
-        for database in &task.databases {
-            let session = endpoint.connect(database).await?;
-            databases.push(inspect::database(&session).await?);
-        }
-        Ok(Self { endpoint, clients, server, databases })
-    }
-
-    fn expected_bytes(&self) -> Option<u64> {
-        self.databases.iter().map(|database| database.expected_bytes).sum()
-    }
-
-    fn globals(&self, task: &PostgresDumpTask, passwords: bool) -> Producer {
-        let maintenance = &task.server.maintenance_database;
-        let mut command = libpq::command(&self.clients.join("pg_dumpall"), &self.endpoint, maintenance);
-        command.arg("--globals-only").arg(format!("--database={}", libpq::connection_string(maintenance)));
-        if !passwords {
-            command.arg("--no-role-passwords");
-        }
-        Producer {
-            program: "pg_dumpall",
-            subject: "roles and tablespaces".to_owned(),
-            command,
-            magic: SQL_MAGIC,
-        }
-    }
-
-    fn database(&self, name: &str) -> Producer {
-        let mut command = libpq::command(&self.clients.join("pg_dump"), &self.endpoint, name);
-        command.args(["--format=custom", "--compress=0"]);
-        Producer { program: "pg_dump", subject: format!("database {name}"), command, magic: ARCHIVE_MAGIC }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::child::{Producer, Running};
-use crate::error::RunError;
+use crate::error::{RunError, until_cancelled};
 use crate::progress::ProgressLog;
 
 /// Bytes at the start of an output that are looked at.
@@ -22,7 +22,10 @@ const HEAD: usize = 16;
 /// How long the sealing thread may take to see that its child is dead.
 const SEAL_END: Duration = Duration::from_secs(5);
 
-/// What all objects of a run share.
+/// How long an upload may take to be given up, out of the time that a Pod has to stop.
+const ABORT: Duration = Duration::from_secs(10);
+
+/// What all objects of a run share. Whatever is dropped when told to stop, the clean-up of the attempt finds.
 pub struct Dumper<'a> {
     pub store: &'a Store,
     pub sealer: Arc<Sealer>,
@@ -42,13 +45,10 @@ type SealEnd = (Result<Sealed, SealError>, Vec<u8>);
 impl Dumper<'_> {
     /// Runs a producer and stores what it writes.
     pub async fn store(&self, key: &str, part_size: usize, producer: Producer) -> Result<Dumped, RunError> {
-        if self.cancel.is_cancelled() {
-            return Err(RunError::Interrupted);
-        }
-        let mut upload = Upload::start(self.store, key).await?;
+        let mut upload = until_cancelled(self.cancel, Box::pin(Upload::start(self.store, key))).await?;
         match self.fill(&mut upload, part_size, producer).await {
             Ok(dumped) => {
-                upload.finish().await?;
+                until_cancelled(self.cancel, Box::pin(upload.finish())).await?;
                 info!(
                     key,
                     source_bytes = dumped.sealed.source_bytes,
@@ -58,7 +58,9 @@ impl Dumper<'_> {
                 Ok(dumped)
             }
             Err(error) => {
-                upload.abort().await;
+                if timeout(ABORT, upload.abort()).await.is_err() {
+                    warn!(key, "upload not aborted in time; the clean-up of the attempt tries again");
+                }
                 Err(error)
             }
         }
@@ -78,10 +80,7 @@ impl Dumper<'_> {
             let result = sealer.seal(&mut tap, part_size, sender);
             (result, tap.head)
         });
-        let sent = match self.cancel.run_until_cancelled(upload.send(parts)).await {
-            Some(sent) => sent.map_err(RunError::from),
-            None => Err(RunError::Interrupted),
-        };
+        let sent = until_cancelled(self.cancel, upload.send(parts)).await;
         match sent {
             Ok(()) => self.judge(running, seal.await?).await,
             Err(error) => {
@@ -100,10 +99,9 @@ impl Dumper<'_> {
                 return Err(error.into());
             }
         };
-        match self.cancel.run_until_cancelled(running.finish(sealed.source_bytes, &head)).await {
-            Some(warnings) => Ok(Dumped { warnings: warnings?, sealed }),
-            None => Err(RunError::Interrupted),
-        }
+        let finish = running.finish(sealed.source_bytes, &head);
+        let warnings = until_cancelled(self.cancel, finish).await?;
+        Ok(Dumped { sealed, warnings })
     }
 }
 

@@ -64,9 +64,9 @@ pub enum PostgresError {
         /// What TLS says.
         cause: String,
     },
-    /// There is nothing to check certificates with.
-    #[error("there is no CA bundle in the image: name the CA's Secret in postgres.caSecretRef")]
-    NoCaBundle,
+    /// TLS cannot be set up, for the want of a CA bundle.
+    #[error("TLS for PostgreSQL cannot be set up ({0}): name the CA's Secret in postgres.caSecretRef")]
+    TlsSetup(String),
     /// User or password refused.
     #[error("{target} refuses user {} for database {}: correct username and password in Secret {}, or pg_hba.conf ({cause})", target.user, target.database, target.secret)]
     AuthenticationFailed {
@@ -117,7 +117,7 @@ impl PostgresError {
             Self::Secret(error) => error.reason(),
             Self::HostNotFound { .. } => reasons::HOST_NOT_FOUND,
             Self::ConnectionFailed { .. } => reasons::CONNECTION_FAILED,
-            Self::TlsFailed { .. } | Self::NoCaBundle => reasons::TLS_FAILED,
+            Self::TlsFailed { .. } | Self::TlsSetup(_) => reasons::TLS_FAILED,
             Self::AuthenticationFailed { .. } => reasons::AUTHENTICATION_FAILED,
             Self::DatabaseNotFound { .. } => reasons::DATABASE_NOT_FOUND,
             Self::PermissionDenied { .. } => reasons::PERMISSION_DENIED,

@@ -9,6 +9,7 @@ mod error;
 mod inspect;
 mod libpq;
 mod manifest;
+mod prepare;
 mod recovery;
 mod rights;
 mod tls;

@@ -6,9 +6,12 @@ use greenlang_backup_api::task::Bucket;
 
 use super::inspect::{DatabaseFacts, ServerFacts};
 
-/// Leaves out what the globals say of the role that restores: its password would change under the commands that follow,
-/// and on some platforms it would lose the right to go on.
-const SKIP_OWN_ROLE: &str = r#"ME="$(psql -XAtq -d postgres -c "SELECT format('ALTER ROLE %I WITH ', current_user)")" awk 'index($0, ENVIRON["ME"]) != 1'"#;
+/// How the globals begin what they say of the role that restores. A command of its own, so that its failure stops.
+const OWN_ROLE: &str =
+    r#"OWN_ROLE="$(psql -XAtq -d postgres -c "SELECT format('ALTER ROLE %I WITH ', current_user)")""#;
+/// Leaves that out: the role's password would change under the commands that follow, and where it is no superuser in the
+/// backup, it would lose the right to go on.
+const SKIP_OWN_ROLE: &str = r#"OWN_ROLE="$OWN_ROLE" awk 'index($0, ENVIRON["OWN_ROLE"]) != 1'"#;
 /// Applies all globals; what exists already (42710, such as the role postgres) is passed over, any other error stops.
 const APPLY_GLOBALS: &str = "PGOPTIONS='-c client_min_messages=error' psql -Xq --set=ON_ERROR_STOP=0 --set=VERBOSITY=sqlstate -d postgres 2>&1 >/dev/null | { ! grep -v 'ERROR:  42710$'; }";
 
@@ -22,7 +25,7 @@ pub fn recipe(
     Recovery {
         needs: needs(bucket, server, databases),
         commands: std::iter::once("set -euo pipefail".to_owned())
-            .chain(objects.iter().map(|object| command(bucket, object)))
+            .chain(objects.iter().flat_map(|object| commands(bucket, object)))
             .collect(),
     }
 }
@@ -58,12 +61,14 @@ fn needs(bucket: &Bucket, server: &ServerFacts, databases: &[DatabaseFacts]) -> 
     needs
 }
 
-fn command(bucket: &Bucket, object: &Object) -> String {
+fn commands(bucket: &Bucket, object: &Object) -> Vec<String> {
     let source = quoted(&format!("s3://{}/{}", bucket.name, object.key));
     let read = format!("aws s3 cp --only-show-errors {source} - | age -d -i \"$IDENTITY\" | zstd -dc");
     match &object.content {
-        Content::PostgresGlobals => format!("{read} | {SKIP_OWN_ROLE} | {APPLY_GLOBALS}"),
-        Content::PostgresArchive { database } => format!("{read} | {}", restore(database)),
+        Content::PostgresGlobals => {
+            vec![OWN_ROLE.to_owned(), format!("{read} | {SKIP_OWN_ROLE} | {APPLY_GLOBALS}")]
+        }
+        Content::PostgresArchive { database } => vec![format!("{read} | {}", restore(database))],
     }
 }
 

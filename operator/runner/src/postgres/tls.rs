@@ -28,8 +28,7 @@ pub fn connector(
     let verifier = Verifier { chain, name: mode == SslMode::VerifyFull, provider: Arc::clone(&provider) };
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        // Cannot happen: the provider is a constant and has the cipher suites of both versions.
-        .map_err(|_| PostgresError::NoCaBundle)?
+        .map_err(|error| PostgresError::TlsSetup(error.to_string()))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
@@ -49,7 +48,7 @@ fn chain(
     };
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
-        .map_err(|_| PostgresError::NoCaBundle)
+        .map_err(|error| PostgresError::TlsSetup(error.to_string()))
 }
 
 /// `Require`: any certificate. `VerifyCa`: one that the CA signed. `VerifyFull`: made for this host name, too.

@@ -22,23 +22,22 @@ pub static SEEDED: LazyLock<&str> = LazyLock::new(|| {
     name
 });
 
-/// Runs the commands of a manifest as they stand, with nothing but public programs.
-fn recover(fixture: &Fixture, target: &Postgres) {
-    let manifest = fixture.manifest();
-    let endpoint = fixture.task.bucket.endpoint.as_ref().unwrap();
-    run(Command::new("bash")
-        .args(["-c", &manifest.recovery.commands.join("\n")])
+/// The commands of a manifest as they stand, with what they need; nothing but public programs.
+fn recovery(fixture: &Fixture, target: &Postgres, commands: &[String]) -> Command {
+    let mut command = Command::new("bash");
+    command
+        .args(["-c", &commands.join("\n")])
         .env("PATH", format!("/usr/lib/postgresql/15/bin:{}", std::env::var("PATH").unwrap()))
-        .env("AWS_ENDPOINT_URL", endpoint)
+        .env("AWS_ENDPOINT_URL", fixture.task.bucket.endpoint.as_ref().unwrap())
         .env("AWS_REGION", "us-east-1")
-        .env("AWS_DEFAULT_REGION", "us-east-1")
         .env("AWS_ACCESS_KEY_ID", S3_KEY)
         .env("AWS_SECRET_ACCESS_KEY", S3_SECRET)
         .env("IDENTITY", &fixture.identity_file)
         .env("PGHOST", "localhost")
         .env("PGPORT", target.port.to_string())
         .env("PGUSER", "postgres")
-        .env("PGPASSWORD", target.password));
+        .env("PGPASSWORD", target.password);
+    command
 }
 
 #[test]
@@ -74,7 +73,7 @@ fn a_backup_can_be_recovered_with_public_programs_only() {
     assert!(last.bytes_expected.is_some());
 
     let target = Postgres::start("another password");
-    recover(&fixture, &target);
+    run(&mut recovery(&fixture, &target, &manifest.recovery.commands));
     for database in [seeded, HOSTILE, "postgres"] {
         assert_same(&target.content(database), &POSTGRES.content(database));
     }
@@ -125,6 +124,22 @@ fn a_manifest_that_appears_during_the_dump_wins() {
     assert_eq!(fixture.manifest().attempt, 1);
     assert_eq!(fixture.bucket.keys(), [key]);
     assert_eq!(fixture.bucket.open_uploads(), Vec::<String>::new());
+}
+
+#[test]
+fn recovery_stops_at_what_it_may_not_do() {
+    let fixture = Fixture::new("no-right", &[*SEEDED]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    POSTGRES.sql("postgres", "CREATE ROLE nobody_much LOGIN PASSWORD 'nobody'");
+    let commands = fixture.manifest().recovery.commands;
+    let output = recovery(&fixture, &POSTGRES, &commands)
+        .env("PGUSER", "nobody_much")
+        .env("PGPASSWORD", "nobody")
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("ERROR:  42501") && !said.contains("42710"), "{said}");
 }
 
 /// Differences, for a failure that can be read.
