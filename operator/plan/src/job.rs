@@ -84,6 +84,8 @@ pub fn build_job(request: JobRequest<'_>, runner: &RunnerSettings) -> Job {
         },
         spec: Some(JobSpec {
             backoff_limit: Some(0),
+            // By default a Pod that is being deleted gets a replacement at once, and two would work on one attempt.
+            pod_replacement_policy: Some("Failed".into()),
             active_deadline_seconds: Some(deadline + JOB_LIMIT_MARGIN),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
@@ -233,6 +235,7 @@ mod tests {
             (&json!(0), &json!(900))
         );
         assert_eq!(job["spec"].get("ttlSecondsAfterFinished"), None);
+        assert_eq!(job["spec"]["podReplacementPolicy"], json!("Failed"));
         assert_eq!((&pod["activeDeadlineSeconds"], &pod["restartPolicy"]), (&json!(600), &json!("Never")));
         assert_eq!(pod["automountServiceAccountToken"], json!(false));
         assert_eq!(pod["securityContext"]["runAsNonRoot"], json!(true));

@@ -134,12 +134,21 @@ impl Attempt<'_> {
 
     async fn clean_up(&self) -> Option<String> {
         let prefix = self.keys.attempt(self.task.run.attempt);
-        let problem = match timeout(CLEAN_UP_TIMEOUT, self.store.remove_attempt(&prefix)).await {
+        let problem = match timeout(CLEAN_UP_TIMEOUT, self.remove(&prefix)).await {
             Ok(Ok(())) => return None,
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("what lies below {prefix} was not removed within {CLEAN_UP_TIMEOUT:?}"),
         };
         error!(prefix, problem, "clean-up failed");
         Some(problem)
+    }
+
+    /// Removes what was written, unless a manifest names it: after a node came back from the dead, two Pods may have worked
+    /// on one attempt, and the other may have made the backup.
+    async fn remove(&self, prefix: &str) -> Result<(), StoreError> {
+        match self.store.read_manifest(&self.keys.manifest()).await? {
+            Some(found) if found.manifest.attempt == self.task.run.attempt => Ok(()),
+            _ => self.store.remove_attempt(prefix).await,
+        }
     }
 }
