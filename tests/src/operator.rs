@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use crate::cluster::Cluster;
@@ -82,4 +82,11 @@ pub async fn kill(cluster: &Cluster) -> Result<()> {
 
 async fn pods(cluster: &Cluster) -> Result<String> {
     cluster.kube(&format!("get pods -n {NAMESPACE} -l app.kubernetes.io/component=operator -o name")).await
+}
+
+/// What the operator shows to Prometheus.
+pub async fn metrics(cluster: &Cluster) -> Result<String> {
+    let pods = pods(cluster).await?;
+    let pod = pods.lines().next().and_then(|name| name.strip_prefix("pod/")).context("no operator runs")?;
+    cluster.kube(&format!("get --raw /api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy/metrics")).await
 }

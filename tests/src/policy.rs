@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::operator::checkout;
-use crate::parts::{Parts, s3};
+use crate::parts::{Parts, postgres, s3};
 use crate::wait;
 
 /// Field manager of policies.
@@ -44,6 +44,16 @@ pub fn for_test(parts: &Parts, name: &str) -> Result<Value> {
     // A test names the schedules that it wants; without any a backup is made only on request.
     spec["firstRun"] = json!("AtSchedule");
     spec["backups"][0]["schedules"] = json!([]);
+    Ok(policy)
+}
+
+/// As [`for_test`], of a small database of that name, which is made here.
+pub async fn small(cluster: &Cluster, parts: &Parts, name: &str) -> Result<Value> {
+    let database = name.replace('-', "_");
+    postgres::small_database(cluster, &parts.namespace, &database).await?;
+    let mut policy = for_test(parts, name)?;
+    policy["spec"]["postgres"]["database"] = json!(database);
+    policy["spec"]["backups"][0]["postgresDump"] = json!({});
     Ok(policy)
 }
 

@@ -76,3 +76,11 @@ pub async fn psql(
         Err(error) => bail!("SQL in {namespace}/{POD}, database {database}: {error:#}"),
     }
 }
+
+/// Makes a small database for tests that need no more than something to dump.
+pub async fn small_database(cluster: &Cluster, namespace: &str, database: &str) -> Result<()> {
+    psql(cluster, namespace, "postgres", format!("CREATE DATABASE {database}")).await?;
+    let content =
+        "CREATE TABLE note (id int PRIMARY KEY, text text); INSERT INTO note VALUES (1, 'one'), (2, 'zwei')";
+    psql(cluster, namespace, database, content).await.map(drop)
+}
