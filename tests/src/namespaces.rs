@@ -1,7 +1,7 @@
 //! Namespaces of tests and demo: all enforce the `restricted` Pod Security level, and those that the operator serves are
 //! marked, so that demo and tests, which share one operator, find each other's.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::ResourceExt as _;
@@ -28,6 +28,11 @@ pub async fn ensure_other(cluster: &Cluster, name: &str) -> Result<()> {
 }
 
 async fn ensure(cluster: &Cluster, name: &str, made_for: &str) -> Result<()> {
+    // On somebody's own cluster a namespace of this name may be in use: it must not become ours.
+    let there = Api::<Namespace>::all(cluster.client.clone()).get_opt(name).await?;
+    if there.is_some_and(|namespace| !namespace.labels().contains_key(MADE_FOR)) {
+        bail!("the namespace {name} was not made by demo or tests: nothing was touched; use another cluster");
+    }
     let labels = json!({MADE_FOR: made_for, "pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"});
     let namespace =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});

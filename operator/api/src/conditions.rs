@@ -15,7 +15,7 @@ pub const STORAGE_REACHABLE: &str = "StorageReachable";
 pub const DATABASE_REACHABLE: &str = "DatabaseReachable";
 /// The last probe could read every encryption key.
 pub const ENCRYPTION_READY: &str = "EncryptionReady";
-/// The newest due run of every schedule succeeded.
+/// The newest run of every schedule that has ended succeeded.
 pub const BACKUPS_CURRENT: &str = "BackupsCurrent";
 
 /// Longest message of a condition, in bytes (the API server's limit is 32,768; people read less).

@@ -20,9 +20,5 @@ pub const TASK_BACKUP: &str = "backup";
 /// Value of [`TASK`] for a Job that checks bucket, database and keys.
 pub const TASK_PROBE: &str = "probe";
 
-/// Annotation of a Job: the run it is an attempt of, as JSON ([`crate::v1alpha1::Run`]).
-pub const RUN: &str = "backup.greenlang.io/run";
-/// Annotation of a probe Job: the generation of the policy that it checks.
-pub const GENERATION: &str = "backup.greenlang.io/generation";
 /// Prefix of the annotation of a policy that starts a run at once: `run.backup.greenlang.io/<backup>: <token>`.
 pub const RUN_PREFIX: &str = "run.backup.greenlang.io/";

@@ -9,6 +9,3 @@ pub mod reasons;
 pub mod report;
 pub mod task;
 pub mod v1alpha1;
-
-/// API group of all our resources.
-pub const GROUP: &str = "backup.greenlang.io";

@@ -14,9 +14,7 @@ reasons! {
     SUCCEEDED = "Succeeded";
     /// The spec is valid and a probe has not finished yet.
     PROBING = "Probing";
-    /// A run is active.
-    RUNNING = "Running";
-    /// Nothing to do until the next slot.
+    /// The latest spec is in effect.
     IDLE = "Idle";
     /// `spec.suspend` is true.
     SUSPENDED = "Suspended";
@@ -63,6 +61,8 @@ reasons! {
     /// The object storage answered with another error.
     STORAGE_ERROR = "StorageError";
 
+    /// Another policy or backup writes to the same place in the bucket.
+    PATH_TAKEN = "PathTaken";
     /// A producer (`pg_dump`, `pg_dumpall`) ended with an error or was killed.
     DUMP_FAILED = "DumpFailed";
     /// A producer wrote nothing although it said that all went well.

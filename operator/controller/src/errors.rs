@@ -10,7 +10,7 @@ pub enum Error {
     /// The API server said no, or could not be reached.
     #[error("Kubernetes API: {0}")]
     Kubernetes(#[source] Box<kube::Error>),
-    /// A log of a Pod or a status could not be written as JSON or YAML.
+    /// A definition could not be written as YAML.
     #[error("cannot be written as YAML: {0}")]
     Yaml(#[from] serde_yaml::Error),
     /// A flag or variable has an unusable value.

@@ -45,8 +45,6 @@ pub struct JobRequest<'a> {
     pub owner: OwnerReference,
     /// Labels of ours.
     pub labels: BTreeMap<String, String>,
-    /// Annotations of ours.
-    pub annotations: BTreeMap<String, String>,
     /// Encoded Task.
     pub task: String,
     /// Secrets to mount, by directory.
@@ -60,17 +58,8 @@ pub struct JobRequest<'a> {
 /// Builds a Job. It never retries by itself (attempts are counted by the operator), never deletes itself (the operator
 /// deletes it once its end is counted), and meets the `restricted` Pod Security Standard.
 pub fn build_job(request: JobRequest<'_>, runner: &RunnerSettings) -> Job {
-    let JobRequest {
-        name,
-        namespace,
-        owner,
-        labels: ours,
-        annotations,
-        task,
-        secrets,
-        active_deadline_seconds,
-        template,
-    } = request;
+    let JobRequest { name, namespace, owner, labels: ours, task, secrets, active_deadline_seconds, template } =
+        request;
     let deadline = i64::from(active_deadline_seconds);
     let labels = all_labels(ours, template);
     Job {
@@ -78,7 +67,6 @@ pub fn build_job(request: JobRequest<'_>, runner: &RunnerSettings) -> Job {
             name: Some(name),
             namespace: Some(namespace.to_owned()),
             labels: Some(labels.clone()),
-            annotations: Some(annotations),
             owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
@@ -210,7 +198,6 @@ mod tests {
             namespace: "n",
             owner: OwnerReference { name: "p".into(), uid: "u".into(), ..OwnerReference::default() },
             labels: [(labels::POLICY.to_owned(), "p".to_owned())].into(),
-            annotations: BTreeMap::new(),
             task: "e30".into(),
             secrets: [("/run/secrets/a", "one"), ("/run/secrets/b", "two")]
                 .map(|(a, b)| (a.to_owned(), b.to_owned()))

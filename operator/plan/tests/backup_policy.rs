@@ -223,6 +223,44 @@ fn a_removed_backup_is_stopped_and_foreign_jobs_are_let_alone() {
 }
 
 #[test]
+fn a_lost_status_takes_up_the_job_that_runs() {
+    let mut world = probed(World::new(policy(json!({}))));
+    world.now = at("2025-11-07T00:05:00Z");
+    world.settle();
+    let running = world.jobs.clone();
+    world.policy.status = None;
+    world.settle();
+    assert!(running.iter().all(|job| world.jobs.iter().any(|now| now.uid == job.uid)), "{:?}", world.jobs);
+    world.jobs_end(Fate::Succeeds);
+    world.settle();
+    assert_eq!(counts(&backup(&world).schedules[0].history), (1, 1, 0));
+}
+
+#[test]
+fn a_clock_that_was_years_ahead_stops_no_schedule_and_no_probe() {
+    let mut world = probed(World::new(policy(json!({}))));
+    world.now = at("2031-01-01T00:00:00Z");
+    world.settle();
+    world.jobs_end(Fate::Succeeds);
+    world.settle();
+    world.now = at("2025-11-07T00:20:00Z");
+    for _ in 0..3 {
+        world.settle();
+        world.jobs_end(Fate::Succeeds);
+    }
+    world.settle();
+    let status = world.status();
+    assert!(
+        status.backups[0]
+            .schedules
+            .iter()
+            .all(|entry| entry.last_schedule_time.as_ref().unwrap().0 <= world.now)
+    );
+    assert!(world.bucket.iter().any(|id| id.as_str() == "20251107-002000"));
+    assert!(status.probe.unwrap().next_probe_time.unwrap().0 <= at("2025-11-07T01:20:05Z"));
+}
+
+#[test]
 fn invalid_specs_are_named_by_field_and_mending_is_enough() {
     for (change, reason, field) in [
         (json!({"spec": {"timeZone": "Mars/Olympus"}}), "InvalidTimeZone", "spec.timeZone"),

@@ -30,6 +30,20 @@ pub enum RunError {
     /// `pg_dump` or `pg_dumpall`.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// Another policy writes where this one does.
+    #[error(
+        "{key} belongs to backup {backup} of policy {namespace}/{policy}: give this policy a storage.s3.prefix of its own, or the backup another path"
+    )]
+    PathTaken {
+        /// The manifest that was found.
+        key: String,
+        /// Namespace of its policy.
+        namespace: String,
+        /// Its policy.
+        policy: String,
+        /// Its backup.
+        backup: String,
+    },
     /// The Pod was told to stop.
     #[error(
         "the Pod was told to stop before the backup was finished; the next attempt starts from the beginning"
@@ -75,6 +89,7 @@ impl RunError {
             Self::Seal(error) => error.reason(),
             Self::Postgres(error) => error.reason(),
             Self::Dump(error) => error.reason(),
+            Self::PathTaken { .. } => reasons::PATH_TAKEN,
             Self::Interrupted => reasons::INTERRUPTED,
             Self::Machine { .. } | Self::Defect(_) | Self::Encode(_) => reasons::INTERNAL_ERROR,
         }
@@ -83,7 +98,7 @@ impl RunError {
     /// Whether another attempt may succeed without a change.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Task(_) | Self::Secret(_) | Self::Encode(_) => false,
+            Self::Task(_) | Self::Secret(_) | Self::Encode(_) | Self::PathTaken { .. } => false,
             Self::Store(error) => error.is_retryable(),
             Self::Seal(error) => error.is_retryable(),
             Self::Postgres(error) => error.is_retryable(),

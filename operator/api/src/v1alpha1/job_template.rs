@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobTemplate {
-    /// Resources of the container. Default: requests of 100m CPU and 128Mi memory, a limit of 512Mi memory. The runner's memory does
-    /// not grow with the data; compression above level 9 needs more.
+    /// Resources of the container. Default: requests of 100m CPU and 128Mi memory, a limit of 512Mi memory. The runner
+    /// buffers a few parts of an upload, whose size follows the database's: above some 100 GiB raise the limit (by 4 MiB for each
+    /// 8 GiB), and for compression above level 9 too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "preserved")]
     pub resources: Option<ResourceRequirements>,

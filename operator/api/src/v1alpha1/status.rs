@@ -21,7 +21,7 @@ pub struct BackupPolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Ready`: spec valid, and bucket, database and keys usable. `Reconciling`, `Stalled`: as kstatus reads them.
-    /// `StorageReachable`, `DatabaseReachable`: findings of the last probe. `BackupsCurrent`: the newest due run of every schedule succeeded.
+    /// `StorageReachable`, `DatabaseReachable`, `EncryptionReady`: findings of the last probe. `BackupsCurrent`: the newest ended run of every schedule succeeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -149,7 +149,7 @@ pub struct ActiveRun {
     /// The attempt does not start before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Time>,
-    /// Why the attempt before failed.
+    /// Why the attempt before failed, or why the Pod of this one has not started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// How far it is, at most some seconds old.

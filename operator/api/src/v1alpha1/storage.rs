@@ -74,7 +74,7 @@ pub struct Encryption {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("self.recipients.size() >= 2 || (has(self.allowSingleRecipient) && self.allowSingleRecipient)",
     "encryption.age.recipients needs two or more keys, one of them kept offline, so that one lost key loses no backup; set allowSingleRecipient: true to accept the risk"),
-    validation = ("self.recipients.all(r, !r.upperAscii().startsWith('AGE-SECRET-KEY-'))",
+    validation = ("self.recipients.all(r, !r.upperAscii().contains('AGE-SECRET-KEY-'))",
     "encryption.age.recipients takes public keys (age1…); this is a private key: treat it as leaked, make a new one with age-keygen"))]
 pub struct AgeEncryption {
     /// Public keys (`age1…`, as `age-keygen` prints them), up to 20. Each of the private keys can open every backup. Keep one of them offline.

@@ -1,7 +1,7 @@
 //! Step 4, act: carries out the effects of a decision, in their order. I/O, no decisions.
 
-use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::BackupPolicy;
+use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::backup_policy::{Effect, Refusal};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -30,11 +30,17 @@ pub async fn act(
 
 async fn create(policy: &BackupPolicy, job: &Job, jobs: &Api<Job>) -> Result<Option<Refusal>, Error> {
     let name = job.name_any();
-    crash::point(crash::RUN_DECIDED);
-    match jobs.create(&PostParams::default(), job).await {
+    let is_run = job.labels().contains_key(labels::BACKUP);
+    let ours = PostParams { field_manager: Some(labels::FIELD_MANAGER.into()), ..PostParams::default() };
+    if is_run {
+        crash::point(crash::RUN_DECIDED);
+    }
+    match jobs.create(&ours, job).await {
         Ok(_) => {
             tracing::info!(job = name, "made a Job");
-            crash::point(crash::JOB_CREATED);
+            if is_run {
+                crash::point(crash::JOB_CREATED);
+            }
             Ok(None)
         }
         Err(kube::Error::Api(status)) if status.is_already_exists() => adopt(policy, &name, jobs).await,
@@ -52,11 +58,12 @@ async fn adopt(policy: &BackupPolicy, name: &str, jobs: &Api<Job>) -> Result<Opt
         return Ok(None);
     };
     let ours = job.owner_references().iter().any(|owner| Some(&owner.uid) == policy.metadata.uid.as_ref());
-    if ours {
+    // Without its label it would never be seen again, and waited for without end.
+    if ours && job.labels().get(labels::POLICY) == policy.metadata.name.as_ref() {
         tracing::info!(job = name, "the Job was there already");
         return Ok(None);
     }
-    let message = format!("a Job {name} that is not ours is in the way: delete or rename it");
+    let message = format!("a Job {name} that is not ours, or has lost its labels, is in the way: delete it");
     Ok(Some(Refusal { job: name.to_owned(), reason: reasons::NAME_COLLISION, message }))
 }
 

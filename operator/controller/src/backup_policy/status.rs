@@ -1,8 +1,8 @@
 //! Step 5, status: writes what was decided, only if it differs, then tells people. I/O, no decisions.
 
 use greenlang_backup_api::conditions::{self, READY, STALLED, State};
-use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus};
+use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::backup_policy::{Decision, Event};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::error_boundary::InvalidObject;
@@ -25,8 +25,9 @@ pub async fn write(policy: &BackupPolicy, decision: &Decision, context: &Context
     }
     let policies: Api<BackupPolicy> =
         Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
+    let ours = PostParams { field_manager: Some(labels::FIELD_MANAGER.into()), ..PostParams::default() };
     let next = BackupPolicy { status: Some(decision.status.clone()), ..policy.clone() };
-    policies.replace_status(&policy.name_any(), &PostParams::default(), &next).await?;
+    policies.replace_status(&policy.name_any(), &ours, &next).await?;
     for event in &decision.events {
         publish(policy, event, context).await;
     }
@@ -73,7 +74,14 @@ pub async fn unreadable(context: &Context, invalid: &InvalidObject) -> Result<()
     conditions::set(&mut set, READY, State::False, reasons::INVALID_OBJECT, &message, generation, now);
     conditions::set(&mut set, STALLED, State::True, reasons::INVALID_OBJECT, &message, generation, now);
     let patch = Patch::Merge(json!({"status": {"observedGeneration": generation, "conditions": set}}));
-    let written = policies.patch_subresource("status", name, &PatchParams::default(), &patch).await;
+    let written = policies
+        .patch_subresource(
+            "status",
+            name,
+            &PatchParams { field_manager: Some(labels::FIELD_MANAGER.into()), ..PatchParams::default() },
+            &patch,
+        )
+        .await;
     tracing::warn!(namespace, name, error = invalid.error, "an object cannot be read");
     written.map(|_| ()).map_err(Error::from)
 }

@@ -155,20 +155,18 @@ impl Decision {
     }
 }
 
-/// Deletes Jobs that nothing needs any more. A Job is needed while the status that is stored (`before`) names it: its end
-/// has not been counted for good before that.
+/// Deletes Jobs that nothing needs any more. A Job is needed while the status that is stored (`before`) names it, because its
+/// end has not been counted for good before that; and when the status to be written does, which takes up again what a lost
+/// status had forgotten.
 fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
     let policy = pass.policy;
-    let runs = before
-        .backups
-        .iter()
-        .filter_map(|backup| backup.active.as_ref().map(|active| policy.run_job_name(&backup.name, active)));
-    let probe = before
-        .probe
-        .as_ref()
-        .and_then(|probe| probe.active.as_ref())
-        .map(|active| policy.probe_job_name(active));
-    let needed: Vec<String> = runs.chain(probe).collect();
+    let mut needed = Vec::new();
+    for status in [before, &pass.decision.status] {
+        let active = status.backups.iter().filter_map(|backup| Some((&backup.name, backup.active.as_ref()?)));
+        needed.extend(active.map(|(backup, active)| policy.run_job_name(backup, active)));
+        let probe = status.probe.as_ref().and_then(|probe| probe.active.as_ref());
+        needed.extend(probe.map(|active| policy.probe_job_name(active)));
+    }
     let configured = |job: &ObservedJob| {
         job.backup.as_ref().is_none_or(|name| policy.backups.iter().any(|backup| backup.name == *name))
     };

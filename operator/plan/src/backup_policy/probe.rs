@@ -19,6 +19,8 @@ const PROBE_SECONDS: i64 = 3_600;
 const RETRY_SECONDS: i64 = 30;
 /// Longest pause between failing probes.
 const MAX_RETRY_SECONDS: i64 = 600;
+/// Seconds by which times of earlier probes may lie ahead: probes that share a second are named after the ones that follow.
+const CLOCK_MARGIN: i64 = 60;
 /// Seconds that a Pod may take to start before conditions say why it does not.
 const START_SECONDS: i64 = 30;
 
@@ -38,11 +40,15 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
 fn start_if_due(pass: &mut Pass<'_>, probe: &mut ProbeStatus) {
     let now = pass.now();
     let stale = probe.generation != Some(pass.policy.generation);
-    if !stale && probe.next_probe_time.as_ref().is_some_and(|time| time.0 > now) {
+    // A time too far ahead was written under a wrong clock.
+    let latest = seconds_later(now, PROBE_SECONDS + CLOCK_MARGIN);
+    if !stale && probe.next_probe_time.as_ref().is_some_and(|time| time.0 > now && time.0 <= latest) {
         return;
     }
     // The Job is named after the start, so no two probes may share a second.
-    let start = probe.last_probe_time.as_ref().map_or(now, |last| now.max(seconds_later(last.0, 1)));
+    let last = probe.last_probe_time.as_ref().map(|last| last.0);
+    let last = last.filter(|last| *last <= seconds_later(now, CLOCK_MARGIN));
+    let start = last.map_or(now, |last| now.max(seconds_later(last, 1)));
     probe.active =
         Some(ActiveProbe { start_time: Time(start), generation: pass.policy.generation, job_uid: None });
     pass.wake_now();

@@ -42,7 +42,7 @@ fn advance(
     accepted_before: bool,
 ) -> BackupStatus {
     let since = if accepted_before { pass.now() } else { pass.policy.created };
-    status.schedules = schedules(backup, &status.schedules, since);
+    status.schedules = schedules(backup, &status.schedules, since, pass.now());
     match status.active.clone() {
         Some(active) => follow(pass, backup, &mut status, active),
         None => start_if_due(pass, backup, &mut status, accepted_before),
@@ -52,12 +52,19 @@ fn advance(
 }
 
 /// One entry for each schedule of the spec. An expression that is new or changed counts from `since` on.
-fn schedules(backup: &ValidatedBackup, before: &[ScheduleStatus], since: Timestamp) -> Vec<ScheduleStatus> {
+fn schedules(
+    backup: &ValidatedBackup,
+    before: &[ScheduleStatus],
+    since: Timestamp,
+    now: Timestamp,
+) -> Vec<ScheduleStatus> {
     let entry = |schedule: &super::ValidatedSchedule| {
         let known = before.iter().find(|status| status.name == schedule.name);
         let accepted = schedule.cadence.as_text().to_owned();
         match known {
-            Some(status) if status.accepted == accepted => status.clone(),
+            Some(status) if status.accepted == accepted => {
+                ScheduleStatus { accepted_time: Time(status.accepted_time.0.min(now)), ..status.clone() }
+            }
             Some(status) => ScheduleStatus { accepted, accepted_time: Time(since), ..status.clone() },
             None => ScheduleStatus {
                 name: schedule.name.clone(),
@@ -152,10 +159,10 @@ fn due_slot(backup: &ValidatedBackup, status: &mut BackupStatus, now: Timestamp)
         .iter()
         .zip(&status.schedules)
         .map(|(schedule, entry)| {
-            let since = entry
-                .last_schedule_time
-                .as_ref()
-                .map_or(entry.accepted_time.0, |last| last.0.max(entry.accepted_time.0));
+            // A slot in the future was written under a wrong clock. Forgetting it repeats the newest slot at most, which
+            // ends as soon as the runner finds its manifest.
+            let last = entry.last_schedule_time.as_ref().map(|last| last.0).filter(|last| *last <= now);
+            let since = last.map_or(entry.accepted_time.0, |last| last.max(entry.accepted_time.0));
             if schedule.suspend { None } else { schedule.cadence.last_due(since, now) }
         })
         .collect();
@@ -183,7 +190,11 @@ fn follow(pass: &mut Pass<'_>, backup: &ValidatedBackup, status: &mut BackupStat
             );
         }
         None => {
-            let wait = active.not_before.as_ref().map(|time| time.0).filter(|time| *time > now);
+            let wait = active
+                .not_before
+                .as_ref()
+                .map(|time| time.0)
+                .filter(|time| *time > now && *time <= seconds_later(now, MAX_RETRY_SECONDS));
             if let Some(time) = wait {
                 pass.wake_at(time);
             } else {
@@ -196,6 +207,9 @@ fn follow(pass: &mut Pass<'_>, backup: &ValidatedBackup, status: &mut BackupStat
             _ => fail(pass, backup, status, active, &ended.report),
         },
         Some(job) => {
+            if let JobState::Pending(Some(why)) = &job.state {
+                active.last_error = Some(format!("the Pod has not started: {why}"));
+            }
             active.progress = progress(&job, active.progress.take(), now);
             active.job_uid = Some(job.uid);
             status.active = Some(active);

@@ -240,7 +240,7 @@ fn unique_paths(backups: &[ValidatedBackup]) -> Result<(), Invalid> {
 fn recipients(recipients: &[String]) -> Result<Vec<String>, Invalid> {
     let trimmed: Vec<String> = recipients.iter().map(|recipient| recipient.trim().to_owned()).collect();
     let unusable = |recipient: &String| {
-        recipient.is_empty() || recipient.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-")
+        recipient.is_empty() || recipient.to_ascii_uppercase().contains("AGE-SECRET-KEY-")
     };
     match trimmed.iter().position(unusable) {
         None => Ok(trimmed),

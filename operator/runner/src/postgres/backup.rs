@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::report::RunReport;
 use greenlang_backup_api::task::PostgresDumpTask;
 use greenlang_backup_api::v1alpha1::RolePasswords;
-use greenlang_backup_store::{BackupKeys, Published, Sealer, Store, StoreError, part_size_for};
+use greenlang_backup_store::{
+    BackupKeys, Published, Sealer, Store, StoreError, StoredManifest, part_size_for,
+};
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +36,7 @@ pub async fn run(task: &PostgresDumpTask, cancel: &CancellationToken) -> Result<
     let manifest = keys.manifest();
     if let Some(found) = until_cancelled(cancel, Box::pin(store.read_manifest(&manifest))).await? {
         info!(id = %task.run.id, "manifest is there already");
-        return Ok(report::unchanged(found));
+        return found_already(task, &manifest, found);
     }
     let sealer = Arc::new(Sealer::new(&task.seal)?);
     let prepared = until_cancelled(cancel, Prepared::new(task)).await?;
@@ -43,6 +46,22 @@ pub async fn run(task: &PostgresDumpTask, cancel: &CancellationToken) -> Result<
         Err(RunError::Store(error @ StoreError::ManifestUncertain { .. })) => Err(error.into()),
         Err(error) => Ok(attempt.give_up(&error).await),
     }
+}
+
+/// A manifest of this id is there: the backup exists, if it is of this very policy and backup. Anybody else's would make a
+/// success of what was never stored.
+fn found_already(task: &PostgresDumpTask, key: &str, found: StoredManifest) -> Result<RunReport, RunError> {
+    if is_ours(task, &found) {
+        return Ok(report::unchanged(found));
+    }
+    let Manifest { policy, backup, .. } = found.manifest;
+    Err(RunError::PathTaken { key: key.to_owned(), namespace: policy.namespace, policy: policy.name, backup })
+}
+
+/// Not by UID: a policy that was deleted and made again goes on with its backups.
+fn is_ours(task: &PostgresDumpTask, found: &StoredManifest) -> bool {
+    let Manifest { policy, backup, .. } = &found.manifest;
+    policy.namespace == task.run.namespace && policy.name == task.run.policy && *backup == task.run.backup
 }
 
 /// One attempt, from the first byte written on.
@@ -82,7 +101,7 @@ impl Attempt<'_> {
             Published::Written { sha256 } => Ok(report::made(&manifest, sha256)),
             Published::Other(other) => {
                 self.clean_up().await;
-                Ok(report::unchanged(*other))
+                found_already(self.task, &self.keys.manifest(), *other)
             }
         }
     }
@@ -147,7 +166,9 @@ impl Attempt<'_> {
     /// on one attempt, and the other may have made the backup.
     async fn remove(&self, prefix: &str) -> Result<(), StoreError> {
         match self.store.read_manifest(&self.keys.manifest()).await? {
-            Some(found) if found.manifest.attempt == self.task.run.attempt => Ok(()),
+            Some(found) if found.manifest.attempt == self.task.run.attempt || !is_ours(self.task, &found) => {
+                Ok(())
+            }
             _ => self.store.remove_attempt(prefix).await,
         }
     }

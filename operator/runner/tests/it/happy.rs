@@ -101,6 +101,19 @@ fn an_existing_manifest_is_not_replaced() {
 }
 
 #[test]
+fn a_backup_of_another_policy_is_not_taken_for_ours() {
+    let fixture = Fixture::new("taken", &[*SEEDED]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    let keys = fixture.bucket.keys();
+    let mut other = fixture;
+    other.task.run.policy = "other".into();
+    let ended = other.run();
+    ended.expect(Outcome::Failed, reasons::PATH_TAKEN);
+    assert!(ended.report.message.contains("storage.s3.prefix"), "{}", ended.report.message);
+    assert_eq!(other.bucket.keys(), keys, "what the first policy stored is let alone");
+}
+
+#[test]
 fn a_manifest_that_appears_during_the_dump_wins() {
     let seeded = *SEEDED;
     let other = Fixture::new("race-source", &[seeded]);
