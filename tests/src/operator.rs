@@ -51,7 +51,8 @@ async fn upgrade(cluster: &Cluster, chart: &str, values: serde_json::Value) -> R
     command::run(&mut kubectl, "").await?;
     let mut helm = cluster.helm();
     helm.args(["upgrade", "--install", chart]).arg(checkout().join("charts").join(chart));
-    helm.args(["--namespace", NAMESPACE, "--values", "-", "--wait", "--timeout", "3m"]);
+    // Tests change the definition too (as clients of their own name), and what the chart says goes before that.
+    helm.args(["--namespace", NAMESPACE, "--values", "-", "--force-conflicts", "--wait", "--timeout", "3m"]);
     if let Err(error) = command::run(&mut helm, values.to_string()).await {
         bail!("{error:#}\n{}", wait::diagnosis(cluster, NAMESPACE).await);
     }

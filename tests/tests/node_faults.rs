@@ -1,0 +1,182 @@
+//! A backup that is cut off leaves nothing in the bucket, and the next attempt makes it, counted once.
+//!
+//! The dump is held in its middle by stopping (SIGSTOP) the server's process that writes the big table to `pg_dump`: what
+//! happens then does not depend on how fast anything is.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use greenlang_backup_api::labels;
+use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus};
+use greenlang_backup_tests::cluster::Cluster;
+use greenlang_backup_tests::jobs::Recorder;
+use greenlang_backup_tests::parts::{Parts, postgres};
+use greenlang_backup_tests::{bucket, policy, suite, wait};
+
+const NAMES: &[&str] = &["stopped", "killed", "lost", "hopeless"];
+const LIMIT: Duration = Duration::from_mins(4);
+/// Random, so that it is as large in the bucket: several parts of an upload.
+const BIG: &str = "CREATE TABLE big AS SELECT gen_random_uuid() AS a, gen_random_uuid() AS b, gen_random_uuid() AS c, gen_random_uuid() AS d FROM generate_series(1, 700000)";
+/// Stops the process that sends the big table, as soon as there is one.
+const HOLD: &str = "
+for try in $(seq 3000); do
+  pid=$(psql -XqAt -h /run/postgresql -c \"SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY public.big %' AND backend_type = 'client backend'\" postgres)
+  if [ -n \"$pid\" ]; then kill -STOP $pid; echo $pid; exit 0; fi
+done
+echo 'no dump came' >&2; exit 1";
+
+/// A policy whose dump of the big table can be held, with a backup asked for.
+struct Held {
+    cluster: Cluster,
+    parts: Parts,
+    policy: BackupPolicy,
+    recorder: Recorder,
+    /// Process of the server that is stopped.
+    server_process: String,
+}
+
+impl Held {
+    /// Asks for a backup and holds its first attempt after parts of it were sent to the bucket.
+    async fn new(name: &str) -> Result<Self> {
+        let (cluster, parts) = suite::enter_with_parts(NAMES, name).await?;
+        let namespace = &*parts.namespace;
+        let wanted = policy::small(&cluster, &parts, name).await?;
+        postgres::psql(&cluster, namespace, name, BIG).await?;
+        let recorder = Recorder::start(&cluster, namespace);
+        let applied = policy::apply(&cluster, &wanted).await?;
+        policy::run_now(&cluster, namespace, name, "database", "first").await?;
+        let server_process = cluster.script_ok(namespace, postgres::POD, HOLD).await?.trim().to_owned();
+        // What was sent before is on its way to the bucket.
+        wait::until_in(&cluster, namespace, "an upload is open", LIMIT, async || {
+            Ok((!bucket::uploads(&cluster, &parts).await?.is_empty()).then_some(()))
+        })
+        .await?;
+        Ok(Self { cluster, parts, policy: applied, recorder, server_process })
+    }
+
+    async fn let_go(&self) -> Result<()> {
+        let script = format!("kill -CONT {}", self.server_process);
+        self.cluster.script_ok(&self.parts.namespace, postgres::POD, &script).await.map(drop)
+    }
+
+    /// The Pod of the first attempt.
+    async fn pod(&self) -> Result<String> {
+        let question = format!(
+            "get pods -n {} -l {}=1 -o jsonpath={{.items[0].metadata.name}}",
+            self.parts.namespace,
+            labels::ATTEMPT
+        );
+        self.cluster.kube(&question).await
+    }
+
+    /// The first attempt failed for a reason, and left nothing in the bucket.
+    async fn first_attempt_failed(&self, reason: &str) -> Result<()> {
+        let what = format!("the first attempt failed with {reason}");
+        let status = policy::until(&self.cluster, &self.policy, &what, LIMIT, |status| {
+            status.backup("database").is_some_and(|backup| backup.manual.attempts >= 1)
+        })
+        .await?;
+        let active = status
+            .backup("database")
+            .and_then(|backup| backup.active.as_ref())
+            .context("no second attempt")?;
+        let error = active.last_error.as_deref().unwrap_or_default();
+        assert!(error.starts_with(&format!("{reason}: ")), "{error}");
+        let name = self.policy.metadata.name.as_deref().unwrap_or_default();
+        let left = bucket::everything(&self.cluster, &self.parts, &format!("{name}/")).await?;
+        let left: Vec<_> =
+            left.iter().filter(|line| line.contains("/1/") || line.contains("manifest")).collect();
+        assert!(left.is_empty(), "{left:?}");
+        Ok(())
+    }
+
+    /// The second attempt made the backup: one manifest, whose objects are all that there is, counted once.
+    async fn second_attempt_made_it(&self) -> Result<()> {
+        let is_over = |status: &BackupPolicyStatus| {
+            status.backup("database").is_some_and(|backup| backup.active.is_none())
+        };
+        let status = policy::until(&self.cluster, &self.policy, "the run is over", LIMIT, is_over).await?;
+        let history = &status.backup("database").context("no status")?.manual;
+        assert_eq!((history.attempts, history.succeeded, history.failed), (2, 1, 0), "{history:?}");
+        assert_eq!(status.available.len(), 1);
+        let manifests = bucket::manifests(&self.cluster, &self.parts, "").await?;
+        let manifest = manifests.first().context("no manifest")?;
+        assert_eq!((manifests.len(), manifest.attempt), (1, 2));
+        let found = bucket::everything(&self.cluster, &self.parts, "").await?;
+        assert_eq!(found.len(), manifest.objects.len() + 1, "{found:?}");
+        let name = self.policy.metadata.name.as_deref().unwrap_or_default();
+        assert_eq!(self.recorder.jobs(name, labels::TASK_BACKUP).len(), 2);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_pod_leaves_nothing_and_is_tried_again() -> Result<()> {
+    let held = Held::new("stopped").await?;
+    let pod = held.pod().await?;
+    // As a drained node does: SIGTERM, and time to clean up.
+    held.cluster.kube(&format!("delete pod -n {} {pod} --wait=false", held.parts.namespace)).await?;
+    held.first_attempt_failed("Interrupted").await?;
+    held.let_go().await?;
+    held.second_attempt_made_it().await
+}
+
+#[tokio::test]
+async fn a_killed_pg_dump_leaves_nothing_and_is_tried_again() -> Result<()> {
+    let held = Held::new("killed").await?;
+    let pod = held.pod().await?;
+    // Plain shell: the image has no pgrep.
+    let kill = "for p in /proc/[0-9]*; do if [ \"$(cat $p/comm 2>/dev/null)\" = pg_dump ]; then kill -KILL ${p#/proc/}; echo killed; fi; done";
+    let said = held.cluster.script_ok(&held.parts.namespace, &pod, kill).await?;
+    assert!(said.contains("killed"), "no pg_dump in {pod}");
+    held.first_attempt_failed("DumpFailed").await?;
+    held.let_go().await?;
+    held.second_attempt_made_it().await
+}
+
+#[tokio::test]
+async fn a_lost_connection_leaves_nothing_and_is_tried_again() -> Result<()> {
+    let held = Held::new("lost").await?;
+    let end = format!("SELECT pg_terminate_backend({})", held.server_process);
+    postgres::psql(&held.cluster, &held.parts.namespace, "postgres", end).await?;
+    // It ends when it runs again.
+    held.let_go().await?;
+    held.first_attempt_failed("DumpFailed").await?;
+    held.second_attempt_made_it().await
+}
+
+/// A table that the user lost the right to read: no retry mends it, so there is one, and the failure stays to be read.
+#[tokio::test]
+async fn a_run_that_cannot_succeed_fails_once_and_leaves_nothing() -> Result<()> {
+    let (cluster, parts) = suite::enter_with_parts(NAMES, "hopeless").await?;
+    let namespace = &*parts.namespace;
+    let recorder = Recorder::start(&cluster, namespace);
+    let wanted = policy::small(&cluster, &parts, "hopeless").await?;
+    let applied = policy::apply(&cluster, &wanted).await?;
+    policy::until(&cluster, &applied, "ready", LIMIT, |status| {
+        policy::shows(status, 1, "Ready", "True", "Succeeded")
+    })
+    .await?;
+    // After the probe: a large object that the backup user may not read, which only pg_dump finds.
+    postgres::psql(
+        &cluster,
+        namespace,
+        "hopeless",
+        "SELECT lo_from_bytea(0, 'secret'); SELECT lo_from_bytea(0, 'too')",
+    )
+    .await?;
+    policy::run_now(&cluster, namespace, "hopeless", "database", "first").await?;
+    let status = policy::until(&cluster, &applied, "the run failed", LIMIT, |status| {
+        status.backup("database").is_some_and(|backup| backup.manual.failed == 1)
+    })
+    .await?;
+    let history = &status.backup("database").context("no status")?.manual;
+    let failure = history.last_failure.as_ref().context("no failure")?;
+    assert!(failure.message.contains("large object"), "{failure:?}");
+    assert_eq!(recorder.jobs("hopeless", labels::TASK_BACKUP).len() as u64, history.attempts);
+    assert_eq!(bucket::everything(&cluster, &parts, "").await?, [""; 0]);
+    let row =
+        cluster.kube(&format!("get events -n {namespace} --field-selector reason=BackupFailed")).await?;
+    assert!(row.contains("large object"), "{row}");
+    Ok(())
+}
