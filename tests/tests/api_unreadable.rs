@@ -15,7 +15,7 @@ use kube::{Api, CustomResourceExt as _};
 use serde_json::{Value, json};
 
 const NAMES: &[&str] = &["unreadable"];
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn an_object_that_cannot_be_read_holds_up_no_other() -> Result<()> {

@@ -1,5 +1,7 @@
 //! The main road on a real node: backups by schedule, by `firstRun` and by annotation, and the way back by hand.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

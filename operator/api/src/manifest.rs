@@ -45,7 +45,7 @@ pub struct Manifest {
     /// What asked for it.
     pub trigger: Trigger,
     /// Schedules it serves, with how long each keeps it.
-    pub schedules: Vec<ServedSchedule>,
+    pub schedules: Vec<Keeper>,
     /// Days to keep it.
     pub keep_days: u32,
     /// Time that it stands for.
@@ -66,6 +66,21 @@ pub struct Manifest {
     pub objects: Vec<Object>,
     /// How to recover by hand, with public tools only.
     pub recovery: Recovery,
+}
+
+/// A schedule that a backup serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeper {
+    /// Name of the schedule.
+    pub name: String,
+    /// Days that it keeps its backups.
+    pub keep_days: u32,
+}
+
+impl From<&ServedSchedule> for Keeper {
+    fn from(schedule: &ServedSchedule) -> Self {
+        Self { name: schedule.name.clone(), keep_days: schedule.keep_days }
+    }
 }
 
 /// A BackupPolicy by all its names.

@@ -84,7 +84,7 @@ pub async fn assemble(
         path: run.path.clone(),
         attempt: run.attempt,
         trigger: run.trigger,
-        schedules: run.schedules.clone(),
+        schedules: run.schedules.iter().map(Into::into).collect(),
         keep_days: run.keep_days,
         slot: run.slot,
         start_time: facts.start_time,
