@@ -1,7 +1,7 @@
 //! Watches the Jobs and Pods of a namespace from the start of a test: the operator deletes finished Jobs, so a look at the
 //! end would miss most of them. Keeps every object in its last form, and the whole log of every Pod.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,6 +28,8 @@ pub struct Recorder {
 struct Seen {
     jobs: BTreeMap<String, Job>,
     pods: BTreeMap<String, Pod>,
+    /// Pods whose log is or was copied.
+    following: BTreeSet<String>,
     logs: BTreeMap<String, String>,
 }
 
@@ -42,7 +44,8 @@ impl Recorder {
         }));
         let (pods, api) = (seen.clone(), Api::<Pod>::namespaced(cluster.client.clone(), namespace));
         tasks.spawn(watch::<Pod>(cluster.clone(), namespace.to_owned(), move |uid, pod| {
-            if is_started(&pod) && lock(&pods).logs.insert(uid.clone(), String::new()).is_none() {
+            let is_new = is_started(&pod) && lock(&pods).following.insert(uid.clone());
+            if is_new {
                 tokio::spawn(follow(api.clone(), pod.name_any(), uid.clone(), Arc::downgrade(&pods)));
             }
             lock(&pods).pods.insert(uid, pod);
