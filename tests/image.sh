@@ -10,8 +10,8 @@ programs=(greenlang-backup-operator greenlang-backup-runner)
 
 case $profile in
   release) folder=release; cargo build --locked --release "${programs[@]/#/--package=}" >&2 ;;
-  # The same features as the tests have, so that one build serves both.
-  dev) folder=debug; cargo build --locked --workspace --bins --all-features >&2 ;;
+  # With all targets, the features of every dependency are those that the tests build with: one build serves both.
+  dev) folder=debug; cargo build --locked --workspace --all-targets --all-features >&2 ;;
   *) echo "error: no profile '$profile': release or dev" >&2; exit 2 ;;
 esac
 
