@@ -120,8 +120,8 @@ fn unreported(job: &Job, pod: Option<&Pod>, ending: Option<&str>) -> RunReport {
     };
     let end = match (container, ending) {
         (Some(state), _) => format!("its container ended with code {}", state.exit_code),
-        (None, Some(message)) => message.to_owned(),
-        (None, None) => "its Pod is gone".to_owned(),
+        (None, Some(message)) => format!("its Pod was deleted, as by a drain ({message})"),
+        (None, None) => "its Pod was deleted, as by a drain".to_owned(),
     };
     RunReport::new(outcome, reasons::REPORT_LOST, format!("Job {name} left no report: {end}"))
 }
