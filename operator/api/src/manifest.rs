@@ -118,6 +118,8 @@ pub struct Object {
     pub stored_bytes: u64,
     /// SHA-256 of what is stored, hexadecimal.
     pub stored_sha256: String,
+    /// CRC-64/NVME of what is stored in base64, as S3 shows it (`aws s3api head-object --checksum-mode ENABLED`).
+    pub stored_crc64nvme: String,
     /// `zstd`.
     pub compression: String,
     /// First 16 hexadecimal digits of the SHA-256 of each age recipient string that can open it.
@@ -130,10 +132,23 @@ pub struct Object {
 pub enum Content {
     /// Roles, memberships and tablespaces as SQL (`pg_dumpall --globals-only`).
     PostgresGlobals,
-    /// A database as an archive in `pg_dump`'s custom format.
+    /// The same as structured data (`api::globals`).
+    PostgresGlobalsData,
+    /// Settings and access rules of the server (`api::settings`).
+    PostgresSettings,
+    /// What every database of the backup holds: tables, rows, digests (`api::contents`).
+    PostgresContents,
+    /// A database as an archive in `pg_dump`'s custom format; whole, but for the data that its `PostgresData` objects hold.
     PostgresArchive {
         /// Name of the database.
         database: String,
+    },
+    /// Data of some tables of a database, as an archive in the same format and of the same snapshot.
+    PostgresData {
+        /// Name of the database.
+        database: String,
+        /// Number of the dump that wrote it, from 2.
+        stream: u8,
     },
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::names::BackupId;
-use crate::v1alpha1::{RolePasswords, SslMode, Trigger};
+use crate::v1alpha1::{Checksum, RolePasswords, ServerSideEncryption, SslMode, Trigger};
 
 /// Environment variable that carries the encoded task. base64url, because Kubernetes expands `$(…)` and collapses `$$`
 /// in plain values.
@@ -69,6 +69,14 @@ pub struct PostgresDumpTask {
     pub globals: bool,
     /// Whether password hashes of roles are part of the globals.
     pub role_passwords: RolePasswords,
+    /// Also write the server's settings and access rules.
+    pub settings: bool,
+    /// Dumps of one database that run at once, each into an object of its own.
+    pub streams: u8,
+    /// Backups that store more bytes than this are not read again.
+    pub read_back_limit: u64,
+    /// Seconds without a byte moved after which the attempt is given up.
+    pub stall_seconds: u32,
 }
 
 /// Identity of one attempt at one backup; goes into the manifest.
@@ -127,6 +135,12 @@ pub struct Bucket {
     pub ca: Option<MountedSecret>,
     /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, optionally `AWS_SESSION_TOKEN`; none means the cloud's own identity.
     pub credentials: Option<MountedSecret>,
+    /// Storage class of what is stored; none means the server's default.
+    pub storage_class: Option<String>,
+    /// Encryption by the server, beneath ours; none means the bucket's default.
+    pub server_side_encryption: Option<ServerSideEncryption>,
+    /// Checksum that the server is to verify and to keep.
+    pub checksum: Checksum,
 }
 
 /// A PostgreSQL server and the way to reach it.

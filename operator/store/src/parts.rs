@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 
+use crc_fast::{CrcAlgorithm, Digest as Crc};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
@@ -40,7 +41,16 @@ pub(crate) struct PartWriter {
     part_size: usize,
     parts: mpsc::Sender<Part>,
     hash: Sha256,
+    crc: Crc,
     bytes: u64,
+}
+
+/// Everything that was written to a [`PartWriter`].
+pub(crate) struct Written {
+    pub bytes: u64,
+    pub sha256: Sha256,
+    /// CRC-64/NVME.
+    pub crc64nvme: u64,
 }
 
 impl PartWriter {
@@ -50,16 +60,17 @@ impl PartWriter {
             part_size: part_size.max(MIN_PART_SIZE),
             parts,
             hash: Sha256::new(),
+            crc: Crc::new(CrcAlgorithm::Crc64Nvme),
             bytes: 0,
         }
     }
 
-    /// Hands on what is left; says how many bytes there were, and their hash.
-    pub(crate) fn finish(mut self) -> io::Result<(u64, Sha256)> {
+    /// Hands on what is left; says how many bytes there were, and their checksums.
+    pub(crate) fn finish(mut self) -> io::Result<Written> {
         if !self.buffer.is_empty() {
             self.hand_on()?;
         }
-        Ok((self.bytes, self.hash))
+        Ok(Written { bytes: self.bytes, sha256: self.hash, crc64nvme: self.crc.finalize() })
     }
 
     fn hand_on(&mut self) -> io::Result<()> {
@@ -77,6 +88,7 @@ impl Write for PartWriter {
         let data = &data[..taken];
         self.buffer.extend_from_slice(data);
         self.hash.update(data);
+        self.crc.update(data);
         self.bytes += taken as u64;
         if self.buffer.len() == self.part_size {
             self.hand_on()?;

@@ -4,6 +4,8 @@
 use std::io::{self, Read};
 
 use age::stream::StreamWriter;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::Seal;
 use sha2::{Digest as _, Sha256};
@@ -36,6 +38,8 @@ pub struct Sealed {
     pub stored_bytes: u64,
     /// Their SHA-256, hexadecimal.
     pub stored_sha256: String,
+    /// Their CRC-64/NVME, in base64 as S3 writes it.
+    pub stored_crc64nvme: String,
 }
 
 /// A stream that could not be sealed to its end.
@@ -104,13 +108,14 @@ impl Sealer {
             other => other,
         })?;
         let (source_bytes, source_hash) = copy(&mut source, &mut sink, failed)?;
-        let (stored_bytes, stored_hash) =
+        let written =
             sink.finish().and_then(StreamWriter::finish).and_then(PartWriter::finish).map_err(failed)?;
         Ok(Sealed {
             source_bytes,
             source_sha256: hex(&source_hash.finalize()),
-            stored_bytes,
-            stored_sha256: hex(&stored_hash.finalize()),
+            stored_bytes: written.bytes,
+            stored_sha256: hex(&written.sha256.finalize()),
+            stored_crc64nvme: BASE64.encode(written.crc64nvme.to_be_bytes()),
         })
     }
 

@@ -60,6 +60,17 @@ pub struct BackupPolicySpec {
     /// How data is compressed before it is encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// A finished backup of up to this size in the bucket is read again, every byte of it, and compared with what was sent
+    /// (level `ReadBack`); larger ones are left at what the server confirmed (level `Stored`). `0` reads none again. Default:
+    /// `100Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = "^[0-9]+(\\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$"))]
+    pub read_back_limit: Option<String>,
+    /// Seconds without progress (not one byte read, sent or received) after which an attempt is given up and counts as failed.
+    /// 30 to 86400. Default: 600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 30, max = 86_400))]
+    pub stall_seconds: Option<u32>,
     /// Days that a run asked for by annotation or by `firstRun: Immediately` is kept. 1 to 36500. Default: 30.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 36_500))]

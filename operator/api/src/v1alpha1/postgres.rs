@@ -76,6 +76,16 @@ pub struct PostgresDump {
     /// them out. They are encrypted like everything else. Default: `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_passwords: Option<RolePasswords>,
+    /// Also store what of the server's settings differs from the defaults, settings by database and role, and the access
+    /// rules (`pg_hba.conf`) where the user may read them. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<bool>,
+    /// Dumps of one database that run at once, all of one snapshot, each into an object of its own: faster where the server
+    /// and this Job have processors to spare, at the price of as many connections and as much more memory. 1 to 16.
+    /// Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16))]
+    pub streams: Option<u8>,
 }
 
 /// Whether password hashes of roles are stored.

@@ -44,6 +44,58 @@ pub struct S3Storage {
     /// `AWS_SESSION_TOKEN`. Default: the cloud's own identity of the Job's service account (IRSA, EKS Pod Identity, IMDS).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretRef>,
+    /// Storage class of backups, for example `STANDARD_IA`, where the server knows it; a server that does not fails the check.
+    /// Manifests are stored in the same class. Default: the bucket's own (`STANDARD` at AWS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Z][A-Z0-9_]*$"))]
+    pub storage_class: Option<String>,
+    /// Encryption by the server, beneath the encryption with age, which is always there. Default: the bucket's own setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_side_encryption: Option<ServerSideEncryption>,
+    /// Checksum that the server verifies as bytes arrive and confirms when an object is complete. `Auto` finds out the best one
+    /// that the server really refuses when it is wrong; a server that refuses none is not trusted, and each backup is read
+    /// again, whatever `readBackLimit` says. Default: `Auto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
+}
+
+/// Encryption by the server.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.kmsKeyId) || self.type == 'AwsKms'", "serverSideEncryption.kmsKeyId needs type: AwsKms"))]
+pub struct ServerSideEncryption {
+    /// `AwsKms`: with a key of the key management service. `Aes256`: with keys that the server manages.
+    #[serde(rename = "type")]
+    pub type_: ServerSideEncryptionType,
+    /// Id, ARN or alias of the KMS key. Default: the account's own key for S3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub kms_key_id: Option<String>,
+}
+
+/// Whose keys the server encrypts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ServerSideEncryptionType {
+    /// Those of the key management service (SSE-KMS).
+    AwsKms,
+    /// The server's own (SSE-S3).
+    Aes256,
+}
+
+/// Checksum that the server verifies and keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Checksum {
+    /// The best of those below that the server verifies.
+    #[default]
+    Auto,
+    /// CRC-64/NVME over the whole object.
+    Crc64Nvme,
+    /// SHA-256 of each part.
+    Sha256,
+    /// CRC-32 over the whole object.
+    Crc32,
+    /// None: every backup is read again.
+    None,
 }
 
 /// A Secret in the namespace of the object that names it. The operator never reads it; only Jobs mount it.

@@ -128,7 +128,7 @@ impl ValidatedPolicy {
             schedules,
         };
         match &backup.source {
-            Source::PostgresDump { server, databases, globals, role_passwords } => {
+            Source::PostgresDump { server, databases, globals, role_passwords, settings, streams } => {
                 Task::PostgresDump(PostgresDumpTask {
                     run: identity,
                     bucket: self.bucket.clone(),
@@ -137,6 +137,10 @@ impl ValidatedPolicy {
                     databases: databases.clone(),
                     globals: *globals,
                     role_passwords: *role_passwords,
+                    settings: *settings,
+                    streams: *streams,
+                    read_back_limit: self.read_back_limit,
+                    stall_seconds: self.stall_seconds,
                 })
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytesize::ByteSize;
 use greenlang_backup_api::labels::RUN_PREFIX;
 use greenlang_backup_api::manifest::PolicyIdentity;
 use greenlang_backup_api::reasons;
@@ -42,6 +43,10 @@ pub struct ValidatedPolicy {
     pub server: Option<PostgresServer>,
     /// What is backed up.
     pub backups: Vec<ValidatedBackup>,
+    /// Bytes stored above which a backup is not read again.
+    pub read_back_limit: u64,
+    /// Seconds without progress after which an attempt is given up.
+    pub stall_seconds: u32,
     /// Days that unscheduled runs are kept.
     pub manual_keep_days: u32,
     /// Values of the run annotation, by backup.
@@ -76,6 +81,10 @@ pub enum Source {
         globals: bool,
         /// With password hashes.
         role_passwords: RolePasswords,
+        /// With settings and access rules.
+        settings: bool,
+        /// Dumps of one database at once.
+        streams: u8,
     },
 }
 
@@ -147,6 +156,8 @@ pub fn validate(policy: &BackupPolicy) -> Result<ValidatedPolicy, Invalid> {
         },
         server,
         backups,
+        read_back_limit: read_back_limit(spec.read_back_limit.as_deref())?,
+        stall_seconds: spec.stall_seconds.unwrap_or(600),
         manual_keep_days: spec.manual_keep_days.unwrap_or(30),
         run_tokens: run_tokens(policy),
         job_template: spec.job_template.clone().unwrap_or_default(),
@@ -158,6 +169,14 @@ pub fn validate(policy: &BackupPolicy) -> Result<ValidatedPolicy, Invalid> {
 fn zone(name: &str) -> Result<TimeZone, Invalid> {
     time_zone(name)
         .map_err(|error| Invalid::new(reasons::INVALID_TIME_ZONE, "spec.timeZone", error.to_string()))
+}
+
+fn read_back_limit(text: Option<&str>) -> Result<u64, Invalid> {
+    let text = text.unwrap_or("100Gi");
+    text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| {
+        let message = format!("{text:?} is no size: write for example 100Gi, or 0 to read no backup again");
+        Invalid::new(reasons::INVALID_SPEC, "spec.readBackLimit", message)
+    })
 }
 
 fn backup(entry: &Backup, postgres: Option<&Postgres>, zone: &TimeZone) -> Result<ValidatedBackup, Invalid> {
@@ -188,6 +207,8 @@ fn backup(entry: &Backup, postgres: Option<&Postgres>, zone: &TimeZone) -> Resul
                 databases,
                 globals: dump.globals.unwrap_or(true),
                 role_passwords: dump.role_passwords.unwrap_or_default(),
+                settings: dump.settings.unwrap_or(true),
+                streams: dump.streams.unwrap_or(1),
             }
         }
     };
@@ -266,6 +287,9 @@ fn bucket(s3: &S3Storage) -> Bucket {
         force_path_style: s3.force_path_style.unwrap_or(s3.endpoint.is_some()),
         ca: s3.ca_secret_ref.as_ref().map(|reference| secret(reference, S3_CA)),
         credentials: s3.credentials_secret_ref.as_ref().map(|reference| secret(reference, S3_CREDENTIALS)),
+        storage_class: s3.storage_class.clone(),
+        server_side_encryption: s3.server_side_encryption.clone(),
+        checksum: s3.checksum.unwrap_or_default(),
     }
 }
 

@@ -51,6 +51,7 @@ impl StoredObject {
             source_sha256: self.sealed.source_sha256,
             stored_bytes: self.sealed.stored_bytes,
             stored_sha256: self.sealed.stored_sha256,
+            stored_crc64nvme: self.sealed.stored_crc64nvme,
             compression: COMPRESSION.to_owned(),
             recipients: recipients.to_vec(),
         }

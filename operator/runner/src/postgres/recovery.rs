@@ -68,6 +68,8 @@ fn commands(bucket: &Bucket, object: &Object) -> Vec<String> {
         Content::PostgresGlobals => {
             vec![OWN_ROLE.to_owned(), format!("{read} | {SKIP_OWN_ROLE} | {APPLY_GLOBALS}")]
         }
+        Content::PostgresGlobalsData | Content::PostgresSettings | Content::PostgresContents => vec![],
+        Content::PostgresData { .. } => vec![],
         Content::PostgresArchive { database } => vec![format!("{read} | {}", restore(database))],
     }
 }

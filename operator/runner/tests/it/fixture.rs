@@ -14,7 +14,7 @@ use greenlang_backup_api::task::{
     Bucket, MountedSecret, PostgresDumpTask, PostgresProbe, PostgresServer, ProbeTask, RunIdentity, Seal,
     ServedSchedule, Task,
 };
-use greenlang_backup_api::v1alpha1::{RolePasswords, SslMode, Trigger};
+use greenlang_backup_api::v1alpha1::{Checksum, RolePasswords, SslMode, Trigger};
 use tempfile::TempDir;
 
 use crate::bucket::TestBucket;
@@ -69,6 +69,9 @@ impl Fixture {
                 force_path_style: true,
                 ca: None,
                 credentials: Some(s3),
+                storage_class: None,
+                server_side_encryption: None,
+                checksum: Checksum::Auto,
             },
             seal: Seal { recipients, compression_level: 1 },
             server: PostgresServer {
@@ -82,6 +85,10 @@ impl Fixture {
             databases: databases.iter().map(|&name| name.to_owned()).collect(),
             globals: true,
             role_passwords: RolePasswords::Auto,
+            settings: true,
+            streams: 1,
+            read_back_limit: 100 << 30,
+            stall_seconds: 600,
         };
         Self { bucket: TestBucket::create(name), task, directory, identity_file, identity }
     }
