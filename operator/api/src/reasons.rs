@@ -52,6 +52,10 @@ reasons! {
     PERMISSION_DENIED = "PermissionDenied";
     /// The server answered with another error.
     DATABASE_ERROR = "DatabaseError";
+    /// A table could not be locked against changes.
+    TABLE_LOCKED = "TableLocked";
+    /// The snapshot that a backup is made of could not be had, or was lost.
+    SNAPSHOT_LOST = "SnapshotLost";
     /// The image has no client of the server's major version.
     UNSUPPORTED_SERVER_VERSION = "UnsupportedServerVersion";
     /// The bucket does not exist.

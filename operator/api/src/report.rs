@@ -115,6 +115,9 @@ pub struct ProbeReport {
     pub database: Option<Finding>,
     /// The encryption keys.
     pub encryption: Finding,
+    /// Bytes that a dump of the largest database is expected to have; absent when that could not be found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_database_bytes: Option<u64>,
 }
 
 /// One checked thing.
@@ -170,7 +173,7 @@ impl RunReport {
         if let Some(backup) = backup {
             texts.push(&mut backup.path);
         }
-        if let Some(ProbeReport { storage, database, encryption }) = probe {
+        if let Some(ProbeReport { storage, database, encryption, largest_database_bytes: _ }) = probe {
             texts.extend([&mut storage.message, &mut encryption.message]);
             texts.extend(database.as_mut().map(|finding| &mut finding.message));
         }
@@ -213,6 +216,7 @@ mod tests {
                 storage: finding(storage.clone()),
                 database: Some(finding(database)),
                 encryption: finding(storage),
+                largest_database_bytes: Some(u64::MAX),
             });
             let encoded = report.encode();
             prop_assert!(encoded.len() <= MAX_LEN, "{}", encoded.len());

@@ -51,6 +51,8 @@ pub struct JobRequest<'a> {
     pub secrets: BTreeMap<String, String>,
     /// Seconds until the Pod is stopped.
     pub active_deadline_seconds: u32,
+    /// Memory limit in bytes where the user names no resources.
+    pub memory: u64,
     /// The user's wishes.
     pub template: &'a JobTemplate,
 }
@@ -58,8 +60,17 @@ pub struct JobRequest<'a> {
 /// Builds a Job. It never retries by itself (attempts are counted by the operator), never deletes itself (the operator
 /// deletes it once its end is counted), and meets the `restricted` Pod Security Standard.
 pub fn build_job(request: JobRequest<'_>, runner: &RunnerSettings) -> Job {
-    let JobRequest { name, namespace, owner, labels: ours, task, secrets, active_deadline_seconds, template } =
-        request;
+    let JobRequest {
+        name,
+        namespace,
+        owner,
+        labels: ours,
+        task,
+        secrets,
+        active_deadline_seconds,
+        memory,
+        template,
+    } = request;
     let deadline = i64::from(active_deadline_seconds);
     let labels = all_labels(ours, template);
     Job {
@@ -81,7 +92,7 @@ pub fn build_job(request: JobRequest<'_>, runner: &RunnerSettings) -> Job {
                     annotations: Some(template.annotations.clone()).filter(|map| !map.is_empty()),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod_spec(task, secrets, deadline, template, runner)),
+                spec: Some(pod_spec(task, secrets, deadline, memory, template, runner)),
             },
             ..JobSpec::default()
         }),
@@ -105,6 +116,7 @@ fn pod_spec(
     task: String,
     secrets: BTreeMap<String, String>,
     deadline: i64,
+    memory: u64,
     template: &JobTemplate,
     runner: &RunnerSettings,
 ) -> PodSpec {
@@ -134,7 +146,7 @@ fn pod_spec(
             image_pull_policy: Some(runner.image_pull_policy.clone()),
             command: Some(vec![PROGRAM.into()]),
             env: Some(vec![EnvVar { name: TASK_ENV.into(), value: Some(task), value_from: None }]),
-            resources: Some(template.resources.clone().unwrap_or_else(default_resources)),
+            resources: Some(template.resources.clone().unwrap_or_else(|| default_resources(memory))),
             security_context: Some(SecurityContext {
                 allow_privilege_escalation: Some(false),
                 read_only_root_filesystem: Some(true),
@@ -173,7 +185,9 @@ fn mount(at: usize, directory: &str, secret: String) -> (Volume, VolumeMount) {
     )
 }
 
-fn default_resources() -> ResourceRequirements {
+/// Whole MiB, as people write it.
+fn default_resources(memory: u64) -> ResourceRequirements {
+    let limit = format!("{}Mi", memory.div_ceil(1 << 20));
     let quantities = |pairs: &[(&str, &str)]| {
         Some(
             pairs.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect(),
@@ -181,7 +195,7 @@ fn default_resources() -> ResourceRequirements {
     };
     ResourceRequirements {
         requests: quantities(&[("cpu", "100m"), ("memory", "128Mi")]),
-        limits: quantities(&[("memory", "512Mi")]),
+        limits: quantities(&[("memory", &limit)]),
         claims: None,
     }
 }
@@ -203,6 +217,7 @@ mod tests {
                 .map(|(a, b)| (a.to_owned(), b.to_owned()))
                 .into(),
             active_deadline_seconds: 600,
+            memory: (600 << 20) + 1,
             template,
         };
         let runner = RunnerSettings {
@@ -224,6 +239,7 @@ mod tests {
         assert_eq!(job["spec"].get("ttlSecondsAfterFinished"), None);
         assert_eq!(job["spec"]["podReplacementPolicy"], json!("Failed"));
         assert_eq!((&pod["activeDeadlineSeconds"], &pod["restartPolicy"]), (&json!(600), &json!("Never")));
+        assert_eq!(pod["containers"][0]["resources"]["limits"], json!({"memory": "601Mi"}));
         assert_eq!(pod["automountServiceAccountToken"], json!(false));
         assert_eq!(pod["securityContext"]["runAsNonRoot"], json!(true));
         assert_eq!(pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"], json!(true));

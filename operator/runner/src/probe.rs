@@ -9,7 +9,7 @@ use greenlang_backup_store::{Sealer, Store};
 use tokio::time::timeout;
 
 use crate::error::RunError;
-use crate::postgres;
+use crate::postgres::{self, Checked};
 
 /// A policy that is wrong shows within a minute, so a check gets a quarter of it.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
@@ -18,15 +18,21 @@ const ATTEMPTS: u32 = 2;
 
 /// Runs all checks. It goes on when told to stop: it ends soon, and then leaves no marker behind.
 pub async fn run(task: &ProbeTask) -> RunReport {
+    let mut largest_database_bytes = None;
+    let check_database = async {
+        let checked = check_database(task.postgres.as_ref()?);
+        let message = async { checked.await.map(|checked| note(checked, &mut largest_database_bytes)) };
+        Some(bounded("the database server", message).await)
+    };
     let (storage, database) =
-        tokio::join!(bounded("the bucket", check_storage(&task.bucket, &task.marker)), async {
-            match &task.postgres {
-                Some(probe) => Some(bounded("the database server", check_database(probe)).await),
-                None => None,
-            }
-        },);
-    let probe = ProbeReport { storage, database, encryption: finding(check_encryption(&task.seal)) };
-    summary(probe)
+        tokio::join!(bounded("the bucket", check_storage(&task.bucket, &task.marker)), check_database);
+    let encryption = finding(check_encryption(&task.seal));
+    summary(ProbeReport { storage, database, encryption, largest_database_bytes })
+}
+
+fn note(checked: Checked, largest_database_bytes: &mut Option<u64>) -> String {
+    *largest_database_bytes = checked.largest_database_bytes;
+    checked.message
 }
 
 fn summary(probe: ProbeReport) -> RunReport {
@@ -71,7 +77,7 @@ async fn check_storage(bucket: &Bucket, marker: &str) -> Result<String, RunError
     Ok(format!("bucket {} takes, gives, lists and deletes objects", bucket.name))
 }
 
-async fn check_database(probe: &PostgresProbe) -> Result<String, RunError> {
+async fn check_database(probe: &PostgresProbe) -> Result<Checked, RunError> {
     Ok(postgres::check(&probe.server, &probe.databases).await?)
 }
 

@@ -58,9 +58,30 @@ impl BackupKeys {
         format!("{}{}.dump.{SEALED}", self.attempt(attempt), encode(database))
     }
 
-    /// Key of the roles and tablespaces.
+    /// Key of the data of a database that a further dump wrote, numbered from 2. Below a directory of its own, which no
+    /// database can be called.
+    pub fn data(&self, attempt: u32, database: &str, stream: u8) -> String {
+        format!("{}data/{}.{stream}.dump.{SEALED}", self.attempt(attempt), encode(database))
+    }
+
+    /// Key of the roles and tablespaces as SQL.
     pub fn globals(&self, attempt: u32) -> String {
         format!("{}globals.sql.{SEALED}", self.attempt(attempt))
+    }
+
+    /// Key of the roles and tablespaces as structured data.
+    pub fn globals_data(&self, attempt: u32) -> String {
+        format!("{}globals.json.{SEALED}", self.attempt(attempt))
+    }
+
+    /// Key of the server's settings.
+    pub fn settings(&self, attempt: u32) -> String {
+        format!("{}settings.json.{SEALED}", self.attempt(attempt))
+    }
+
+    /// Key of the list of what the databases hold.
+    pub fn contents(&self, attempt: u32) -> String {
+        format!("{}contents.json.{SEALED}", self.attempt(attempt))
     }
 }
 
@@ -87,6 +108,10 @@ mod tests {
             assert_eq!(keys.manifest(), format!("{directory}/manifest.json"));
             assert_eq!(keys.attempt(2), format!("{directory}/2/"));
             assert_eq!(keys.globals(2), format!("{directory}/2/globals.sql.zst.age"));
+            assert_eq!(keys.globals_data(2), format!("{directory}/2/globals.json.zst.age"));
+            assert_eq!(keys.settings(2), format!("{directory}/2/settings.json.zst.age"));
+            assert_eq!(keys.contents(2), format!("{directory}/2/contents.json.zst.age"));
+            assert_eq!(keys.data(2, "a/b", 3), format!("{directory}/2/data/a%2Fb.3.dump.zst.age"));
             assert_eq!(
                 keys.database(2, "green-lang_1.0"),
                 format!("{directory}/2/green-lang_1.0.dump.zst.age")

@@ -66,6 +66,9 @@ pub struct ProbeStatus {
     /// Failed probes in a row; the pause between probes grows with it.
     #[serde(default)]
     pub consecutive_failures: u32,
+    /// Bytes that a dump of the largest database is expected to have; the memory limit of backup Jobs follows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_database_bytes: Option<u64>,
     /// The probe that is going on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<ActiveProbe>,

@@ -108,6 +108,8 @@ fn finish(pass: &mut Pass<'_>, probe: &mut ProbeStatus, active: &ActiveProbe, re
         Some(found) if report.outcome.is_success() => {
             set(pass, STORAGE_REACHABLE, &found.storage, active.generation);
             set(pass, ENCRYPTION_READY, &found.encryption, active.generation);
+            // What could not be asked this time is most likely as it was.
+            probe.largest_database_bytes = found.largest_database_bytes.or(probe.largest_database_bytes);
             match &found.database {
                 Some(finding) => set(pass, DATABASE_REACHABLE, finding, active.generation),
                 None => {

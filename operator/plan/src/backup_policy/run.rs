@@ -198,7 +198,8 @@ fn follow(pass: &mut Pass<'_>, backup: &ValidatedBackup, status: &mut BackupStat
             if let Some(time) = wait {
                 pass.wake_at(time);
             } else {
-                pass.create(pass.policy.run_job(backup, &active, pass.runner));
+                let size = pass.decision.status.probe.as_ref().and_then(|probe| probe.largest_database_bytes);
+                pass.create(pass.policy.run_job(backup, &active, size, pass.runner));
                 pass.wake_at(seconds_later(now, PROGRESS_SECONDS));
             }
         }

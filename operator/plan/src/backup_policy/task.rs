@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use greenlang_backup_api::labels;
 use greenlang_backup_api::names::{BackupId, job_name};
 use greenlang_backup_api::reasons;
+use greenlang_backup_api::sizing::memory_for;
 use greenlang_backup_api::task::{
     MountedSecret, PostgresDumpTask, PostgresProbe, ProbeTask, RunIdentity, ServedSchedule, Task, TaskError,
 };
@@ -18,6 +19,8 @@ use super::validate::{
 };
 use crate::job::{JobRequest, RunnerSettings, build_job};
 
+/// Least memory limit of a Job in bytes: 512 MiB.
+const MIN_MEMORY: u64 = 512 << 20;
 /// Seconds until a probe is stopped. Its checks have limits of their own, far below.
 const PROBE_DEADLINE_SECONDS: u32 = 120;
 /// Stands for the backup in the name of a probe's Job. No backup can have this name: it has a dot.
@@ -40,6 +43,7 @@ impl ValidatedPolicy {
         &self,
         backup: &ValidatedBackup,
         active: &ActiveRun,
+        largest_database_bytes: Option<u64>,
         runner: &RunnerSettings,
     ) -> Result<Job, TaskError> {
         let task = self.run_task(backup, &active.run, active.attempt);
@@ -59,6 +63,7 @@ impl ValidatedPolicy {
                 secrets: mounts(&task),
                 task: task.encode()?,
                 active_deadline_seconds: deadline.unwrap_or(ACTIVE_DEADLINE_SECONDS),
+                memory: self.memory(backup, largest_database_bytes.unwrap_or_default()),
                 template: &self.job_template,
             },
             runner,
@@ -77,11 +82,20 @@ impl ValidatedPolicy {
                 secrets: mounts(&task),
                 task: task.encode()?,
                 active_deadline_seconds: PROBE_DEADLINE_SECONDS,
+                memory: MIN_MEMORY,
                 template: &self.job_template,
                 name,
             },
             runner,
         ))
+    }
+
+    /// Memory limit of a backup's Job. Databases are dumped one after the other, so the largest decides; it may have grown by a
+    /// quarter since it was looked at.
+    fn memory(&self, backup: &ValidatedBackup, largest_database_bytes: u64) -> u64 {
+        let Source::PostgresDump { streams, .. } = backup.source;
+        let expected = largest_database_bytes.saturating_add(largest_database_bytes / 4);
+        memory_for(expected, streams, self.seal.compression_level).max(MIN_MEMORY)
     }
 
     /// Retries that a run is allowed.

@@ -109,7 +109,12 @@ impl World {
             jobs: vec![],
             bucket: vec![],
             made: BTreeMap::new(),
-            findings: ProbeReport { storage: finding(), database: Some(finding()), encryption: finding() },
+            findings: ProbeReport {
+                storage: finding(),
+                database: Some(finding()),
+                encryption: finding(),
+                largest_database_bytes: None,
+            },
             told: vec![],
             ids: BTreeMap::new(),
             uids: 0,

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use super::database;
 use super::dump::Dumper;
 use super::manifest::{Facts, StoredObject, assemble};
 use super::prepare::Prepared;
@@ -129,14 +130,11 @@ impl Attempt<'_> {
             warnings.extend(stored.warnings);
             objects.push(StoredObject::globals(key, stored.sealed));
         }
+        let target = database::Target { keys: self.keys, attempt, streams: self.task.streams };
         for database in &prepared.databases {
-            dumper.progress.step(format!("Dumping {}", database.name));
-            let key = self.keys.database(attempt, &database.name);
-            let part_size = part_size_for(database.expected_bytes.unwrap_or_default());
-            let producer = prepared.database(&database.name);
-            let stored = dumper.store(&key, part_size, producer).await?;
-            warnings.extend(stored.warnings);
-            objects.push(StoredObject::database(key, &database.name, stored.sealed));
+            let dumped = Box::pin(database::dump(prepared, database, &target, dumper)).await?;
+            objects.extend(dumped.objects);
+            warnings.extend(dumped.warnings);
         }
         Ok((objects, warnings))
     }

@@ -9,7 +9,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::NoTls;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
@@ -108,23 +110,42 @@ impl Endpoint {
 }
 
 impl Session {
-    /// Asks for rows.
+    /// Asks for rows. Statements have no name, since a pooler may give the next question to another server process.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Row>, PostgresError> {
-        self.client.query(sql, &[]).await.map_err(|error| self.failed(&error))
+        self.client.query_typed(sql, &[]).await.map_err(|error| self.failed(&error))
     }
 
-    /// Asks for the first column of exactly one row.
+    /// Asks for rows, with an array of OIDs for `$1`.
+    pub async fn rows_for(&self, sql: &str, oids: &[u32]) -> Result<Vec<Row>, PostgresError> {
+        self.client.query_typed(sql, &[(&oids, Type::OID_ARRAY)]).await.map_err(|error| self.failed(&error))
+    }
+
+    /// Asks for the first column of the first row.
     pub async fn value<T>(&self, sql: &str) -> Result<T, PostgresError>
     where
         T: for<'a> tokio_postgres::types::FromSql<'a>,
     {
-        let row = self.client.query_one(sql, &[]).await.map_err(|error| self.failed(&error))?;
+        let rows = self.rows(sql).await?;
+        let row = rows.first().ok_or_else(|| self.unexpected("no row"))?;
         row.try_get(0).map_err(|error| self.failed(&error))
+    }
+
+    /// Runs statements that return nothing.
+    pub async fn execute(&self, sql: &str) -> Result<(), PostgresError> {
+        self.client.batch_execute(sql).await.map_err(|error| self.failed(&error))
     }
 
     /// Whom and what it is connected to.
     pub fn target(&self) -> &Arc<Target> {
         &self.target
+    }
+
+    fn unexpected(&self, what: &str) -> PostgresError {
+        PostgresError::DatabaseError {
+            target: Arc::clone(&self.target),
+            code: SqlState::NO_DATA,
+            cause: format!("{what} where there must be one"),
+        }
     }
 
     fn failed(&self, error: &tokio_postgres::Error) -> PostgresError {

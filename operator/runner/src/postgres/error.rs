@@ -90,11 +90,46 @@ pub enum PostgresError {
         cause: String,
     },
     /// Another answer that is no success.
-    #[error("{target}, database {}, answered with an error: {cause}", target.database)]
+    #[error("{target}, database {}, answered with an error: {cause} (SQLSTATE {})", target.database, code.code())]
     DatabaseError {
         /// Where.
         target: Arc<Target>,
+        /// SQLSTATE.
+        code: SqlState,
         /// What the server says.
+        cause: String,
+    },
+    /// A table could not be locked against changes.
+    #[error(
+        "tables of database {} of {target} could not be locked within a minute: a session there holds a stronger lock (ALTER TABLE, TRUNCATE, VACUUM FULL; see pg_locks); try again when it has ended ({cause})",
+        target.database
+    )]
+    TableLocked {
+        /// Where.
+        target: Arc<Target>,
+        /// What the server says.
+        cause: String,
+    },
+    /// Tables are dropped or rewritten all the time.
+    #[error(
+        "database {} of {target} gave no snapshot that can be dumped: {table} was dropped, truncated or rewritten each time before it could be locked; try again at a quieter time",
+        target.database
+    )]
+    SnapshotUnstable {
+        /// Where.
+        target: Arc<Target>,
+        /// Table that changed last.
+        table: String,
+    },
+    /// The session that held snapshot and locks is gone.
+    #[error(
+        "the session that held the snapshot of database {} of {target} was lost, so its tables may have changed during the dump ({cause}); if a pooler or firewall ends idle connections, let postgres.host name the server itself",
+        target.database
+    )]
+    SnapshotLost {
+        /// Where.
+        target: Arc<Target>,
+        /// What happened to it.
         cause: String,
     },
     /// The image has no client for the server.
@@ -122,13 +157,29 @@ impl PostgresError {
             Self::DatabaseNotFound { .. } => reasons::DATABASE_NOT_FOUND,
             Self::PermissionDenied { .. } => reasons::PERMISSION_DENIED,
             Self::DatabaseError { .. } => reasons::DATABASE_ERROR,
+            Self::TableLocked { .. } => reasons::TABLE_LOCKED,
+            Self::SnapshotUnstable { .. } | Self::SnapshotLost { .. } => reasons::SNAPSHOT_LOST,
             Self::UnsupportedServerVersion { .. } => reasons::UNSUPPORTED_SERVER_VERSION,
         }
     }
 
     /// Whether another attempt may succeed without a change.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::HostNotFound { .. } | Self::ConnectionFailed { .. } | Self::DatabaseError { .. })
+        matches!(
+            self,
+            Self::HostNotFound { .. }
+                | Self::ConnectionFailed { .. }
+                | Self::DatabaseError { .. }
+                | Self::TableLocked { .. }
+                | Self::SnapshotUnstable { .. }
+                | Self::SnapshotLost { .. }
+        )
+    }
+
+    /// Whether a table or schema that was named is not there any more.
+    pub fn is_undefined_table(&self) -> bool {
+        let gone = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
+        matches!(self, Self::DatabaseError { code, .. } if gone.contains(code))
     }
 
     /// What a failure of the driver means: by SQLSTATE where the server spoke, else by where it happened.
@@ -154,7 +205,8 @@ impl PostgresError {
             }
             SqlState::INVALID_CATALOG_NAME => Self::DatabaseNotFound { target },
             SqlState::INSUFFICIENT_PRIVILEGE => Self::PermissionDenied { target, cause },
-            _ => Self::DatabaseError { target, cause },
+            SqlState::LOCK_NOT_AVAILABLE => Self::TableLocked { target, cause },
+            _ => Self::DatabaseError { target, code: code.clone(), cause },
         }
     }
 }

@@ -4,6 +4,7 @@ use tracing::warn;
 
 use super::PostgresError;
 use super::connect::Session;
+use super::streams::{Movable, pattern};
 
 /// A server's version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,4 +90,37 @@ pub async fn database(session: &Session) -> Result<DatabaseFacts, PostgresError>
         },
         locale: session.value(locale).await?,
     })
+}
+
+/// Tables whose data a dump of its own can hold: none of an extension, whose data only a whole dump knows to leave out or in.
+/// The sequences are those that a table owns: `pg_dump` takes them along with it (tried on 15 and 17).
+const MOVABLE: &str = "
+    SELECT n.nspname::text, c.relname::text, pg_table_size(c.oid)::bigint,
+        ARRAY(SELECT n2.nspname::text FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+            JOIN pg_catalog.pg_namespace n2 ON n2.oid = s.relnamespace
+            WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+              AND d.refobjid = c.oid AND d.deptype IN ('a', 'i') ORDER BY s.oid),
+        ARRAY(SELECT s.relname::text FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+            WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+              AND d.refobjid = c.oid AND d.deptype IN ('a', 'i') ORDER BY s.oid)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND NOT (c.relpersistence = 'u' AND pg_is_in_recovery())
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+        WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')";
+
+/// Tables that can be dumped apart from the rest of their database.
+pub async fn movable(session: &Session) -> Result<Vec<Movable>, PostgresError> {
+    let rows = session.rows(MOVABLE).await?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let (schemas, names): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
+            Movable {
+                pattern: pattern(row.get(0), row.get(1)),
+                sequences: schemas.iter().zip(&names).map(|(schema, name)| pattern(schema, name)).collect(),
+                bytes: u64::try_from(row.get::<_, i64>(2)).unwrap_or_default(),
+            }
+        })
+        .collect())
 }

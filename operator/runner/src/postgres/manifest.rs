@@ -39,8 +39,14 @@ impl StoredObject {
         Self { key, content: Content::PostgresGlobals, sealed }
     }
 
-    pub fn database(key: String, database: &str, sealed: Sealed) -> Self {
-        Self { key, content: Content::PostgresArchive { database: database.to_owned() }, sealed }
+    /// The first dump of a database has everything but the data that further dumps have.
+    pub fn database(key: String, database: &str, stream: u8, sealed: Sealed) -> Self {
+        let database = database.to_owned();
+        let content = match stream {
+            1 => Content::PostgresArchive { database },
+            _ => Content::PostgresData { database, stream },
+        };
+        Self { key, content, sealed }
     }
 
     fn describe(self, recipients: &[String]) -> Object {

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use greenlang_backup_api::task::PostgresDumpTask;
+use tokio::process::Command;
 
 use super::child::Producer;
 use super::clients::Clients;
 use super::connect::Endpoint;
 use super::inspect::{self, DatabaseFacts, ServerFacts};
 use super::libpq;
+use super::streams::Movable;
 use crate::error::RunError;
 
 /// Every archive of `pg_dump` starts with this.
@@ -61,10 +63,33 @@ impl Prepared {
         }
     }
 
-    /// The program that writes a database.
-    pub fn database(&self, name: &str) -> Producer {
-        let mut command = libpq::command(&self.clients.join("pg_dump"), &self.endpoint, name);
-        command.args(["--format=custom", "--compress=0"]);
+    /// The program that writes a database, but for the data of some tables.
+    pub fn database<'a>(
+        &self,
+        name: &str,
+        snapshot: &str,
+        without: impl Iterator<Item = &'a Movable>,
+    ) -> Producer {
+        let mut command = self.pg_dump(name, snapshot);
+        command.args(without.map(|table| format!("--exclude-table-data={}", table.pattern)));
         Producer { program: "pg_dump", subject: format!("database {name}"), command, magic: ARCHIVE_MAGIC }
+    }
+
+    /// The program that writes the data of some tables of a database, and nothing else.
+    pub fn data(&self, name: &str, snapshot: &str, stream: u8, tables: &[Movable]) -> Producer {
+        let mut command = self.pg_dump(name, snapshot);
+        command.arg("--section=data");
+        command.args(tables.iter().map(|table| format!("--table={}", table.pattern)));
+        // Sequences change outside of snapshots: each must be written once, by the first dump.
+        let sequences = tables.iter().flat_map(|table| &table.sequences);
+        command.args(sequences.map(|sequence| format!("--exclude-table-data={sequence}")));
+        let subject = format!("database {name}, stream {stream}");
+        Producer { program: "pg_dump", subject, command, magic: ARCHIVE_MAGIC }
+    }
+
+    fn pg_dump(&self, database: &str, snapshot: &str) -> Command {
+        let mut command = libpq::command(&self.clients.join("pg_dump"), &self.endpoint, database);
+        command.args(["--format=custom", "--compress=0"]).arg(format!("--snapshot={snapshot}"));
+        command
     }
 }

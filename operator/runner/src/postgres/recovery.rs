@@ -5,6 +5,7 @@ use greenlang_backup_api::manifest::{Content, Object, Recovery};
 use greenlang_backup_api::task::Bucket;
 
 use super::inspect::{DatabaseFacts, ServerFacts};
+use super::libpq;
 
 /// How the globals begin what they say of the role that restores. A command of its own, so that its failure stops.
 const OWN_ROLE: &str =
@@ -25,7 +26,7 @@ pub fn recipe(
     Recovery {
         needs: needs(bucket, server, databases),
         commands: std::iter::once("set -euo pipefail".to_owned())
-            .chain(objects.iter().flat_map(|object| commands(bucket, object)))
+            .chain(objects.iter().flat_map(|object| commands(bucket, objects, object)))
             .collect(),
     }
 }
@@ -61,27 +62,56 @@ fn needs(bucket: &Bucket, server: &ServerFacts, databases: &[DatabaseFacts]) -> 
     needs
 }
 
-fn commands(bucket: &Bucket, object: &Object) -> Vec<String> {
-    let source = quoted(&format!("s3://{}/{}", bucket.name, object.key));
-    let read = format!("aws s3 cp --only-show-errors {source} - | age -d -i \"$IDENTITY\" | zstd -dc");
+fn commands(bucket: &Bucket, objects: &[Object], object: &Object) -> Vec<String> {
     match &object.content {
         Content::PostgresGlobals => {
+            let read = read(bucket, object);
             vec![OWN_ROLE.to_owned(), format!("{read} | {SKIP_OWN_ROLE} | {APPLY_GLOBALS}")]
         }
-        Content::PostgresGlobalsData | Content::PostgresSettings | Content::PostgresContents => vec![],
-        Content::PostgresData { .. } => vec![],
-        Content::PostgresArchive { database } => vec![format!("{read} | {}", restore(database))],
+        Content::PostgresArchive { database } => {
+            let of_it = |object: &&Object| matches!(&object.content, Content::PostgresData { database: of, .. } if of == database);
+            let data: Vec<&Object> = objects.iter().filter(of_it).collect();
+            database_commands(bucket, database, object, &data)
+        }
+        // Data is restored between the two halves of its database's archive; the rest is for programs.
+        Content::PostgresData { .. }
+        | Content::PostgresGlobalsData
+        | Content::PostgresSettings
+        | Content::PostgresContents => Vec::new(),
     }
 }
 
-/// The archive names its database, which is created. Those that every server has are the exceptions: `postgres` is replaced,
-/// `template1` is filled, since a template cannot be dropped.
-fn restore(database: &str) -> &'static str {
-    match database {
+/// One command for a database in one object. Where further dumps have data, it must be there before indexes and keys are made: the
+/// archive comes first without its last section, then the data, then the last section alone. `pg_restore` is done with
+/// that before its input ends, and what feeds it would fail if nobody read the rest.
+fn database_commands(bucket: &Bucket, database: &str, archive: &Object, data: &[&Object]) -> Vec<String> {
+    let (create, into) = restore(database);
+    let archive = read(bucket, archive);
+    if data.is_empty() {
+        return vec![format!("{archive} | {create}")];
+    }
+    let into = format!("pg_restore --exit-on-error --dbname={}", quoted(&into));
+    std::iter::once(format!("{archive} | {create} --section=pre-data --section=data"))
+        .chain(data.iter().map(|object| format!("{} | {into} --section=data", read(bucket, object))))
+        .chain([format!("{archive} | {{ {into} --section=post-data && cat >/dev/null; }}")])
+        .collect()
+}
+
+fn read(bucket: &Bucket, object: &Object) -> String {
+    let source = quoted(&format!("s3://{}/{}", bucket.name, object.key));
+    format!("aws s3 cp --only-show-errors {source} - | age -d -i \"$IDENTITY\" | zstd -dc")
+}
+
+/// The command that makes a database out of its archive, and where it then is. The archive names its database, which is created.
+/// Those that every server has are the exceptions: `postgres` is replaced, `template1` is filled, since a template
+/// cannot be dropped.
+fn restore(database: &str) -> (&'static str, String) {
+    let create = match database {
         "postgres" => "pg_restore --clean --if-exists --create --exit-on-error --dbname=template1",
         "template1" => "pg_restore --exit-on-error --dbname=template1",
         _ => "pg_restore --create --exit-on-error --dbname=postgres",
-    }
+    };
+    (create, libpq::connection_string(database))
 }
 
 /// As one word of a shell.

@@ -12,7 +12,7 @@ use crate::fixture::{Fixture, ID};
 use crate::servers::{POSTGRES, Postgres, S3_KEY, S3_SECRET, run};
 
 /// A name that is hostile to shells, URLs, SQL, connection strings and paths.
-const HOSTILE: &str = "a/b \"é\" $(touch x) `y` 'z' dbname=postgres\\";
+pub const HOSTILE: &str = "a/b \"é\" $(touch x) `y` 'z' dbname=postgres\\";
 
 /// One database of everything, made once.
 pub static SEEDED: LazyLock<&str> = LazyLock::new(|| {
@@ -23,7 +23,7 @@ pub static SEEDED: LazyLock<&str> = LazyLock::new(|| {
 });
 
 /// The commands of a manifest as they stand, with what they need; nothing but public programs.
-fn recovery(fixture: &Fixture, target: &Postgres, commands: &[String]) -> Command {
+pub fn recovery(fixture: &Fixture, target: &Postgres, commands: &[String]) -> Command {
     let mut command = Command::new("bash");
     command
         .args(["-c", &commands.join("\n")])
@@ -157,7 +157,7 @@ fn recovery_stops_at_what_it_may_not_do() {
 
 /// Differences, for a failure that can be read.
 #[track_caller]
-fn assert_same(restored: &[String], source: &[String]) {
+pub fn assert_same(restored: &[String], source: &[String]) {
     let lost: Vec<&String> = source.iter().filter(|line| !restored.contains(line)).collect();
     let gained: Vec<&String> = restored.iter().filter(|line| !source.contains(line)).collect();
     assert!(restored == source, "lost: {lost:#?}\ngained: {gained:#?}");

@@ -8,4 +8,5 @@ mod fixture;
 mod happy;
 mod probe;
 mod servers;
+mod streams;
 mod tls;
