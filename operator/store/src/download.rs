@@ -139,7 +139,7 @@ async fn fetch_all(
         });
         while fetches.try_join_next().is_some() {}
     }
-    fetches.join_all().await;
+    while fetches.join_next().await.is_some() {}
 }
 
 impl Pieces {
@@ -169,24 +169,20 @@ impl Read for Download {
         if buffer.is_empty() {
             return Ok(0);
         }
-        loop {
-            if let Some(piece) = &self.current {
-                let rest = &piece.bytes[self.position..];
-                if !rest.is_empty() {
-                    let taken = rest.len().min(buffer.len());
-                    buffer[..taken].copy_from_slice(&rest[..taken]);
-                    self.position += taken;
-                    return Ok(taken);
-                }
-            }
-            // Its permit is given back before the next one is waited for.
-            self.current = None;
-            self.position = 0;
+        if self.current.is_none() {
             self.current = self.pieces.next().map_err(io::Error::other)?;
-            if self.current.is_none() {
-                return Ok(0);
-            }
+            self.position = 0;
         }
+        let Some(piece) = &self.current else { return Ok(0) };
+        let rest = &piece.bytes[self.position..];
+        let taken = rest.len().min(buffer.len());
+        buffer[..taken].copy_from_slice(&rest[..taken]);
+        self.position += taken;
+        if self.position == piece.bytes.len() {
+            // Gives its permit back, so that another range may come.
+            self.current = None;
+        }
+        Ok(taken)
     }
 }
 

@@ -1,12 +1,13 @@
 //! Decides whether private keys open an object, by its header alone. Reads a mounted Secret; the rest is pure.
 
+use std::io::BufRead;
+
 use age::Decryptor;
 use age::secrecy::{ExposeSecret as _, SecretString};
 use age::stream::StreamReader;
 use age::{DecryptError, Identity, IdentityFile};
 use greenlang_backup_api::manifest::Object;
 use greenlang_backup_api::task::MountedSecret;
-use std::io::Read;
 
 use crate::{SecretError, StoreError, fingerprint, read_secret};
 
@@ -53,8 +54,8 @@ impl Identities {
     }
 
     /// Opens an age file whose header was seen to fit in memory.
-    pub(crate) fn decrypt<R: Read>(&self, object: &Object, age: R) -> Result<StreamReader<R>, StoreError> {
-        Decryptor::new(age)
+    pub(crate) fn decrypt<R: BufRead>(&self, object: &Object, age: R) -> Result<StreamReader<R>, StoreError> {
+        Decryptor::new_buffered(age)
             .and_then(|file| file.decrypt(self.keys.iter().map(|key| key.as_ref() as &dyn Identity)))
             .map_err(|error| self.refused(object, error))
     }
@@ -65,8 +66,7 @@ impl Identities {
     }
 
     fn refused(&self, object: &Object, error: DecryptError) -> StoreError {
-        let damaged =
-            |problem: String| StoreError::ObjectDamaged { key: object.key.clone(), problem };
+        let damaged = |problem: String| StoreError::ObjectDamaged { key: object.key.clone(), problem };
         match error {
             // One of the keys should fit, by the manifest; so it is the header that is wrong.
             DecryptError::NoMatchingKeys if self.should_open(object) => {
@@ -131,7 +131,10 @@ mod tests {
         for (text, problem) in [
             ("# only a comment", "holds no age private key"),
             (&key.to_public().to_string(), "holds a public key where private keys belong"),
-            ("age-encryption.org/v1\n-> scrypt", "is encrypted by a passphrase: store the private key as age-keygen prints it"),
+            (
+                "age-encryption.org/v1\n-> scrypt",
+                "is encrypted by a passphrase: store the private key as age-keygen prints it",
+            ),
             (cut, "has a line that is neither an age private key nor a comment"),
         ] {
             let Err(error) = parse(text) else { panic!("{problem}: was accepted") };

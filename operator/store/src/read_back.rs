@@ -24,11 +24,7 @@ pub struct StoredObject {
 
 impl From<&Object> for StoredObject {
     fn from(object: &Object) -> Self {
-        Self {
-            key: object.key.clone(),
-            bytes: object.stored_bytes,
-            sha256: object.stored_sha256.clone(),
-        }
+        Self { key: object.key.clone(), bytes: object.stored_bytes, sha256: object.stored_sha256.clone() }
     }
 }
 

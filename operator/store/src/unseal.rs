@@ -28,7 +28,9 @@ pub struct Unsealed<R: Read> {
     verdict: Verdict,
 }
 
-type Plain<R> = Tallied<Frame<StreamReader<Chain<Cursor<Vec<u8>>, Tallied<Source<R>>>>>>;
+/// The header, which is checked before anything is opened, and what follows it.
+type Stored<R> = Chain<Cursor<Vec<u8>>, BufReader<Tallied<Source<R>>>>;
+type Plain<R> = Tallied<Frame<StreamReader<Stored<R>>>>;
 
 enum Verdict {
     Open,
@@ -46,7 +48,7 @@ impl Identities {
         let mut start = Vec::new();
         stored.by_ref().take(MAX_HEADER).read_to_end(&mut start).map_err(failed)?;
         self.open_header(object, &start)?;
-        let age = self.decrypt(object, Cursor::new(start).chain(stored))?;
+        let age = self.decrypt(object, Cursor::new(start).chain(BufReader::new(stored)))?;
         let plain = Tallied::new(Frame::new(age).map_err(failed)?, expected_source(object));
         Ok(Unsealed { plain, stored_ended, key: object.key.clone(), verdict: Verdict::Open })
     }
@@ -144,7 +146,9 @@ fn holds_store_error(error: &io::Error) -> bool {
 
 /// Our own error that an I/O error carries; any other comes from age or zstd, which were given what they cannot open.
 fn cause(key: &str, error: io::Error) -> StoreError {
-    error.downcast::<StoreError>().unwrap_or_else(|error| damaged(key, &format!("it cannot be opened: {error}")))
+    error
+        .downcast::<StoreError>()
+        .unwrap_or_else(|error| damaged(key, &format!("it cannot be opened: {error}")))
 }
 
 fn damaged(key: &str, problem: &str) -> StoreError {

@@ -124,7 +124,11 @@ fn data() -> impl Strategy<Value = Vec<u8>> {
         (1usize..5, -100isize..100).prop_map(|(chunks, off)| (chunks * AGE_CHUNK).saturating_add_signed(off)),
     ];
     (any::<u64>(), length, any::<bool>()).prop_map(|(seed, length, compresses)| {
-        if compresses { noise(seed, 64).repeat(length / 64 + 1)[..length].to_vec() } else { noise(seed, length) }
+        if compresses {
+            noise(seed, 64).repeat(length / 64 + 1)[..length].to_vec()
+        } else {
+            noise(seed, length)
+        }
     })
 }
 
@@ -186,18 +190,6 @@ proptest! {
     }
 
     #[test]
-    fn another_object_of_the_same_size_is_refused(seed in any::<u64>(), length in 1usize..200_000) {
-        let key = x25519::Identity::generate();
-        let one = seal(&[&key], 1, &noise(seed, length));
-        let other = seal(&[&key], 1, &noise(!seed, length));
-        prop_assert_eq!(one.bytes.len(), other.bytes.len());
-        let mut swapped = Stored { object: one.object, bytes: other.bytes };
-        assert_damaged(&identities(&[&key]), &swapped);
-        swapped = with_true_stored_sums(swapped);
-        assert_damaged(&identities(&[&key]), &swapped);
-    }
-
-    #[test]
     fn a_manifest_that_says_otherwise_is_not_overruled(data in data(), field in 0..4, off in 1u64..1000, up in any::<bool>()) {
         let key = x25519::Identity::generate();
         let mut stored = seal(&[&key], 1, &data);
@@ -210,6 +202,21 @@ proptest! {
             _ => object.stored_sha256 = hex(&Sha256::digest(b"other")),
         }
         assert_damaged(&identities(&[&key]), &stored);
+    }
+}
+
+#[test]
+fn another_object_of_the_same_size_is_refused() {
+    let key = x25519::Identity::generate();
+    for length in [1, AGE_CHUNK, 100_000] {
+        let one = seal(&[&key], 1, &noise(1, length));
+        // age puts random bytes into its headers, so sizes differ by chance.
+        let other = std::iter::repeat_with(|| seal(&[&key], 1, &noise(2, length)))
+            .find(|other| other.bytes.len() == one.bytes.len())
+            .unwrap();
+        let swapped = Stored { object: one.object, bytes: other.bytes };
+        assert_damaged(&identities(&[&key]), &swapped);
+        assert_damaged(&identities(&[&key]), &with_true_stored_sums(swapped));
     }
 }
 
@@ -326,7 +333,11 @@ fn a_header_without_end_costs_no_memory() {
     }
     let key = x25519::Identity::generate();
     let start = b"age-encryption.org/v1\n".to_vec();
-    let stored = named(&[&key], b"", start.into_iter().chain(b"-> X\n\n".repeat(100_000)).collect());
+    let stored = named(
+        &[&key],
+        b"",
+        start.into_iter().chain(format!("-> X {}\n\n", "a".repeat(60)).repeat(10_000).bytes()).collect(),
+    );
     let mut source = Counted(stored.bytes.as_slice(), 0);
     let Err(error) = identities(&[&key]).unseal(&stored.object, &mut source) else { panic!("was opened") };
     assert_eq!(error.reason(), reasons::OBJECT_DAMAGED);
@@ -365,12 +376,8 @@ fn what_debians_programs_made_is_opened() {
 }
 
 fn pipe(script: &str, input: &[u8]) -> Vec<u8> {
-    let mut child = Command::new("sh")
-        .args(["-c", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
         scope.spawn(move || stdin.write_all(input).unwrap());

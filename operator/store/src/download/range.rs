@@ -101,12 +101,13 @@ impl Source {
             );
         let output = self.moving(request.send()).await?.map_err(|error| self.refused(&error))?;
         self.check(&output, start)?;
+        let mut left = end - start;
         let mut body = output.body;
         while let Some(chunk) = self.moving(body.next()).await? {
             let chunk = chunk.map_err(|error| self.cut(&error.to_string()))?;
-            if start + (bytes.len() + chunk.len()) as u64 > end + bytes.len() as u64 {
-                return Err(self.odd("more bytes than were asked for"));
-            }
+            left = left
+                .checked_sub(chunk.len() as u64)
+                .ok_or_else(|| self.odd("more bytes than were asked for"))?;
             bytes.extend_from_slice(&chunk);
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_store::{Download, ReadSettings, Store, StoreError};
-use proptest::prelude::*;
+use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
 use crate::bucket::{KEY, KIB, TestBucket, noise, settings};
@@ -51,7 +51,7 @@ async fn it_goes_on_wherever_connections_are_cut() {
     let cases = proptest::collection::vec(0u64..600 * KIB as u64, 1..12);
     let mut runner = TestRunner::default();
     for _ in 0..12 {
-        let cuts = cases.new_tree(&mut runner).unwrap().current();
+        let cuts: Vec<u64> = cases.new_tree(&mut runner).unwrap().current();
         let (count, plan) = (cuts.len(), cuts.clone());
         let fate = move |number: usize| plan.get(number).map_or(Fate::Forward, |&at| Fate::Cut(at));
         let (store, proxy) = bucket.store(fate).await;
@@ -103,7 +103,7 @@ async fn a_stalled_connection_is_replaced() {
         _ => Fate::Forward,
     };
     let (store, proxy) = bucket.store(fate).await;
-    let settings = ReadSettings { stall: Duration::from_secs(1), ..settings() };
+    let settings = ReadSettings { stall: Duration::from_secs(1), retries: 20, ..settings() };
     assert!(read_all(&store, LENGTH, settings).await.unwrap() == data);
     assert!(proxy.connections() >= 3);
 }

@@ -19,8 +19,7 @@ pub struct S3 {
 
 impl S3 {
     fn start() -> Self {
-        let directory =
-            tempfile::Builder::new().prefix("greenlang-versitygw-").tempdir().unwrap().keep();
+        let directory = tempfile::Builder::new().prefix("greenlang-versitygw-").tempdir().unwrap().keep();
         fs::create_dir(directory.join("data")).unwrap();
         let port = free_port();
         let program = std::env::var_os("VERSITYGW").map_or_else(default_versitygw, PathBuf::from);
