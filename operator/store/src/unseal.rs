@@ -4,6 +4,7 @@
 //! Memory, whatever the length: 64 KiB of header, a chunk of age and a window of [`MAX_WINDOW_LOG`]; some 9 MiB in all. A
 //! stream that needs more, or that grows beyond what its manifest says, is refused.
 
+use std::error::Error;
 use std::io::{self, BufReader, Chain, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,7 +69,8 @@ impl<R: Read> Unsealed<R> {
         }
     }
 
-    /// At the end of the plain bytes, whose tally was good.
+    /// At the end of the plain bytes, whose tally was good. age reads its source to the end before it says that its stream
+    /// ended; this does not rely on it.
     fn judge(&self) -> Result<(), StoreError> {
         if self.stored_ended.load(Ordering::Acquire) {
             Ok(())
@@ -141,7 +143,7 @@ impl<R: Read> Read for Source<R> {
 }
 
 fn holds_store_error(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<StoreError>())
+    error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<StoreError>)
 }
 
 /// Our own error that an I/O error carries; any other comes from age or zstd, which were given what they cannot open.

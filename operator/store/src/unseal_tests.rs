@@ -275,7 +275,7 @@ fn a_second_age_file_behind_the_first_is_refused() {
 
 /// Data whose zstd frame has a length.
 fn data_of_frame_length(length: usize) -> Vec<u8> {
-    (1..).map(|less| noise(3, length - less)).find(|data| zstd_frame(data).len() == length).unwrap()
+    (1..length).map(|less| noise(3, length - less)).find(|data| zstd_frame(data).len() == length).unwrap()
 }
 
 #[test]
