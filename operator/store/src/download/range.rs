@@ -99,7 +99,7 @@ impl Source {
                     .retry_config(RetryConfig::disabled())
                     .response_checksum_validation(ResponseChecksumValidation::WhenRequired),
             );
-        let output = self.moving(request.send()).await?.map_err(|error| self.refused(&error))?;
+        let output = self.moving(Box::pin(request.send())).await?.map_err(|error| self.refused(&error))?;
         self.check(&output, start)?;
         let mut left = end - start;
         let mut body = output.body;

@@ -81,7 +81,7 @@ pub fn settings() -> ReadSettings {
     ReadSettings {
         range_bytes: 256 * KIB,
         buffers: 4,
-        stall: Duration::from_secs(60),
+        stall: Duration::from_mins(1),
         retries: 5,
         max_pause: Duration::from_millis(2),
     }

@@ -154,7 +154,7 @@ async fn read_on_after(bucket: &TestBucket, happens: impl Future<Output = ()>) -
     let settings = ReadSettings { range_bytes: 64 * KIB, buffers: 2, ..settings() };
     let mut download = store.download(KEY, LENGTH as u64, settings).await.unwrap();
     let mut download = blocking(move || -> Download {
-        download.read_exact(&mut vec![0; 10]).unwrap();
+        download.read_exact(&mut [0; 10]).unwrap();
         download
     })
     .await;
@@ -172,9 +172,9 @@ async fn read_on_after(bucket: &TestBucket, happens: impl Future<Output = ()>) -
 async fn an_object_replaced_in_mid_read_is_an_error() {
     let bucket = TestBucket::create("download-replaced").await;
     bucket.put(&noise(1, LENGTH)).await;
-    let error = read_on_after(&bucket, async { bucket.put(&noise(2, LENGTH)).await }).await;
+    let error = Box::pin(read_on_after(&bucket, async { bucket.put(&noise(2, LENGTH)).await })).await;
     assert_eq!((error.reason(), error.is_retryable()), (reasons::OBJECT_REPLACED, true), "{error}");
-    let error = read_on_after(&bucket, bucket.delete()).await;
+    let error = Box::pin(read_on_after(&bucket, bucket.delete())).await;
     assert_eq!(error.reason(), reasons::OBJECT_MISSING, "{error}");
 }
 

@@ -21,16 +21,16 @@ async fn upload(store: &Store, keys: &[&x25519::Identity], data: Vec<u8>) -> Obj
     let sealing = tokio::task::spawn_blocking(move || sealer.seal(data.as_slice(), MIN_PART_SIZE, sender));
     let mut upload = Upload::start(store, KEY).await.unwrap();
     upload.send(receiver).await.unwrap();
-    let sealed = sealing.await.unwrap().unwrap();
+    let written = sealing.await.unwrap().unwrap();
     upload.finish().await.unwrap();
     Object {
         key: KEY.into(),
         content: Content::PostgresArchive { database: "greenlang".into() },
-        source_bytes: sealed.source_bytes,
-        source_sha256: sealed.source_sha256,
-        stored_bytes: sealed.stored_bytes,
-        stored_sha256: sealed.stored_sha256,
-        stored_crc64nvme: sealed.stored_crc64nvme,
+        source_bytes: written.source_bytes,
+        source_sha256: written.source_sha256,
+        stored_bytes: written.stored_bytes,
+        stored_sha256: written.stored_sha256,
+        stored_crc64nvme: written.stored_crc64nvme,
         compression: "zstd".into(),
         recipients,
     }
@@ -38,9 +38,9 @@ async fn upload(store: &Store, keys: &[&x25519::Identity], data: Vec<u8>) -> Obj
 
 fn identities(keys: &[&x25519::Identity]) -> Identities {
     let directory = tempfile::tempdir().unwrap();
-    let lines: String =
-        keys.iter().map(|key| format!("# a key\n{}\n", key.to_string().expose_secret())).collect();
-    std::fs::write(directory.path().join("identity.txt"), lines).unwrap();
+    let keys: Vec<_> = keys.iter().map(|key| key.to_string().expose_secret().to_owned()).collect();
+    let text = format!("# made by age-keygen\n{}\n", keys.join("\n# another\n"));
+    std::fs::write(directory.path().join("identity.txt"), text).unwrap();
     let directory = directory.path().to_str().unwrap().to_owned();
     Identities::read(&MountedSecret { secret: "backup-identity".into(), directory }).unwrap()
 }
@@ -54,7 +54,8 @@ async fn what_was_uploaded_is_opened_through_bad_connections() {
     let data = noise(1, 2 * MIN_PART_SIZE + 1000);
     let object = upload(&good, &[&one, &other], data.clone()).await;
 
-    let fate = |number: usize| if number % 2 == 0 { Fate::Cut(700 * KIB as u64) } else { Fate::Forward };
+    let fate =
+        |number: usize| if number.is_multiple_of(2) { Fate::Cut(700 * KIB as u64) } else { Fate::Forward };
     let (bad, _) = bucket.store(fate).await;
     bad.read_back(&StoredObject::from(&object), &Arc::default(), settings()).await.unwrap();
     let keys = identities(&[&x25519::Identity::generate(), &other]);
