@@ -204,4 +204,20 @@ mod tests {
             prop_assert_eq!(next, bytes);
         }
     }
+
+    #[test]
+    fn nothing_is_read_behind_a_gap() {
+        let failed = || StoreError::ReadFailed { key: "key".into(), cause: "cut".into() };
+        let piece = |byte| Piece { bytes: vec![byte; 3], _permit: None };
+        let (order, rest) = mpsc::channel(2);
+        for answer in [Err(failed()), Ok(piece(2))] {
+            let (sender, receiver) = oneshot::channel();
+            assert!(sender.send(answer).is_ok() && order.try_send(receiver).is_ok());
+        }
+        let mut pieces = Pieces { first: Some(piece(0)), rest: Some(rest), left: 9, key: "key".into() };
+        assert_eq!(pieces.next().unwrap().unwrap().bytes, [0; 3]);
+        for _ in 0..2 {
+            assert!(pieces.next().is_err());
+        }
+    }
 }

@@ -159,13 +159,7 @@ async fn read_on_after(bucket: &TestBucket, happens: impl Future<Output = ()>) -
     })
     .await;
     happens.await;
-    blocking(move || {
-        let error = store_error(io::copy(&mut download, &mut io::sink()).unwrap_err());
-        // The next range is there, but it does not belong here.
-        assert!(download.read(&mut [0]).is_err(), "reading goes on behind a gap");
-        error
-    })
-    .await
+    blocking(move || store_error(io::copy(&mut download, &mut io::sink()).unwrap_err())).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
