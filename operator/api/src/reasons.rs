@@ -64,6 +64,14 @@ reasons! {
     ACCESS_DENIED = "AccessDenied";
     /// The object storage answered with another error.
     STORAGE_ERROR = "StorageError";
+    /// No private key that was given opens an object.
+    IDENTITY_MISMATCH = "IdentityMismatch";
+    /// An object that a manifest names is not in the bucket.
+    OBJECT_MISSING = "ObjectMissing";
+    /// An object is not what its manifest says.
+    OBJECT_DAMAGED = "ObjectDamaged";
+    /// An object was replaced while it was read.
+    OBJECT_REPLACED = "ObjectReplaced";
 
     /// Another policy or backup writes to the same place in the bucket.
     PATH_TAKEN = "PathTaken";

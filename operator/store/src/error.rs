@@ -148,6 +148,58 @@ pub enum StoreError {
         /// The last failure.
         cause: Box<StoreError>,
     },
+    /// An object that a manifest names is not there.
+    #[error(
+        "{key} is not in {place}, though the manifest names it: use another backup or a copy of this one, and find out what deleted it"
+    )]
+    ObjectMissing {
+        /// Where.
+        place: Arc<Place>,
+        /// Key of the object.
+        key: String,
+    },
+    /// An object that is not what its manifest says.
+    #[error(
+        "{key} is damaged: {problem}; use another backup or a copy of this one, and find out what happened to the storage"
+    )]
+    ObjectDamaged {
+        /// Key of the object.
+        key: String,
+        /// How that shows.
+        problem: String,
+    },
+    /// Another object has the key since reading began.
+    #[error(
+        "{key} in {place} was replaced while it was read: find out what writes there; another try says whether it is still what the manifest names"
+    )]
+    ObjectReplaced {
+        /// Where.
+        place: Arc<Place>,
+        /// Key of the object.
+        key: String,
+    },
+    /// No private key fits.
+    #[error(
+        "no private key opens {key}: it was sealed for the recipients with fingerprints {recipients}, and key identity.txt of Secret {secret} holds {held}; put the private key of one of those recipients there"
+    )]
+    IdentityMismatch {
+        /// Key of the object.
+        key: String,
+        /// Fingerprints that the manifest names.
+        recipients: String,
+        /// Name of the Secret.
+        secret: String,
+        /// Fingerprints of the keys in it.
+        held: String,
+    },
+    /// Stored bytes did not arrive.
+    #[error("reading {key} failed: {cause}")]
+    ReadFailed {
+        /// Key of the object.
+        key: String,
+        /// What happened.
+        cause: String,
+    },
     /// Something is left of an attempt after its clean-up.
     #[error(
         "{left} objects or open uploads are left below {prefix} in {place}: delete them, or leave it to a lifecycle rule"
@@ -175,7 +227,12 @@ impl StoreError {
             Self::HostNotFound { .. } => reasons::HOST_NOT_FOUND,
             Self::ConnectionFailed { .. } => reasons::CONNECTION_FAILED,
             Self::TlsFailed { .. } => reasons::TLS_FAILED,
-            Self::Refused { .. }
+            Self::ObjectMissing { .. } => reasons::OBJECT_MISSING,
+            Self::ObjectDamaged { .. } => reasons::OBJECT_DAMAGED,
+            Self::ObjectReplaced { .. } => reasons::OBJECT_REPLACED,
+            Self::IdentityMismatch { .. } => reasons::IDENTITY_MISMATCH,
+            Self::ReadFailed { .. }
+            | Self::Refused { .. }
             | Self::TooManyParts { .. }
             | Self::Differs { .. }
             | Self::Manifest { .. }
@@ -191,6 +248,8 @@ impl StoreError {
             | Self::ConnectionFailed { .. }
             | Self::TooManyParts { .. }
             | Self::ManifestUncertain { .. }
+            | Self::ObjectReplaced { .. }
+            | Self::ReadFailed { .. }
             | Self::Leftovers { .. } => true,
             Self::Refused { status, .. } => {
                 *status >= 500 && *status != 501 || matches!(*status, 408 | 409 | 429)

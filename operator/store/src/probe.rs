@@ -12,12 +12,12 @@ impl Store {
     pub async fn probe(&self, marker: &str) -> Result<(), StoreError> {
         let key = self.layout().probe(marker);
         self.put(&key, CONTENT).await?;
-        let read = self.read_back(&key).await;
+        let read = self.check_marker(&key).await;
         let deleted = self.delete(&key).await;
         read.and(deleted)
     }
 
-    async fn read_back(&self, key: &str) -> Result<(), StoreError> {
+    async fn check_marker(&self, key: &str) -> Result<(), StoreError> {
         let found = self.get(key).await?;
         // A clean-up lists before it deletes, and without the right to list, S3 calls what is missing forbidden.
         let listed = self.list(key).await?;
