@@ -1,5 +1,6 @@
 //! Backups that succeed, and what can be done with them.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -158,9 +159,13 @@ fn recovery_stops_at_what_it_may_not_do() {
 /// Differences, for a failure that can be read.
 #[track_caller]
 pub fn assert_same(restored: &[String], source: &[String]) {
-    let lost: Vec<&String> = source.iter().filter(|line| !restored.contains(line)).collect();
-    let gained: Vec<&String> = restored.iter().filter(|line| !source.contains(line)).collect();
-    assert!(restored == source, "lost: {lost:#?}\ngained: {gained:#?}");
+    if restored == source {
+        return;
+    }
+    let (found, wanted): (BTreeSet<_>, BTreeSet<_>) = (restored.iter().collect(), source.iter().collect());
+    let (lost, gained): (Vec<_>, Vec<_>) =
+        (wanted.difference(&found).collect(), found.difference(&wanted).collect());
+    panic!("lost: {lost:#?}\ngained: {gained:#?}");
 }
 
 #[test]
