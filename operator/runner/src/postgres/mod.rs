@@ -1,5 +1,6 @@
 //! PostgreSQL as a source: finding out about a server, and dumping its databases. Network, child processes.
 
+mod archive;
 pub mod backup;
 mod child;
 mod clients;
@@ -12,6 +13,7 @@ mod manifest;
 mod prepare;
 mod recovery;
 mod rights;
+mod tap;
 mod tls;
 
 use greenlang_backup_api::task::PostgresServer;

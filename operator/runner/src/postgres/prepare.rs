@@ -9,12 +9,8 @@ use super::clients::Clients;
 use super::connect::Endpoint;
 use super::inspect::{self, DatabaseFacts, ServerFacts};
 use super::libpq;
+use super::tap::Output;
 use crate::error::RunError;
-
-/// Every archive of `pg_dump` starts with this.
-const ARCHIVE_MAGIC: &[u8] = b"PGDMP";
-/// And everything of `pg_dumpall` with a comment.
-const SQL_MAGIC: &[u8] = b"--";
 
 /// What is known before anything is written.
 pub struct Prepared {
@@ -57,7 +53,7 @@ impl Prepared {
             program: "pg_dumpall",
             subject: "roles and tablespaces".to_owned(),
             command,
-            magic: SQL_MAGIC,
+            output: Output::Sql,
         }
     }
 
@@ -65,6 +61,7 @@ impl Prepared {
     pub fn database(&self, name: &str) -> Producer {
         let mut command = libpq::command(&self.clients.join("pg_dump"), &self.endpoint, name);
         command.args(["--format=custom", "--compress=0"]);
-        Producer { program: "pg_dump", subject: format!("database {name}"), command, magic: ARCHIVE_MAGIC }
+        let output = Output::Archive { pg_restore: self.clients.join("pg_restore") };
+        Producer { program: "pg_dump", subject: format!("database {name}"), command, output }
     }
 }
