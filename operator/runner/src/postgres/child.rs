@@ -165,7 +165,7 @@ impl Running {
 
     /// Waits for its end and judges it: only exit status 0 and the output that it should write make a dump, and they are
     /// judged in this order.
-    pub async fn finish(mut self, source_bytes: u64, checked: Checked) -> Result<Finished, DumpError> {
+    pub async fn finish(mut self, checked: Checked) -> Result<Finished, DumpError> {
         let (program, subject) = (self.program, self.subject);
         let status = match self.child.wait().await {
             Ok(status) => status,
@@ -182,11 +182,9 @@ impl Running {
             let stderr = quote(&lines);
             return Err(DumpError::Failed { program, subject, status, stderr });
         }
-        if source_bytes == 0 {
-            return Err(DumpError::Empty { program, subject });
-        }
         let archive = match checked {
             Ok(archive) => archive,
+            Err(Damage::Nothing) => return Err(DumpError::Empty { program, subject }),
             Err(Damage::NotSql) => return Err(DumpError::NotADump { program, subject }),
             Err(Damage::Archive(error)) => return Err(DumpError::Damaged { program, subject, error }),
         };

@@ -54,6 +54,9 @@ impl Dumper<'_> {
                     stored_bytes = dumped.sealed.stored_bytes,
                     "object stored"
                 );
+                if let Some(archive) = &dumped.archive {
+                    info!(key, %archive, "archive is whole");
+                }
                 Ok(dumped)
             }
             Err(error) => {
@@ -102,7 +105,7 @@ impl Dumper<'_> {
                 });
             }
         };
-        let finish = running.finish(sealed.source_bytes, checked);
+        let finish = running.finish(checked);
         let Finished { warnings, archive } = until_cancelled(self.cancel, finish).await?;
         Ok(Dumped { sealed, warnings, archive })
     }

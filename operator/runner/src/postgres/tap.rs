@@ -28,6 +28,8 @@ pub enum Output {
 /// What a child wrote instead.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Damage {
+    /// Nothing.
+    Nothing,
     /// No commands.
     NotSql,
     /// No whole archive.
@@ -41,6 +43,7 @@ pub type Checked = Result<Option<Inspected>, Damage>;
 pub struct Tap {
     source: File,
     counter: Arc<AtomicU64>,
+    any: bool,
     check: Check,
 }
 
@@ -57,12 +60,13 @@ impl Tap {
             Output::Sql => Check::Sql { start: Vec::with_capacity(SQL_MAGIC.len()) },
             Output::Archive { pg_restore } => Check::Archive(Inspector::new(pg_restore)),
         };
-        Self { source, counter, check }
+        Self { source, counter, any: false, check }
     }
 
     /// Judges what passed, once all of it has.
     pub fn finish(self) -> Checked {
         match self.check {
+            _ if !self.any => Err(Damage::Nothing),
             Check::Sql { start } if start == SQL_MAGIC => Ok(None),
             Check::Sql { .. } => Err(Damage::NotSql),
             Check::Archive(inspector) => inspector.finish().map(Some).map_err(Damage::Archive),
@@ -90,6 +94,7 @@ impl Read for Tap {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(buffer)?;
         self.counter.fetch_add(read as u64, Ordering::Relaxed);
+        self.any |= read > 0;
         let bytes = &buffer[..read];
         let error = match &mut self.check {
             Check::Sql { start } => {
@@ -133,8 +138,15 @@ mod tests {
         let (copied, counted, checked) = read(b"-- roles\n", Output::Sql);
         assert_eq!((copied.unwrap(), counted), (9, 9));
         assert_eq!(checked, Ok(None));
-        for other in ["", "-", "roles\n"] {
+        for other in ["-", "roles\n"] {
             assert_eq!(read(other.as_bytes(), Output::Sql).2, Err(Damage::NotSql));
+        }
+    }
+
+    #[test]
+    fn nothing_is_neither() {
+        for output in [Output::Sql, archive()] {
+            assert_eq!(read(b"", output).2, Err(Damage::Nothing));
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! It is taken of COPY text, and it is the same whether the text comes from an archive of `pg_dump` or from `COPY … TO STDOUT` of
 //! a restored table, if both sessions have the settings that change COPY text alike (client encoding, `DateStyle`,
-//! `IntervalStyle`, `TimeZone`, `bytea_output`, `extra_float_digits`) and name the columns in the same order. A row is a line
-//! without its newline. Rows are hashed by XXH3-128 (seed 0), and the digest is the sum of the hashes modulo 2^128: a table that
+//! `IntervalStyle`, `TimeZone`, `bytea_output`, `extra_float_digits`) and name the columns in the same order. What a server sends
+//! lacks the line `\.` at its end; whoever reads it to a good end adds it. A row is a line without its newline. Rows are hashed by XXH3-128 (seed 0), and the digest is the sum of the hashes modulo 2^128: a table that
 //! was reordered has the same, one with a row lost, doubled or changed has another. It is no defence against somebody who
 //! makes up rows to fit.
 

@@ -37,7 +37,7 @@ enum Step {
 /// What the pieces are.
 enum Content {
     Rows(RowReader),
-    Objects { open: Option<ObjectReader>, count: u64, bytes: u64 },
+    Objects { open: Option<Box<ObjectReader>>, count: u64, bytes: u64 },
     Opaque(u64),
 }
 
@@ -161,7 +161,7 @@ impl DataReader {
             .cast_unsigned();
         match &mut self.content {
             Content::Objects { open, .. } if oid != 0 => {
-                *open = Some(ObjectReader::new(oid));
+                *open = Some(Box::new(ObjectReader::new(oid)));
                 Ok(Step::Length)
             }
             _ => self.close(),
@@ -170,7 +170,10 @@ impl DataReader {
 
     fn length(&mut self, length: i64) -> Result<Step, ArchiveError> {
         let length = u64::try_from(length).map_err(|_| {
-            ArchiveError::invalid(self.subject(self.entry), format!("a piece of its data has a length of {length}"))
+            ArchiveError::invalid(
+                self.subject(self.entry),
+                format!("a piece of its data has a length of {length}"),
+            )
         })?;
         if length > 0 {
             return Ok(Step::Piece(length));

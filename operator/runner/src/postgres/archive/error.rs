@@ -18,7 +18,9 @@ pub enum ArchiveError {
     #[error("the archive was written by a machine with numbers of {0} bytes, which none has")]
     NumberSize(u8),
     /// Compressed by `pg_dump`.
-    #[error("the archive is compressed by pg_dump, and its rows cannot be seen: it must be made with --compress=0")]
+    #[error(
+        "the archive is compressed by pg_dump, and its rows cannot be seen: it must be made with --compress=0"
+    )]
     Compressed,
     /// A value that cannot be.
     #[error("{place}: {problem}")]

@@ -45,24 +45,21 @@ impl HeadReader {
 
     /// The head, once all of it is there.
     pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Head>, ArchiveError> {
-        let rest = match &mut self.rest {
-            Some(rest) => rest,
-            None => {
-                self.fixed.extend_from_slice(take(input, (FIXED - self.fixed.len()) as u64));
-                let magic = self.fixed.len().min(MAGIC.len());
-                if self.fixed[..magic] != MAGIC[..magic] {
-                    return Err(ArchiveError::NotAnArchive);
-                }
-                match self.fixed[magic..] {
-                    [major, minor, _revision, int_size, offset_size, format] => {
-                        let version = FormatVersion { major, minor };
-                        self.rest.insert(Rest::new(version, int_size, offset_size, format)?)
-                    }
-                    _ => return Ok(None),
-                }
+        if let Some(rest) = &mut self.rest {
+            return rest.read(input);
+        }
+        self.fixed.extend_from_slice(take(input, (FIXED - self.fixed.len()) as u64));
+        let magic = self.fixed.len().min(MAGIC.len());
+        if self.fixed[..magic] != MAGIC[..magic] {
+            return Err(ArchiveError::NotAnArchive);
+        }
+        match self.fixed[magic..] {
+            [major, minor, _revision, int_size, offset_size, format] => {
+                let version = FormatVersion { major, minor };
+                self.rest.insert(Rest::new(version, int_size, offset_size, format)?).read(input)
             }
-        };
-        rest.read(input)
+            _ => Ok(None),
+        }
     }
 
     pub fn cut(&self) -> ArchiveError {
@@ -71,12 +68,7 @@ impl HeadReader {
 }
 
 impl Rest {
-    fn new(
-        version: FormatVersion,
-        int_size: u8,
-        offset_size: u8,
-        format: u8,
-    ) -> Result<Self, ArchiveError> {
+    fn new(version: FormatVersion, int_size: u8, offset_size: u8, format: u8) -> Result<Self, ArchiveError> {
         if !(FormatVersion::OLDEST..=FormatVersion::NEWEST).contains(&version) {
             return Err(ArchiveError::UnsupportedFormat(version));
         }

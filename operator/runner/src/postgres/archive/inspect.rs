@@ -1,13 +1,14 @@
 //! Decides how an archive is proved as it passes: walked, or, if its format is newer than this program, read by `pg_restore`,
 //! which then runs as a child process beside it.
 
+use std::fmt;
 use std::path::PathBuf;
 
+use super::Walker;
 use super::error::ArchiveError;
 use super::head::MAGIC;
 use super::model::{Archive, FormatVersion};
 use super::restore::PgRestore;
-use super::Walker;
 
 /// Magic and version.
 const DECISIVE: usize = MAGIC.len() + 2;
@@ -37,6 +38,19 @@ pub enum Inspected {
         /// Version of its format.
         format: FormatVersion,
     },
+}
+
+impl fmt::Display for Inspected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let archive = match self {
+            Self::Restored { format } => return write!(f, "format {format}, read by pg_restore"),
+            Self::Walked(archive) => archive,
+        };
+        let tables = || archive.entries.iter().filter_map(|entry| entry.data.as_ref()?.rows());
+        let (count, rows) = (tables().count(), tables().map(|rows| rows.count).sum::<u64>());
+        let (version, objects) = (archive.version, archive.large_objects.count);
+        write!(f, "format {version}, {count} tables with {rows} rows, {objects} large objects")
+    }
 }
 
 impl Inspector {

@@ -29,17 +29,19 @@ const NEWER: &[u8] = b"PGDMP\x01\x11\x00 something that only a newer program rea
 fn a_newer_format_is_read_by_pg_restore_to_its_end() {
     let (directory, program) = program("echo \"$@\" > \"$0.arguments\"; /bin/cat > \"$0.input\"");
     let (start, rest) = NEWER.split_at(6);
-    let inspected = inspect(&program, &[start, rest, &[7; 100_000]]);
+    let more = vec![7; 100_000];
+    let inspected = inspect(&program, &[start, rest, &more]);
     assert_eq!(inspected, Ok(Inspected::Restored { format: FormatVersion { major: 1, minor: 17 } }));
     let input = fs::read(directory.path().join("pg_restore.input")).unwrap();
-    assert_eq!(input, [NEWER, &[7; 100_000]].concat());
+    assert_eq!(input, [NEWER, &more].concat());
     let arguments = fs::read_to_string(directory.path().join("pg_restore.arguments")).unwrap();
     assert_eq!(arguments, "--format=custom --file=/dev/null\n");
 }
 
 #[test]
 fn what_pg_restore_refuses_is_damaged() {
-    let (_directory, program) = program("/bin/cat > /dev/null; echo 'could not read: end of file' >&2; exit 1");
+    let (_directory, program) =
+        program("/bin/cat > /dev/null; echo 'could not read: end of file' >&2; exit 1");
     let error = inspect(&program, &[NEWER]).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -51,7 +53,7 @@ fn what_pg_restore_refuses_is_damaged() {
 fn a_pg_restore_that_reads_nothing_proves_nothing() {
     for (script, words) in [("exit 0", "it ended before"), ("echo no >&2; exit 1", "exit status: 1: no")] {
         let (_directory, program) = program(script);
-        let error = inspect(&program, &[NEWER, &[0; 1 << 20]]).unwrap_err().to_string();
+        let error = inspect(&program, &[NEWER, &vec![0; 1 << 20]]).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
     let error = inspect(Path::new("/nonexistent/pg_restore"), &[NEWER]).unwrap_err().to_string();

@@ -80,8 +80,10 @@ mod tests {
         let objects: Vec<_> =
             (1..=20_000).map(|oid| LargeObject { oid, length: 3, digest: u128::from(oid) << 70 }).collect();
         let (mut forth, mut back) = (LargeObjects::default(), LargeObjects::default());
-        objects.iter().for_each(|&object| forth.add(object));
-        objects.iter().rev().for_each(|&object| back.add(object));
+        for (&first, &last) in objects.iter().zip(objects.iter().rev()) {
+            forth.add(first);
+            back.add(last);
+        }
         assert_eq!((forth.count, forth.bytes, forth.listed.len()), (20_000, 60_000, LISTED));
         assert_eq!(forth.digest, back.digest);
         back.add(objects[0]);

@@ -17,7 +17,7 @@ mod tests;
 
 pub use error::ArchiveError;
 pub use inspect::{Inspected, Inspector};
-pub use model::{Archive, Data, Entry, FormatVersion, Section};
+pub use model::{Archive, Entry};
 
 use data::DataReader;
 use head::HeadReader;

@@ -39,7 +39,7 @@ pub struct Head {
     pub offset_size: u8,
     /// Name of the database.
     pub database: String,
-    /// As the server says it, such as `15.14 (Debian 15.14-0+deb12u1)`.
+    /// As the server says it, such as `15.18 (Debian 15.18-0+deb12u1)`.
     pub server_version: String,
     /// As `pg_dump` says it.
     pub dump_version: String,
@@ -54,7 +54,7 @@ pub struct Archive {
     pub version: FormatVersion,
     /// Name of the database.
     pub database: String,
-    /// As the server says it, such as `15.14 (Debian 15.14-0+deb12u1)`.
+    /// As the server says it, such as `15.18 (Debian 15.18-0+deb12u1)`.
     pub server_version: String,
     /// As `pg_dump` says it.
     pub dump_version: String,
@@ -133,4 +133,11 @@ pub enum Data {
         /// Bytes.
         bytes: u64,
     },
+}
+
+impl Data {
+    /// The rows, if they were counted.
+    pub fn rows(&self) -> Option<&Rows> {
+        if let Self::Rows(rows) = self { Some(rows) } else { None }
+    }
 }

@@ -54,7 +54,11 @@ impl PgRestore {
         drop(self.stdin.take());
         let status = self.child.wait().map_err(|error| self.failed(&error.to_string()))?;
         let words = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        if status.success() { Ok(self.format) } else { Err(self.failed(&format!("{status}: {}", words.trim()))) }
+        if status.success() {
+            Ok(self.format)
+        } else {
+            Err(self.failed(&format!("{status}: {}", words.trim())))
+        }
     }
 
     fn failed(&self, words: &str) -> ArchiveError {

@@ -106,8 +106,9 @@ impl TextReader {
                 None => return Ok(None),
                 Some(-1) => return Ok(Some(None)),
                 Some(number) => {
-                    let length = u64::try_from(number)
-                        .map_err(|_| ArchiveError::invalid("a text", format!("it has a length of {number}")))?;
+                    let length = u64::try_from(number).map_err(|_| {
+                        ArchiveError::invalid("a text", format!("it has a length of {number}"))
+                    })?;
                     (self.length, self.left) = (Some(length), length);
                     length
                 }

@@ -6,7 +6,7 @@ use twox_hash::XxHash3_128;
 
 use crate::postgres::archive::copy::Rows;
 use crate::postgres::archive::large_objects::{LISTED, LargeObject, LargeObjects};
-use crate::postgres::archive::{Archive, Data, Entry, FormatVersion, Section};
+use crate::postgres::archive::model::{Archive, Data, Entry, FormatVersion, Section};
 
 /// An archive to be.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl Spec {
     /// What a walk must find.
     pub fn expected(&self) -> Archive {
         let mut large_objects = LargeObjects::default();
-        for (oid, content) in self.entries.iter().flat_map(|entry| entry.objects()) {
+        for (oid, content) in self.entries.iter().flat_map(SpecEntry::objects) {
             let (length, digest) = (content.len() as u64, XxHash3_128::oneshot(content));
             let row: Vec<u8> =
                 [&oid.to_le_bytes()[..], &length.to_le_bytes(), &digest.to_le_bytes()].concat();
@@ -126,9 +126,7 @@ impl SpecEntry {
             Content::Rows(rows) => Some(Data::Rows(Rows {
                 count: rows.len() as u64,
                 bytes: rows.iter().map(|row| row.len() as u64 + 1).sum(),
-                digest: rows
-                    .iter()
-                    .fold(0, |sum: u128, row| sum.wrapping_add(XxHash3_128::oneshot(row))),
+                digest: rows.iter().fold(0, |sum: u128, row| sum.wrapping_add(XxHash3_128::oneshot(row))),
             })),
         };
         Entry {

@@ -1,7 +1,9 @@
 //! Generated archives, damaged ones, and those of real `pg_dump`s.
 
 mod damage;
+mod fixtures;
 mod generate;
+mod real;
 mod strategy;
 mod walk;
 

@@ -49,7 +49,8 @@ pub fn small() -> Spec {
 #[test]
 fn large_objects_without_end_are_counted_and_listed_in_part() {
     let objects = (1..=12_000u32).map(|oid| (oid, oid.to_le_bytes().to_vec())).collect();
-    let spec = of(vec![("BLOBS", Content::Objects(objects)), ("BLOBS", Content::Objects(vec![(70, vec![1])]))]);
+    let spec =
+        of(vec![("BLOBS", Content::Objects(objects)), ("BLOBS", Content::Objects(vec![(70, vec![1])]))]);
     let archive = walk(&spec.encode().bytes, &[8192]).unwrap();
     assert_eq!(archive, spec.expected());
     assert_eq!((archive.large_objects.count, archive.large_objects.listed.len()), (12_001, 10_000));
