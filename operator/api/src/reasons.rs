@@ -79,6 +79,8 @@ reasons! {
     DUMP_FAILED = "DumpFailed";
     /// A producer wrote nothing although it said that all went well.
     EMPTY_OUTPUT = "EmptyOutput";
+    /// An archive is not whole: cut off, damaged, or followed by other bytes.
+    ARCHIVE_DAMAGED = "ArchiveDamaged";
     /// The Pod was told to stop.
     INTERRUPTED = "Interrupted";
     /// The time limit of the run passed.

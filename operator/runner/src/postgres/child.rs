@@ -3,12 +3,17 @@
 use std::fs::File;
 use std::io;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use greenlang_backup_api::reasons;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
+
+use super::archive::{ArchiveError, Inspected};
+use super::tap::{Checked, Damage, Output, Tap};
 
 /// Most bytes of stderr that are kept; the last ones, since a program's reason to give up comes last.
 const KEPT_STDERR: usize = 64 << 10;
@@ -58,6 +63,16 @@ pub enum DumpError {
         /// What it was to dump.
         subject: String,
     },
+    /// It wrote an archive that is not whole.
+    #[error("{program} of {subject} wrote an archive that cannot be restored: {error}")]
+    Damaged {
+        /// Program.
+        program: &'static str,
+        /// What it was to dump.
+        subject: String,
+        /// What is wrong with it.
+        error: ArchiveError,
+    },
 }
 
 impl DumpError {
@@ -67,6 +82,7 @@ impl DumpError {
             Self::Start { .. } => reasons::INTERNAL_ERROR,
             Self::Failed { .. } | Self::NotADump { .. } => reasons::DUMP_FAILED,
             Self::Empty { .. } => reasons::EMPTY_OUTPUT,
+            Self::Damaged { .. } => reasons::ARCHIVE_DAMAGED,
         }
     }
 
@@ -84,26 +100,33 @@ pub struct Producer {
     pub subject: String,
     /// The program with its arguments and environment.
     pub command: Command,
-    /// What every output of it starts with.
-    pub magic: &'static [u8],
+    /// What it is to write.
+    pub output: Output,
+}
+
+/// A program that did what it should.
+pub struct Finished {
+    /// What it warned of.
+    pub warnings: Vec<String>,
+    /// What is in its archive, if it wrote one.
+    pub archive: Option<Inspected>,
 }
 
 /// A program that runs. It is killed when this is dropped.
 pub struct Running {
     program: &'static str,
     subject: String,
-    magic: &'static [u8],
     child: Child,
     stderr: AbortOnDropHandle<Vec<u8>>,
 }
 
 impl Producer {
-    /// Starts it; its output comes from the returned file, which blocks.
-    pub fn start(mut self) -> Result<(Running, File), DumpError> {
+    /// Starts it; its output passes through the returned tap, which blocks and adds all bytes to the counter.
+    pub fn start(mut self, counter: Arc<AtomicU64>) -> Result<(Running, Tap), DumpError> {
         match self.spawn() {
-            Ok((child, stderr, output)) => Ok((
-                Running { program: self.program, subject: self.subject, magic: self.magic, child, stderr },
-                output,
+            Ok((child, stderr, source)) => Ok((
+                Running { program: self.program, subject: self.subject, child, stderr },
+                Tap::new(source, counter, self.output),
             )),
             Err(error) => Err(DumpError::Start { program: self.program, subject: self.subject, error }),
         }
@@ -133,8 +156,16 @@ impl Running {
         }
     }
 
-    /// Waits for its end and judges it: only exit status 0 and the expected start make a dump. Returns what it warned of.
-    pub async fn finish(mut self, source_bytes: u64, head: &[u8]) -> Result<Vec<String>, DumpError> {
+    /// Stops it at once, for what it wrote so far.
+    pub async fn give_up(self, error: ArchiveError) -> DumpError {
+        let (program, subject) = (self.program, self.subject.clone());
+        self.kill().await;
+        DumpError::Damaged { program, subject, error }
+    }
+
+    /// Waits for its end and judges it: only exit status 0 and the output that it should write make a dump, and they are
+    /// judged in this order.
+    pub async fn finish(mut self, checked: Checked) -> Result<Finished, DumpError> {
         let (program, subject) = (self.program, self.subject);
         let status = match self.child.wait().await {
             Ok(status) => status,
@@ -151,13 +182,14 @@ impl Running {
             let stderr = quote(&lines);
             return Err(DumpError::Failed { program, subject, status, stderr });
         }
-        if source_bytes == 0 {
-            return Err(DumpError::Empty { program, subject });
-        }
-        if !head.starts_with(self.magic) {
-            return Err(DumpError::NotADump { program, subject });
-        }
-        Ok(lines.into_iter().map(|line| format!("{program} of {subject}: {line}")).collect())
+        let archive = match checked {
+            Ok(archive) => archive,
+            Err(Damage::Nothing) => return Err(DumpError::Empty { program, subject }),
+            Err(Damage::NotSql) => return Err(DumpError::NotADump { program, subject }),
+            Err(Damage::Archive(error)) => return Err(DumpError::Damaged { program, subject, error }),
+        };
+        let warnings = lines.into_iter().map(|line| format!("{program} of {subject}: {line}")).collect();
+        Ok(Finished { warnings, archive })
     }
 }
 

@@ -1,10 +1,7 @@
 //! Takes the output of one child process into one object: child → seal → upload, in this order of truth: all read, child
 //! exited 0, upload completed. Anything else leaves nothing behind. Network, child processes, one thread.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use greenlang_backup_store::{SealError, Sealed, Sealer, Store, Upload};
@@ -13,12 +10,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::child::{Producer, Running};
+use super::archive::{ArchiveError, Inspected};
+use super::child::{Finished, Producer, Running};
+use super::tap::Checked;
 use crate::error::{RunError, until_cancelled};
 use crate::progress::ProgressLog;
 
-/// Bytes at the start of an output that are looked at.
-const HEAD: usize = 16;
 /// How long the sealing thread may take to see that its child is dead.
 const SEAL_END: Duration = Duration::from_secs(5);
 
@@ -37,10 +34,12 @@ pub struct Dumper<'a> {
 pub struct Dumped {
     pub sealed: Sealed,
     pub warnings: Vec<String>,
+    /// What is in the archive, if it is one.
+    pub archive: Option<Inspected>,
 }
 
 /// What the sealing thread returns.
-type SealEnd = (Result<Sealed, SealError>, Vec<u8>);
+type SealEnd = (Result<Sealed, SealError>, Checked);
 
 impl Dumper<'_> {
     /// Runs a producer and stores what it writes.
@@ -55,6 +54,9 @@ impl Dumper<'_> {
                     stored_bytes = dumped.sealed.stored_bytes,
                     "object stored"
                 );
+                if let Some(archive) = &dumped.archive {
+                    info!(key, %archive, "archive is whole");
+                }
                 Ok(dumped)
             }
             Err(error) => {
@@ -72,13 +74,12 @@ impl Dumper<'_> {
         part_size: usize,
         producer: Producer,
     ) -> Result<Dumped, RunError> {
-        let (running, output) = producer.start()?;
+        let (running, mut tap) = producer.start(self.progress.counter())?;
         let (sender, parts) = Sealer::channel();
-        let mut tap = Tap::new(output, self.progress.counter());
         let sealer = Arc::clone(&self.sealer);
         let seal: JoinHandle<SealEnd> = tokio::task::spawn_blocking(move || {
             let result = sealer.seal(&mut tap, part_size, sender);
-            (result, tap.head)
+            (result, tap.finish())
         });
         let sent = until_cancelled(self.cancel, upload.send(parts)).await;
         match sent {
@@ -91,17 +92,22 @@ impl Dumper<'_> {
     }
 
     /// All that the child wrote is on its way; now it must turn out to be all that there was.
-    async fn judge(&self, running: Running, (sealed, head): SealEnd) -> Result<Dumped, RunError> {
+    async fn judge(&self, running: Running, (sealed, checked): SealEnd) -> Result<Dumped, RunError> {
         let sealed = match sealed {
             Ok(sealed) => sealed,
             Err(error) => {
-                running.kill().await;
-                return Err(error.into());
+                return Err(match damage(&error) {
+                    Some(damage) => running.give_up(damage).await.into(),
+                    None => {
+                        running.kill().await;
+                        error.into()
+                    }
+                });
             }
         };
-        let finish = running.finish(sealed.source_bytes, &head);
-        let warnings = until_cancelled(self.cancel, finish).await?;
-        Ok(Dumped { sealed, warnings })
+        let finish = running.finish(checked);
+        let Finished { warnings, archive } = until_cancelled(self.cancel, finish).await?;
+        Ok(Dumped { sealed, warnings, archive })
     }
 }
 
@@ -113,25 +119,10 @@ async fn stop(running: Running, seal: JoinHandle<SealEnd>) {
     }
 }
 
-/// The source as it passes: counted, and its head kept. Whatever else needs to see the plain stream goes here.
-struct Tap {
-    source: File,
-    counter: Arc<AtomicU64>,
-    head: Vec<u8>,
-}
-
-impl Tap {
-    fn new(source: File, counter: Arc<AtomicU64>) -> Self {
-        Self { source, counter, head: Vec::with_capacity(HEAD) }
-    }
-}
-
-impl Read for Tap {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(buffer)?;
-        self.counter.fetch_add(read as u64, Ordering::Relaxed);
-        let wanted = (HEAD - self.head.len()).min(read);
-        self.head.extend_from_slice(&buffer[..wanted]);
-        Ok(read)
+/// What the tap found, where that is why the stream was given up.
+fn damage(error: &SealError) -> Option<ArchiveError> {
+    match error {
+        SealError::Source(error) => error.get_ref()?.downcast_ref().cloned(),
+        _ => None,
     }
 }

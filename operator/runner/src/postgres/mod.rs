@@ -1,5 +1,6 @@
 //! PostgreSQL as a source: finding out about a server, and dumping its databases. Network, child processes.
 
+mod archive;
 pub mod backup;
 mod child;
 mod clients;
@@ -16,6 +17,7 @@ mod recovery;
 mod rights;
 mod snapshot;
 mod streams;
+mod tap;
 mod tls;
 
 use greenlang_backup_api::task::PostgresServer;

@@ -11,12 +11,8 @@ use super::connect::Endpoint;
 use super::inspect::{self, DatabaseFacts, ServerFacts};
 use super::libpq;
 use super::streams::Movable;
+use super::tap::Output;
 use crate::error::RunError;
-
-/// Every archive of `pg_dump` starts with this.
-const ARCHIVE_MAGIC: &[u8] = b"PGDMP";
-/// And everything of `pg_dumpall` with a comment.
-const SQL_MAGIC: &[u8] = b"--";
 
 /// What is known before anything is written.
 pub struct Prepared {
@@ -59,7 +55,7 @@ impl Prepared {
             program: "pg_dumpall",
             subject: "roles and tablespaces".to_owned(),
             command,
-            magic: SQL_MAGIC,
+            output: Output::Sql,
         }
     }
 
@@ -72,7 +68,7 @@ impl Prepared {
     ) -> Producer {
         let mut command = self.pg_dump(name, snapshot);
         command.args(without.map(|table| format!("--exclude-table-data={}", table.pattern)));
-        Producer { program: "pg_dump", subject: format!("database {name}"), command, magic: ARCHIVE_MAGIC }
+        self.archive(format!("database {name}"), command)
     }
 
     /// The program that writes the data of some tables of a database, and nothing else.
@@ -83,8 +79,12 @@ impl Prepared {
         // Sequences change outside of snapshots: each must be written once, by the first dump.
         let sequences = tables.iter().flat_map(|table| &table.sequences);
         command.args(sequences.map(|sequence| format!("--exclude-table-data={sequence}")));
-        let subject = format!("database {name}, stream {stream}");
-        Producer { program: "pg_dump", subject, command, magic: ARCHIVE_MAGIC }
+        self.archive(format!("database {name}, stream {stream}"), command)
+    }
+
+    fn archive(&self, subject: String, command: Command) -> Producer {
+        let output = Output::Archive { pg_restore: self.clients.join("pg_restore") };
+        Producer { program: "pg_dump", subject, command, output }
     }
 
     fn pg_dump(&self, database: &str, snapshot: &str) -> Command {

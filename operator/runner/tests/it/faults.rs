@@ -80,7 +80,7 @@ fn nothing_written_and_said_to_be_well() {
 #[test]
 fn something_else_written_and_said_to_be_well() {
     let ended = with_pg_dump("garbage", "echo hello; exit 0");
-    ended.expect(Outcome::Retryable, reasons::DUMP_FAILED);
+    ended.expect(Outcome::Retryable, reasons::ARCHIVE_DAMAGED);
 }
 
 #[test]

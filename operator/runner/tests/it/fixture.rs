@@ -103,7 +103,7 @@ impl Fixture {
         const REAL: &str = "/usr/lib/postgresql/15/bin";
         let directory = self.directory.path().join("bin");
         fs::create_dir_all(&directory).unwrap();
-        for program in ["pg_dump", "pg_dumpall"] {
+        for program in ["pg_dump", "pg_dumpall", "pg_restore"] {
             let script = scripts.iter().find(|(name, _)| *name == program).map_or("", |(_, script)| script);
             let path = directory.join(program);
             let text = format!(

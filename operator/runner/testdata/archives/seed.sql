@@ -1,0 +1,40 @@
+-- What an archive walk must cope with. Everything has a fixed value, so that a digest can be compared.
+DO $$ BEGIN CREATE ROLE archive_owner; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+CREATE SCHEMA "hostile "" schema";
+CREATE TABLE "hostile "" schema"."a
+b'\ 🐘 ""name""" ("c;
+--d" int PRIMARY KEY, "e" text);
+INSERT INTO "hostile "" schema"."a
+b'\ 🐘 ""name""" SELECT i, E'line\nbreak\ttab\\back\r' || i FROM generate_series(1, 50) i;
+CREATE TABLE empty (i int, t text);
+CREATE TABLE no_columns ();
+INSERT INTO no_columns SELECT FROM generate_series(1, 7);
+CREATE TABLE only_generated (g int GENERATED ALWAYS AS (1 + 1) STORED);
+INSERT INTO only_generated DEFAULT VALUES;
+INSERT INTO only_generated DEFAULT VALUES;
+CREATE TABLE looks_like_the_end (t text);
+INSERT INTO looks_like_the_end VALUES ('\.'), (''), (NULL), (E'\n\\.\n'), ('.'), ('\');
+CREATE TABLE identity (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v numeric, twice numeric GENERATED ALWAYS AS (v * 2) STORED);
+INSERT INTO identity (v) SELECT i * 1.5 FROM generate_series(1, 300) i;
+CREATE TABLE binary_data (id serial PRIMARY KEY, b bytea, d double precision, ts timestamptz);
+INSERT INTO binary_data (b, d, ts) SELECT decode(md5(i::text), 'hex') || '\x000a0d5c'::bytea, sqrt(i), '2025-11-07 02:00:00+02'::timestamptz + i * interval '1 hour' FROM generate_series(1, 200) i;
+CREATE TABLE wide (id int, t text);
+INSERT INTO wide SELECT i, repeat(md5(i::text), 600) FROM generate_series(1, 3) i;
+CREATE TABLE parent (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+CREATE TABLE parent_eu PARTITION OF parent FOR VALUES IN ('eu');
+CREATE TABLE parent_us PARTITION OF parent FOR VALUES IN ('us') PARTITION BY RANGE (id);
+CREATE TABLE parent_us_1 PARTITION OF parent_us FOR VALUES FROM (0) TO (100);
+CREATE TABLE parent_us_2 PARTITION OF parent_us FOR VALUES FROM (100) TO (MAXVALUE);
+INSERT INTO parent SELECT i, CASE i % 2 WHEN 0 THEN 'eu' ELSE 'us' END FROM generate_series(1, 250) i;
+CREATE VIEW v AS SELECT * FROM identity;
+CREATE MATERIALIZED VIEW mv AS SELECT count(*) FROM wide;
+CREATE FUNCTION f(a int, b text DEFAULT 'x''y') RETURNS int LANGUAGE sql AS 'SELECT a';
+COMMENT ON TABLE empty IS 'nothing here';
+GRANT SELECT ON empty TO PUBLIC;
+SELECT lo_from_bytea(50000 + i, convert_to(repeat(md5(i::text), i * 8), 'UTF8')) FROM generate_series(1, 20) i;
+SELECT lo_create(60000);
+SELECT lo_from_bytea(60001, convert_to(repeat('0123456789abcdef', 2000), 'UTF8'));
+SELECT lo_from_bytea(4000000000, '\x00ff');
+COMMENT ON LARGE OBJECT 50001 IS 'the first';
+GRANT SELECT ON LARGE OBJECT 50002 TO PUBLIC;
+ALTER LARGE OBJECT 50003 OWNER TO archive_owner;
