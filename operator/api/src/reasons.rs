@@ -67,6 +67,10 @@ reasons! {
     DUMP_FAILED = "DumpFailed";
     /// A producer wrote nothing although it said that all went well.
     EMPTY_OUTPUT = "EmptyOutput";
+    /// A producer warned of something that is not known to leave its dump complete.
+    UNKNOWN_WARNING = "UnknownWarning";
+    /// A dump lacks data of a table, or holds data that no table has.
+    INCOMPLETE_DUMP = "IncompleteDump";
     /// The Pod was told to stop.
     INTERRUPTED = "Interrupted";
     /// The time limit of the run passed.

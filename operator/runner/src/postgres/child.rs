@@ -10,8 +10,12 @@ use tokio::process::{Child, Command};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
+use super::warnings;
+
 /// Most bytes of stderr that are kept; the last ones, since a program's reason to give up comes last.
 const KEPT_STDERR: usize = 64 << 10;
+/// Stands for what was not kept.
+const CUT: &[u8] = b"(it said more before this)\n";
 /// Longest part of stderr in an error's message.
 const QUOTED_STDERR: usize = 500;
 
@@ -40,6 +44,18 @@ pub enum DumpError {
         /// The last it said.
         stderr: String,
     },
+    /// It ended well, with words that nobody knows.
+    #[error(
+        "{program} of {subject} ended well but warned of something that is not known to leave its dump complete: {line}: mend the cause, or report it if the dump can be relied on"
+    )]
+    UnknownWarning {
+        /// Program.
+        program: &'static str,
+        /// What it was to dump.
+        subject: String,
+        /// The first line that is not known.
+        line: String,
+    },
     /// It wrote nothing.
     #[error(
         "{program} of {subject} ended well and wrote nothing, which no dump does; look at its image and its server"
@@ -66,6 +82,7 @@ impl DumpError {
         match self {
             Self::Start { .. } => reasons::INTERNAL_ERROR,
             Self::Failed { .. } | Self::NotADump { .. } => reasons::DUMP_FAILED,
+            Self::UnknownWarning { .. } => reasons::UNKNOWN_WARNING,
             Self::Empty { .. } => reasons::EMPTY_OUTPUT,
         }
     }
@@ -157,17 +174,31 @@ impl Running {
         if !head.starts_with(self.magic) {
             return Err(DumpError::NotADump { program, subject });
         }
-        Ok(lines.into_iter().map(|line| format!("{program} of {subject}: {line}")).collect())
+        match warnings::judge(program, &lines) {
+            Ok(warnings) => {
+                Ok(warnings.into_iter().map(|warning| format!("{program} of {subject}: {warning}")).collect())
+            }
+            Err(line) => {
+                let line = line.chars().take(QUOTED_STDERR).collect();
+                Err(DumpError::UnknownWarning { program, subject, line })
+            }
+        }
     }
 }
 
-/// Reads to the end and keeps the last bytes.
+/// Reads to the end and keeps the last bytes. Where others went before them it says so, in a line that no program says: a
+/// warning must not be passed over because others followed it.
 async fn tail(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
     let mut kept = Vec::new();
+    let mut cut = false;
     while let Ok(1..) = stream.read_buf(&mut kept).await {
         if kept.len() > 2 * KEPT_STDERR {
             kept.drain(..kept.len() - KEPT_STDERR);
+            cut = true;
         }
+    }
+    if cut {
+        kept.splice(..0, CUT.iter().copied());
     }
     kept
 }
@@ -210,6 +241,8 @@ mod tests {
         let kept = tail(text.as_bytes()).await;
         assert!(kept.len() <= 3 * KEPT_STDERR);
         assert_eq!(quote(&lines(&kept)), "the reason");
+        assert!(kept.starts_with(CUT), "what was cut is not forgotten");
+        assert_eq!(tail(b"a\nb".as_slice()).await, b"a\nb");
         assert_eq!(quote(&lines(b"one\n\ntwo\n")), "one | two");
         assert_eq!(quote(&[]), "it said nothing");
     }

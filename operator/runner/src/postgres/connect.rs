@@ -34,6 +34,10 @@ pub struct Endpoint {
     tls: Option<MakeRustlsConnect>,
 }
 
+/// What the server said when it did not let a question be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused(pub String);
+
 /// A connection to one database.
 pub struct Session {
     client: Client,
@@ -122,6 +126,54 @@ impl Session {
         row.try_get(0).map_err(|error| self.failed(&error))
     }
 
+    /// Asks for rows and reads each.
+    pub async fn list<T>(
+        &self,
+        sql: &str,
+        read: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<Vec<T>, PostgresError> {
+        let rows = self.rows(sql).await?;
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| self.not_understood(&error))
+    }
+
+    /// Asks for exactly one row and reads it.
+    pub async fn only<T>(
+        &self,
+        sql: &str,
+        read: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, PostgresError> {
+        let row = self.client.query_one(sql, &[]).await.map_err(|error| self.failed(&error))?;
+        read(&row).map_err(|error| self.not_understood(&error))
+    }
+
+    /// Asks what the server may refuse to tell, as managed ones do. In a transaction, which goes on after a refusal.
+    pub async fn permitted<T>(
+        &self,
+        sql: &str,
+        read: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<Result<Vec<T>, Refused>, PostgresError> {
+        self.execute("SAVEPOINT permitted").await?;
+        match self.rows(sql).await {
+            Ok(rows) => {
+                self.execute("RELEASE SAVEPOINT permitted").await?;
+                let list = rows.iter().map(read).collect::<Result<_, _>>();
+                list.map(Ok).map_err(|error| self.not_understood(&error))
+            }
+            Err(
+                PostgresError::PermissionDenied { cause, .. } | PostgresError::DatabaseError { cause, .. },
+            ) => {
+                self.execute("ROLLBACK TO SAVEPOINT permitted; RELEASE SAVEPOINT permitted").await?;
+                Ok(Err(Refused(cause)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs commands.
+    pub async fn execute(&self, sql: &str) -> Result<(), PostgresError> {
+        self.client.batch_execute(sql).await.map_err(|error| self.failed(&error))
+    }
+
     /// Whom and what it is connected to.
     pub fn target(&self) -> &Arc<Target> {
         &self.target
@@ -130,6 +182,16 @@ impl Session {
     fn failed(&self, error: &tokio_postgres::Error) -> PostgresError {
         PostgresError::classify(Arc::clone(&self.target), error)
     }
+
+    /// The server answered, in another form than its documentation has.
+    fn not_understood(&self, error: &tokio_postgres::Error) -> PostgresError {
+        PostgresError::DatabaseError { target: Arc::clone(&self.target), cause: error.to_string() }
+    }
+}
+
+/// A name as SQL has it, whatever is in it.
+pub fn quoted_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A connection that breaks says so to whoever asks next.

@@ -1,18 +1,30 @@
 //! PostgreSQL as a source: finding out about a server, and dumping its databases. Network, child processes.
 
 pub mod backup;
+#[cfg_attr(not(test), expect(dead_code, reason = "backups do not call it yet"))]
+mod catalog;
 mod child;
 mod clients;
 mod connect;
+#[cfg_attr(not(test), expect(dead_code, reason = "backups do not call it yet"))]
+mod coverage;
 mod dump;
 mod error;
+#[cfg_attr(not(test), expect(dead_code, reason = "backups do not call it yet"))]
+mod globals;
 mod inspect;
 mod libpq;
 mod manifest;
 mod prepare;
 mod recovery;
 mod rights;
+#[cfg(test)]
+mod server_tests;
+#[cfg_attr(not(test), expect(dead_code, reason = "backups do not call it yet"))]
+mod settings;
 mod tls;
+mod warnings;
+mod withhold;
 
 use greenlang_backup_api::task::PostgresServer;
 
