@@ -89,7 +89,8 @@ impl DumpError {
 
     /// Whether another attempt may succeed without a change.
     pub const fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Start { .. })
+        // A warning comes back with the next attempt.
+        !matches!(self, Self::Start { .. } | Self::UnknownWarning { .. })
     }
 }
 

@@ -7,5 +7,7 @@ mod faults;
 mod fixture;
 mod happy;
 mod probe;
+mod rights;
 mod servers;
 mod tls;
+mod warnings;

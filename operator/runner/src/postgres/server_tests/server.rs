@@ -154,3 +154,26 @@ async fn still_one_snapshot(session: &Session) {
     let isolation: String = session.value("SELECT current_setting('transaction_isolation')").await.unwrap();
     assert_eq!(isolation, "repeatable read");
 }
+
+/// The rights that docs/operations.md asks for show all of it.
+#[tokio::test]
+async fn the_documented_user_reads_all() {
+    for (major, server) in *SEEDED {
+        let mut grants = "CREATE ROLE documented LOGIN PASSWORD 'pw'; GRANT pg_read_all_data, pg_read_all_settings TO documented;
+            GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO documented;"
+            .to_owned();
+        if *major >= 15 {
+            grants += "GRANT EXECUTE ON FUNCTION pg_ident_file_mappings() TO documented;";
+        }
+        server.sql("postgres", &grants);
+        let session = session(server, "documented", "pw", "postgres").await;
+        let (version, facts) = begin(&session).await;
+        assert!(facts.system_identifier.is_some(), "{major}");
+        let globals = globals::read(&session, &version, true).await.unwrap();
+        assert!(globals.passwords && globals.notes.is_empty(), "{major}: {:?}", globals.notes);
+        let settings = settings::read(&session, &version).await.unwrap();
+        assert!(settings.access_rules.is_some(), "{major}: {:?}", settings.notes);
+        assert_eq!(settings.notes.len(), usize::from(*major < 15), "{:?}", settings.notes);
+        assert!(settings.parameters.iter().any(|parameter| parameter.source_file.is_some()), "{major}");
+    }
+}
