@@ -65,7 +65,7 @@ pub fn start(major: u32, password: &'static str) -> Postgres {
     let extensions = directory.join("share/postgresql/extension");
     fs::write(extensions.join("tested.control"), EXTENSION_CONTROL).unwrap();
     fs::write(extensions.join("tested--1.0.sql"), EXTENSION_SQL).unwrap();
-    Postgres::start_in(directory.clone(), directory.join("bin").to_str().unwrap(), password)
+    Postgres::start_in(directory.clone(), directory.join("bin").to_str().unwrap(), password, "")
 }
 
 /// The package's archive, got from npm where the cache has it not.

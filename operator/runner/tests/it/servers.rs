@@ -36,11 +36,21 @@ pub struct Certificates {
 impl Postgres {
     /// Of Debian's major version.
     pub fn start(password: &'static str) -> Self {
-        Self::start_in(new_directory("postgres"), CLIENTS, password)
+        Self::start_in(new_directory("postgres"), CLIENTS, password, "")
     }
 
-    /// Of the programs in a directory, which may lie in the server's own.
-    pub fn start_in(directory: PathBuf, programs: &str, password: &'static str) -> Self {
+    /// A standby that nothing is sent to; what it holds was made by this SQL before.
+    pub fn standby(password: &'static str, sql: &str) -> Self {
+        let directory = new_directory("postgres");
+        fs::write(directory.join("made.sql"), sql).unwrap();
+        let prepare = format!(
+            "{CLIENTS}/postgres --single -j -D data postgres <made.sql >single.log 2>&1; touch data/standby.signal"
+        );
+        Self::start_in(directory, CLIENTS, password, &prepare)
+    }
+
+    /// Of the programs in a directory, which may lie in the server's own. `prepare`: shell commands before it starts.
+    pub fn start_in(directory: PathBuf, programs: &str, password: &'static str, prepare: &str) -> Self {
         let port = free_port();
         for file in ["server.crt", "server.key"] {
             fs::copy(CERTIFICATES.directory.join(file), directory.join(file)).unwrap();
@@ -50,6 +60,7 @@ impl Postgres {
             "set -e
             {programs}/initdb --pgdata=data --auth=scram-sha-256 --username=postgres --pwfile=password \
                 --encoding=UTF8 --locale=C.UTF-8 --no-sync >initdb.log
+            {prepare}
             exec {programs}/postgres -D data -p {port} -k \"$PWD\" -c listen_addresses=localhost,127.0.0.1 -c fsync=off \
                 -c ssl=on -c ssl_cert_file=\"$PWD/server.crt\" -c ssl_key_file=\"$PWD/server.key\""
         );

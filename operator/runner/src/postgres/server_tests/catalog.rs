@@ -10,7 +10,7 @@ use super::super::catalog::{self, Config, DatabaseCatalog};
 use super::super::coverage::{self, Archive, TableEntry};
 use super::{SEED, SERVERS, snapshot};
 use crate::majors::EXTENSION;
-use crate::servers::Postgres;
+use crate::servers::{ADMIN_PASSWORD, Postgres};
 
 const SCHEMA: &str = "a \"b\" c";
 
@@ -180,4 +180,32 @@ async fn the_catalog_covers_a_dump_of_itself() {
     archive.tables.retain(|entry| entry.name != "fast");
     let error = coverage::tables(catalog.relations, facts.standby, &[archive]).unwrap_err();
     assert!(error.to_string().contains("a \"b\" c.fast"), "{error}");
+}
+
+/// Unlogged tables and sequences are empty there, and to read them is an error.
+#[tokio::test]
+async fn a_standby_has_no_rows_of_unlogged_tables() {
+    let server = Postgres::standby(
+        ADMIN_PASSWORD,
+        "CREATE UNLOGGED TABLE fast (id serial);\n\nCREATE TABLE slow (id serial);\n\n",
+    );
+    let (session, version, facts) = snapshot(&server, "postgres").await;
+    assert!(facts.standby);
+    let catalog = catalog::read(&session, &version, &facts).await.unwrap();
+    let slow = catalog.relations.iter().find(|relation| relation.name == "slow").unwrap();
+    let entry = TableEntry {
+        oid: slow.oid,
+        schema: slow.schema.clone(),
+        name: slow.name.clone(),
+        rows: 0,
+        bytes: 0,
+        digest: "00".to_owned(),
+    };
+    let archive = Archive { key: "k".to_owned(), tables: vec![entry], ..Archive::default() };
+    let tables = coverage::tables(catalog.relations.clone(), facts.standby, &[archive]).unwrap();
+    let fast = tables.iter().find(|table| table.name == "fast").unwrap();
+    assert_eq!(fast.data, TableData::Absent { reason: NoData::UnloggedOnStandby });
+    let contents = catalog.into_contents(tables, LargeObjects::default());
+    let values: Vec<bool> = contents.sequences.iter().map(|sequence| sequence.value.is_some()).collect();
+    assert_eq!(values, [false, true], "{:?}", contents.sequences);
 }

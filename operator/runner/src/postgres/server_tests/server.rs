@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use greenlang_backup_api::globals::Role;
 
 use super::super::connect::Session;
-use super::super::{globals, settings};
+use super::super::{globals, inspect, settings};
 use super::{SERVERS, begin, session, snapshot};
 use crate::servers::Postgres;
 
@@ -128,6 +128,8 @@ async fn what_is_forbidden_is_said_and_does_not_fail() {
         let nobody = session(server, "nobody", "nobody-password", "managed").await;
         let (version, facts) = begin(&nobody).await;
         assert_eq!(facts.system_identifier, None);
+        let asked = inspect::server(&nobody).await.unwrap();
+        assert!(asked.tablespaces.is_empty() && !asked.reads_passwords);
 
         let globals = globals::read(&nobody, &version, true).await.unwrap();
         assert!(!globals.passwords && globals.roles.iter().all(|role| role.password_hash.is_none()));
