@@ -81,6 +81,10 @@ reasons! {
     EMPTY_OUTPUT = "EmptyOutput";
     /// An archive is not whole: cut off, damaged, or followed by other bytes.
     ARCHIVE_DAMAGED = "ArchiveDamaged";
+    /// A producer warned of something that is not known to leave its dump complete.
+    UNKNOWN_WARNING = "UnknownWarning";
+    /// A dump lacks data of a table, or holds data that no table has.
+    INCOMPLETE_DUMP = "IncompleteDump";
     /// The Pod was told to stop.
     INTERRUPTED = "Interrupted";
     /// The time limit of the run passed.

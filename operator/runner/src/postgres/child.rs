@@ -14,9 +14,12 @@ use tracing::warn;
 
 use super::archive::{ArchiveError, Inspected};
 use super::tap::{Checked, Damage, Output, Tap};
+use super::warnings;
 
 /// Most bytes of stderr that are kept; the last ones, since a program's reason to give up comes last.
 const KEPT_STDERR: usize = 64 << 10;
+/// Stands for what was not kept.
+const CUT: &[u8] = b"(it said more before this)\n";
 /// Longest part of stderr in an error's message.
 const QUOTED_STDERR: usize = 500;
 
@@ -44,6 +47,18 @@ pub enum DumpError {
         status: ExitStatus,
         /// The last it said.
         stderr: String,
+    },
+    /// It ended well, with words that nobody knows.
+    #[error(
+        "{program} of {subject} ended well but warned of something that is not known to leave its dump complete: {line}: mend the cause, or report it if the dump can be relied on"
+    )]
+    UnknownWarning {
+        /// Program.
+        program: &'static str,
+        /// What it was to dump.
+        subject: String,
+        /// The first line that is not known.
+        line: String,
     },
     /// It wrote nothing.
     #[error(
@@ -81,6 +96,7 @@ impl DumpError {
         match self {
             Self::Start { .. } => reasons::INTERNAL_ERROR,
             Self::Failed { .. } | Self::NotADump { .. } => reasons::DUMP_FAILED,
+            Self::UnknownWarning { .. } => reasons::UNKNOWN_WARNING,
             Self::Empty { .. } => reasons::EMPTY_OUTPUT,
             Self::Damaged { .. } => reasons::ARCHIVE_DAMAGED,
         }
@@ -88,7 +104,8 @@ impl DumpError {
 
     /// Whether another attempt may succeed without a change.
     pub const fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Start { .. })
+        // A warning comes back with the next attempt.
+        !matches!(self, Self::Start { .. } | Self::UnknownWarning { .. })
     }
 }
 
@@ -188,18 +205,32 @@ impl Running {
             Err(Damage::NotSql) => return Err(DumpError::NotADump { program, subject }),
             Err(Damage::Archive(error)) => return Err(DumpError::Damaged { program, subject, error }),
         };
-        let warnings = lines.into_iter().map(|line| format!("{program} of {subject}: {line}")).collect();
-        Ok(Finished { warnings, archive })
+        match warnings::judge(program, &lines) {
+            Ok(known) => {
+                let named = known.into_iter().map(|warning| format!("{program} of {subject}: {warning}"));
+                Ok(Finished { warnings: named.collect(), archive })
+            }
+            Err(line) => {
+                let line = line.chars().take(QUOTED_STDERR).collect();
+                Err(DumpError::UnknownWarning { program, subject, line })
+            }
+        }
     }
 }
 
-/// Reads to the end and keeps the last bytes.
+/// Reads to the end and keeps the last bytes. Where others went before them it says so, in a line that no program says: a
+/// warning must not be passed over because others followed it.
 async fn tail(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
     let mut kept = Vec::new();
+    let mut cut = false;
     while let Ok(1..) = stream.read_buf(&mut kept).await {
         if kept.len() > 2 * KEPT_STDERR {
             kept.drain(..kept.len() - KEPT_STDERR);
+            cut = true;
         }
+    }
+    if cut {
+        kept.splice(..0, CUT.iter().copied());
     }
     kept
 }
@@ -242,6 +273,8 @@ mod tests {
         let kept = tail(text.as_bytes()).await;
         assert!(kept.len() <= 3 * KEPT_STDERR);
         assert_eq!(quote(&lines(&kept)), "the reason");
+        assert!(kept.starts_with(CUT), "what was cut is not forgotten");
+        assert_eq!(tail(b"a\nb".as_slice()).await, b"a\nb");
         assert_eq!(quote(&lines(b"one\n\ntwo\n")), "one | two");
         assert_eq!(quote(&[]), "it said nothing");
     }

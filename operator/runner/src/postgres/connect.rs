@@ -36,6 +36,10 @@ pub struct Endpoint {
     tls: Option<MakeRustlsConnect>,
 }
 
+/// What the server said when it did not let a question be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused(pub String);
+
 /// A connection to one database.
 pub struct Session {
     client: Client,
@@ -125,9 +129,51 @@ impl Session {
     where
         T: for<'a> tokio_postgres::types::FromSql<'a>,
     {
+        self.only(sql, |row| row.try_get(0)).await
+    }
+
+    /// Asks for rows and reads each.
+    pub async fn list<T>(
+        &self,
+        sql: &str,
+        read: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<Vec<T>, PostgresError> {
         let rows = self.rows(sql).await?;
-        let row = rows.first().ok_or_else(|| self.unexpected("no row"))?;
-        row.try_get(0).map_err(|error| self.failed(&error))
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| self.not_understood(&error))
+    }
+
+    /// Asks for exactly one row and reads it.
+    pub async fn only<T>(
+        &self,
+        sql: &str,
+        read: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, PostgresError> {
+        let rows = self.rows(sql).await?;
+        let row = rows.first().ok_or_else(|| self.unexpected("no row where there must be one"))?;
+        read(row).map_err(|error| self.not_understood(&error))
+    }
+
+    /// Asks what the server may refuse to tell, as managed ones do. In a transaction, which goes on after a refusal.
+    pub async fn permitted<T>(
+        &self,
+        sql: &str,
+        read: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<Result<Vec<T>, Refused>, PostgresError> {
+        self.execute("SAVEPOINT permitted").await?;
+        match self.rows(sql).await {
+            Ok(rows) => {
+                self.execute("RELEASE SAVEPOINT permitted").await?;
+                let list = rows.iter().map(read).collect::<Result<_, _>>();
+                list.map(Ok).map_err(|error| self.not_understood(&error))
+            }
+            Err(
+                PostgresError::PermissionDenied { cause, .. } | PostgresError::DatabaseError { cause, .. },
+            ) => {
+                self.execute("ROLLBACK TO SAVEPOINT permitted; RELEASE SAVEPOINT permitted").await?;
+                Ok(Err(Refused(cause)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Runs statements that return nothing.
@@ -140,17 +186,28 @@ impl Session {
         &self.target
     }
 
-    fn unexpected(&self, what: &str) -> PostgresError {
+    /// An answer without error that is none to the question.
+    fn unexpected(&self, cause: impl Into<String>) -> PostgresError {
         PostgresError::DatabaseError {
             target: Arc::clone(&self.target),
             code: SqlState::NO_DATA,
-            cause: format!("{what} where there must be one"),
+            cause: cause.into(),
         }
     }
 
     fn failed(&self, error: &tokio_postgres::Error) -> PostgresError {
         PostgresError::classify(Arc::clone(&self.target), error)
     }
+
+    /// The server answered, in another form than its documentation has.
+    fn not_understood(&self, error: &tokio_postgres::Error) -> PostgresError {
+        self.unexpected(error.to_string())
+    }
+}
+
+/// A name as SQL has it, whatever is in it.
+pub fn quoted_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A connection that breaks says so to whoever asks next.

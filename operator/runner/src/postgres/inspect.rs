@@ -57,9 +57,6 @@ pub async fn version(session: &Session) -> Result<Version, PostgresError> {
 
 /// Asks about the server as a whole.
 pub async fn server(session: &Session) -> Result<ServerFacts, PostgresError> {
-    let rows = session
-        .rows("SELECT pg_tablespace_location(oid) FROM pg_catalog.pg_tablespace ORDER BY spcname")
-        .await?;
     Ok(ServerFacts {
         version: version(session).await?,
         reads_passwords: session
@@ -67,12 +64,22 @@ pub async fn server(session: &Session) -> Result<ServerFacts, PostgresError> {
             .await?,
         // 10 is the OID of the superuser that initdb makes.
         owner: session.value("SELECT pg_catalog.pg_get_userbyid(10)::text").await?,
-        tablespaces: rows
-            .iter()
-            .map(|row| row.get::<_, String>(0))
-            .filter(|location| !location.is_empty())
-            .collect(),
+        tablespaces: tablespaces(session).await?,
     })
+}
+
+/// None where the server does not let them be asked for, which the globals say.
+async fn tablespaces(session: &Session) -> Result<Vec<String>, PostgresError> {
+    const ALLOWED: &str =
+        "SELECT has_function_privilege('pg_catalog.pg_tablespace_location(oid)', 'EXECUTE')";
+    const LOCATIONS: &str = "
+        SELECT location FROM (
+            SELECT pg_catalog.pg_tablespace_location(oid) AS location, spcname FROM pg_catalog.pg_tablespace) t
+        WHERE location <> '' ORDER BY spcname";
+    if !session.value::<bool>(ALLOWED).await? {
+        return Ok(vec![]);
+    }
+    session.list(LOCATIONS, |row| row.try_get(0)).await
 }
 
 /// Asks about the database of a session.

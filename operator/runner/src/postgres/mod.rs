@@ -2,12 +2,15 @@
 
 mod archive;
 pub mod backup;
+mod catalog;
 mod child;
 mod clients;
 mod connect;
+mod coverage;
 mod database;
 mod dump;
 mod error;
+mod globals;
 mod inspect;
 mod libpq;
 mod manifest;
@@ -15,10 +18,15 @@ mod pooler;
 mod prepare;
 mod recovery;
 mod rights;
+#[cfg(test)]
+mod server_tests;
+mod settings;
 mod snapshot;
 mod streams;
 mod tap;
 mod tls;
+mod warnings;
+mod withhold;
 
 use greenlang_backup_api::task::PostgresServer;
 

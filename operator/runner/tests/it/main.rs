@@ -8,6 +8,8 @@ mod faults;
 mod fixture;
 mod happy;
 mod probe;
+mod rights;
 mod servers;
 mod streams;
 mod tls;
+mod warnings;

@@ -32,6 +32,9 @@ fn missing_rights_come_with_the_grant_that_gives_them() {
     assert!(finding.message.contains("GRANT pg_read_all_data TO \"no rights\";"), "{}", finding.message);
 
     POSTGRES.sql("postgres", "GRANT pg_read_all_data TO \"no rights\"");
+    let finding = fixture.probe().report.probe.unwrap().database.unwrap();
+    assert!(finding.message.contains("1 large objects cannot be read, 424242"), "{}", finding.message);
+    POSTGRES.sql(seeded, "GRANT SELECT ON LARGE OBJECT 424242 TO \"no rights\"");
     fixture.probe().expect(Outcome::Done, reasons::SUCCEEDED);
 
     POSTGRES.create_database("secured");

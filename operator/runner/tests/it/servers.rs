@@ -34,8 +34,23 @@ pub struct Certificates {
 }
 
 impl Postgres {
+    /// Of Debian's major version.
     pub fn start(password: &'static str) -> Self {
+        Self::start_in(new_directory("postgres"), CLIENTS, password, "")
+    }
+
+    /// A standby that nothing is sent to; what it holds was made by this SQL before.
+    pub fn standby(password: &'static str, sql: &str) -> Self {
         let directory = new_directory("postgres");
+        fs::write(directory.join("made.sql"), sql).unwrap();
+        let prepare = format!(
+            "{CLIENTS}/postgres --single -j -D data postgres <made.sql >single.log 2>&1; touch data/standby.signal"
+        );
+        Self::start_in(directory, CLIENTS, password, &prepare)
+    }
+
+    /// Of the programs in a directory, which may lie in the server's own. `prepare`: shell commands before it starts.
+    pub fn start_in(directory: PathBuf, programs: &str, password: &'static str, prepare: &str) -> Self {
         let port = free_port();
         for file in ["server.crt", "server.key"] {
             fs::copy(CERTIFICATES.directory.join(file), directory.join(file)).unwrap();
@@ -43,9 +58,10 @@ impl Postgres {
         fs::write(directory.join("password"), password).unwrap();
         let script = format!(
             "set -e
-            {CLIENTS}/initdb --pgdata=data --auth=scram-sha-256 --username=postgres --pwfile=password \
+            {programs}/initdb --pgdata=data --auth=scram-sha-256 --username=postgres --pwfile=password \
                 --encoding=UTF8 --locale=C.UTF-8 --no-sync >initdb.log
-            exec {CLIENTS}/postgres -D data -p {port} -k \"$PWD\" -c listen_addresses=localhost,127.0.0.1 -c fsync=off \
+            {prepare}
+            exec {programs}/postgres -D data -p {port} -k \"$PWD\" -c listen_addresses=localhost,127.0.0.1 -c fsync=off \
                 -c ssl=on -c ssl_cert_file=\"$PWD/server.crt\" -c ssl_key_file=\"$PWD/server.key\""
         );
         let as_user = if is_root() {
@@ -196,7 +212,7 @@ fn log(directory: &Path) -> String {
     fs::read_to_string(directory.join("log")).unwrap_or_default()
 }
 
-fn new_directory(name: &str) -> PathBuf {
+pub fn new_directory(name: &str) -> PathBuf {
     let directory = tempfile::Builder::new().prefix(&format!("greenlang-{name}-")).tempdir().unwrap().keep();
     run(Command::new("chmod").arg("755").arg(&directory));
     directory
@@ -207,10 +223,15 @@ fn free_port() -> u16 {
 }
 
 fn default_versitygw() -> PathBuf {
+    cache().join("bin/versitygw")
+}
+
+/// What is fetched once and kept outside of the checkout.
+pub fn cache() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
     let cache =
         || std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("greenlang-backup");
-    std::env::var_os("GREENLANG_CACHE").map_or_else(cache, PathBuf::from).join("bin/versitygw")
+    std::env::var_os("GREENLANG_CACHE").map_or_else(cache, PathBuf::from)
 }
 
 fn is_root() -> bool {

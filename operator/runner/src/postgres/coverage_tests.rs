@@ -1,0 +1,222 @@
+//! Tests of `coverage`: each way in which a dump and a catalog can disagree, and, for any catalog, what a right dump and a
+//! damaged one give.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::postgres::catalog::Member;
+
+fn relation(oid: u32, kind: TableKind) -> Relation {
+    Relation {
+        oid,
+        schema: "app".to_owned(),
+        name: format!("t{oid}"),
+        kind,
+        persistence: Persistence::Permanent,
+        owner: "postgres".to_owned(),
+        populated: None,
+        extension: None,
+    }
+}
+
+fn of_extension(oid: u32, config: Config) -> Relation {
+    Relation { extension: Some(Member { name: "e".to_owned(), config }), ..relation(oid, TableKind::Table) }
+}
+
+fn unlogged(oid: u32) -> Relation {
+    Relation { persistence: Persistence::Unlogged, ..relation(oid, TableKind::Table) }
+}
+
+fn entry(oid: u32) -> TableEntry {
+    TableEntry {
+        oid,
+        schema: "app".to_owned(),
+        name: format!("t{oid}"),
+        rows: u64::from(oid),
+        bytes: 10 * u64::from(oid),
+        digest: format!("{oid:032x}"),
+    }
+}
+
+fn archive(key: &str, oids: &[u32]) -> Archive {
+    Archive { key: key.to_owned(), tables: oids.iter().copied().map(entry).collect(), ..Archive::default() }
+}
+
+#[test]
+fn each_table_is_stored_or_has_a_reason() {
+    let relations = vec![
+        relation(1, TableKind::Table),
+        relation(2, TableKind::PartitionedTable),
+        relation(3, TableKind::MaterializedView),
+        relation(4, TableKind::ForeignTable),
+        of_extension(5, Config::No),
+        of_extension(6, Config::Whole),
+        of_extension(7, Config::Filtered("WHERE x".to_owned())),
+        unlogged(8),
+    ];
+    let archives = [archive("a", &[1, 7]), archive("b", &[6])];
+    let tables = tables(relations, true, &archives).unwrap();
+    let found: Vec<(u32, Result<(&str, u64, Option<&str>), NoData>)> = tables
+        .iter()
+        .map(|table| {
+            let data = match &table.data {
+                TableData::Stored { object, rows, filter, .. } => {
+                    Ok((object.as_str(), *rows, filter.as_deref()))
+                }
+                TableData::Absent { reason } => Err(*reason),
+            };
+            (table.oid, data)
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (1, Ok(("a", 1, None))),
+            (2, Err(NoData::Partitioned)),
+            (3, Err(NoData::MaterializedView)),
+            (4, Err(NoData::Foreign)),
+            (5, Err(NoData::OfExtension)),
+            (6, Ok(("b", 6, None))),
+            (7, Ok(("a", 7, Some("WHERE x")))),
+            (8, Err(NoData::UnloggedOnStandby)),
+        ]
+    );
+}
+
+#[test]
+fn each_disagreement_is_named() {
+    let table = |oid| relation(oid, TableKind::Table);
+    let renamed =
+        Archive { tables: vec![TableEntry { name: "other".to_owned(), ..entry(1) }], ..archive("a", &[]) };
+    let moved =
+        Archive { tables: vec![TableEntry { schema: "other".to_owned(), ..entry(1) }], ..archive("a", &[]) };
+    let cases: Vec<(Vec<Relation>, Vec<Archive>, &str)> = vec![
+        (
+            vec![table(1), table(2), table(3)],
+            vec![archive("a", &[2])],
+            "lacks the rows of 2 tables, app.t1 for one",
+        ),
+        (vec![table(1)], vec![], "lacks the rows of 1 tables, app.t1"),
+        (vec![unlogged(1)], vec![archive("a", &[])], "lacks the rows of 1 tables, app.t1"),
+        (vec![of_extension(1, Config::Whole)], vec![archive("a", &[])], "lacks the rows of 1 tables, app.t1"),
+        (vec![table(1)], vec![archive("a", &[1]), archive("b", &[1])], "twice, in a and in b"),
+        (vec![table(1)], vec![archive("a", &[1, 1])], "twice, in a and in a"),
+        (vec![table(1)], vec![archive("a", &[1, 2])], "app.t2 (OID 2), which the catalog does not know"),
+        (vec![table(1)], vec![renamed], "app.other (OID 1), which the catalog calls app.t1"),
+        (vec![table(1)], vec![moved], "other.t1 (OID 1), which the catalog calls app.t1"),
+        (
+            vec![relation(1, TableKind::ForeignTable)],
+            vec![archive("a", &[1])],
+            "has none in a dump (Foreign)",
+        ),
+        (vec![of_extension(1, Config::No)], vec![archive("a", &[1])], "has none in a dump (OfExtension)"),
+    ];
+    for (relations, archives, expected) in cases {
+        let error = tables(relations, false, &archives).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}\nlacks: {expected}");
+        assert_eq!(error.reason(), reasons::INCOMPLETE_DUMP);
+    }
+    assert_eq!(tables(vec![], false, &[archive("a", &[])]).unwrap(), [], "no table is no error");
+}
+
+#[test]
+fn large_objects_are_all_in_one_archive() {
+    let holder = |key: &str, count: u64| Archive {
+        large_objects: LargeObjectEntries {
+            count,
+            bytes: 7 * count,
+            digest: "ff".to_owned(),
+            first: (0..20_000).map(|oid| LargeObject { oid, bytes: 1, digest: "0".to_owned() }).collect(),
+        },
+        ..archive(key, &[])
+    };
+    let found = large_objects(20_000, &[archive("a", &[]), holder("b", 20_000)]).unwrap();
+    assert_eq!((found.object.as_deref(), found.count, found.bytes), (Some("b"), 20_000, 140_000));
+    assert_eq!((found.digest.as_deref(), found.list.len()), (Some("ff"), MAX_LISTED_LARGE_OBJECTS));
+    assert_eq!(large_objects(0, &[archive("a", &[])]).unwrap(), LargeObjects::default());
+    for (expected, archives, message) in [
+        (1, vec![archive("a", &[])], "holds 0 large objects and the database 1"),
+        (0, vec![holder("a", 1)], "holds 1 large objects and the database 0"),
+        (3, vec![holder("a", 2)], "holds 2 large objects and the database 3"),
+        (2, vec![holder("a", 1), holder("b", 1)], "in two dumps, a and b"),
+    ] {
+        let error = large_objects(expected, &archives).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+/// Any catalog.
+fn relations() -> impl Strategy<Value = Vec<Relation>> {
+    let one = (0_u8..7).prop_map(|kind| match kind {
+        0..3 => relation(0, TableKind::Table),
+        3 => relation(0, TableKind::PartitionedTable),
+        4 => of_extension(0, Config::No),
+        5 => of_extension(0, Config::Filtered("WHERE x".to_owned())),
+        _ => unlogged(0),
+    });
+    prop::collection::vec(one, 0..40).prop_map(|mut relations| {
+        for (oid, relation) in (1..).zip(&mut relations) {
+            relation.oid = oid;
+            relation.name = format!("t{oid}");
+        }
+        relations
+    })
+}
+
+/// The dump of a catalog, spread over some archives.
+fn dump(relations: &[Relation], standby: bool, archives: usize) -> Vec<Archive> {
+    let mut dump: Vec<Archive> = (0..archives).map(|number| archive(&format!("a{number}"), &[])).collect();
+    for relation in relations.iter().filter(|relation| no_data(relation, standby).is_none()) {
+        dump[relation.oid as usize % archives].tables.push(entry(relation.oid));
+    }
+    dump
+}
+
+proptest! {
+    #[test]
+    fn a_whole_dump_covers_and_nothing_else_does(
+        relations in relations(), standby: bool, archives in 1_usize..5, damage: prop::sample::Index, kind in 0_u8..4
+    ) {
+        let mut dump = dump(&relations, standby, archives);
+        let covered = tables(relations.clone(), standby, &dump).unwrap();
+        prop_assert_eq!(covered.len(), relations.len());
+        for (table, relation) in covered.iter().zip(&relations) {
+            prop_assert_eq!(table.oid, relation.oid);
+            if let TableData::Stored { object, rows, .. } = &table.data {
+                let holder = dump.iter().find(|archive| &archive.key == object).unwrap();
+                prop_assert!(holder.tables.iter().any(|entry| entry.oid == table.oid && entry.rows == *rows));
+            }
+        }
+        let entries: Vec<(usize, usize)> = dump
+            .iter()
+            .enumerate()
+            .flat_map(|(archive, content)| (0..content.tables.len()).map(move |entry| (archive, entry)))
+            .collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let &(holder, position) = damage.get(&entries);
+        let oid = dump[holder].tables[position].oid;
+        let named = match kind {
+            0 => {
+                dump[holder].tables.remove(position);
+                format!("t{oid}")
+            }
+            1 => {
+                let again = dump[holder].tables[position].clone();
+                dump[(holder + 1) % archives].tables.push(again);
+                format!("t{oid}")
+            }
+            2 => {
+                dump[holder].tables.push(entry(oid + 1000));
+                format!("t{}", oid + 1000)
+            }
+            _ => {
+                dump[holder].tables[position].name = "other".to_owned();
+                "other".to_owned()
+            }
+        };
+        let error = tables(relations, standby, &dump).unwrap_err().to_string();
+        prop_assert!(error.contains(&named), "{} does not name {}", error, named);
+    }
+}

@@ -1,0 +1,59 @@
+//! The questions against real servers of every major version.
+
+mod catalog;
+mod rights;
+mod server;
+
+use std::fs;
+use std::sync::LazyLock;
+
+use greenlang_backup_api::contents::Server;
+use greenlang_backup_api::task::{MountedSecret, PostgresServer};
+use greenlang_backup_api::v1alpha1::SslMode;
+
+use super::connect::{Endpoint, Session};
+use super::inspect::{self, Version};
+use crate::majors;
+use crate::servers::{ADMIN_PASSWORD, Postgres};
+
+const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/postgres/server_tests/seed.sql");
+
+/// A server of each major version that is supported, shared by the tests: each makes databases and roles of its own.
+static SERVERS: LazyLock<Vec<(u32, Postgres)>> = LazyLock::new(|| {
+    let mut servers = majors::all(ADMIN_PASSWORD);
+    servers.push((15, Postgres::start(ADMIN_PASSWORD)));
+    servers
+});
+
+/// A session of a user with this password.
+async fn session(server: &Postgres, user: &str, password: &str, database: &str) -> Session {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("username"), user).unwrap();
+    fs::write(directory.path().join("password"), password).unwrap();
+    let server = PostgresServer {
+        host: "localhost".to_owned(),
+        port: server.port,
+        maintenance_database: "postgres".to_owned(),
+        ssl_mode: SslMode::Disable,
+        ca: None,
+        credentials: MountedSecret {
+            secret: "test".to_owned(),
+            directory: directory.path().to_string_lossy().into_owned(),
+        },
+    };
+    Endpoint::open(&server).unwrap().connect(database).await.unwrap()
+}
+
+/// A superuser's session in a transaction as that of a backup, with what is asked of every server first.
+async fn snapshot(server: &Postgres, database: &str) -> (Session, Version, Server) {
+    let session = session(server, "postgres", ADMIN_PASSWORD, database).await;
+    let (version, server) = begin(&session).await;
+    (session, version, server)
+}
+
+async fn begin(session: &Session) -> (Version, Server) {
+    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.unwrap();
+    let version = inspect::version(session).await.unwrap();
+    let server = super::catalog::server(session, &version).await.unwrap();
+    (version, server)
+}
