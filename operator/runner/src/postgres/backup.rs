@@ -8,9 +8,8 @@ use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::report::RunReport;
 use greenlang_backup_api::task::PostgresDumpTask;
 use greenlang_backup_api::v1alpha1::RolePasswords;
-use greenlang_backup_store::{
-    BackupKeys, Published, Sealer, Store, StoreError, StoredManifest, part_size_for,
-};
+use greenlang_backup_api::sizing::part_size_for;
+use greenlang_backup_store::{Activity, BackupKeys, Published, Sealer, Store, StoreError, StoredManifest};
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +24,8 @@ use crate::report;
 
 /// Tries of each request to the bucket; with the pauses between them they outlast a restart of its server.
 const ATTEMPTS: u32 = 6;
+/// How long the checks of the bucket may take before a backup.
+const PROBE_LIMIT: Duration = Duration::from_mins(2);
 /// A Pod has 60 seconds to stop; killing children and aborting uploads take some of them.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -79,9 +80,22 @@ impl Attempt<'_> {
         sealer: &Arc<Sealer>,
         cancel: &CancellationToken,
     ) -> Result<RunReport, RunError> {
+        let run = &self.task.run;
+        // No two attempts have the same marker, whatever their policies are called.
+        let marker = format!("{}-{}-{}", run.policy_uid, run.id, run.attempt);
+        let checksums = until_cancelled(cancel, Box::pin(self.store.probe(&marker, PROBE_LIMIT))).await?;
+        let activity = Activity::default();
         let progress = ProgressLog::start(prepared.expected_bytes());
-        let dumper = Dumper { store: self.store, sealer: Arc::clone(sealer), progress: &progress, cancel };
-        let (objects, warnings) = self.dump(prepared, &dumper).await?;
+        let dumper = Dumper {
+            store: self.store,
+            sealer: Arc::clone(sealer),
+            checksums,
+            activity: &activity,
+            progress: &progress,
+            cancel,
+        };
+        let limit = Duration::from_secs(self.task.stall_seconds.into());
+        let (objects, warnings) = activity.watch(limit, self.dump(prepared, &dumper)).await?;
         progress.step("Writing the manifest");
         let facts = Facts {
             task: self.task,
