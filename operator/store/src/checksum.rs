@@ -123,9 +123,8 @@ impl PartSum {
 
 /// CRC-64/NVME of everything, made of those of the parts in their order.
 pub(crate) fn whole_crc64nvme<'a>(parts: impl IntoIterator<Item = &'a PartSum>) -> String {
-    let combine = |whole, part: &PartSum| {
-        checksum_combine(CrcAlgorithm::Crc64Nvme, whole, part.crc64nvme, part.len)
-    };
+    let combine =
+        |whole, part: &PartSum| checksum_combine(CrcAlgorithm::Crc64Nvme, whole, part.crc64nvme, part.len);
     crc64_text(parts.into_iter().fold(checksum(CrcAlgorithm::Crc64Nvme, &[]), combine))
 }
 

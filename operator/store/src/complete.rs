@@ -10,12 +10,12 @@ use greenlang_backup_api::v1alpha1::Verification;
 use tokio::time::sleep;
 use tracing::warn;
 
-use crate::{Algorithm, StoreError};
 use crate::checksum::{Fields, PartSum, whole, whole_crc64nvme, whole_etag};
 use crate::confirm::{Expected, Found};
 use crate::s3::{classify, is_definite, one_try};
 use crate::seal::Sealed;
-use crate::upload::{SentPart, Target};
+use crate::target::{SentPart, Target};
+use crate::{Algorithm, StoreError};
 
 /// An upload all of whose parts were sent.
 pub(crate) struct Completion<'a> {

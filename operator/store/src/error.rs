@@ -103,6 +103,18 @@ pub enum StoreError {
         /// What the server calls it.
         code: String,
     },
+    /// The server found that the bytes or their checksum are not what was sent.
+    #[error(
+        "{place} refuses to {action} ({code}): what arrived or was stored there does not match its checksum"
+    )]
+    Damaged {
+        /// Where.
+        place: Arc<Place>,
+        /// What was tried.
+        action: &'static str,
+        /// What the server calls it.
+        code: String,
+    },
     /// An open upload is gone.
     #[error(
         "{place} forgot the upload of {key} while it was going on: a lifecycle rule or somebody else aborted it, or the server lost it"
@@ -180,7 +192,9 @@ pub enum StoreError {
         limit: Duration,
     },
     /// A bound that was set for checks of a bucket.
-    #[error("{place} did not answer all checks within {limit:?}: check the server, its load, and network policies")]
+    #[error(
+        "{place} did not answer all checks within {limit:?}: check the server, its load, and network policies"
+    )]
     TooSlow {
         /// Where.
         place: Arc<Place>,
@@ -300,6 +314,7 @@ impl StoreError {
             Self::ConditionalWriteUnsupported { .. } => reasons::CONDITIONAL_WRITE_UNSUPPORTED,
             Self::Stalled { .. } => reasons::STALLED,
             Self::Refused { .. }
+            | Self::Damaged { .. }
             | Self::UploadGone { .. }
             | Self::UploadsNotListed(_)
             | Self::NotAsAsked { .. }
@@ -316,7 +331,8 @@ impl StoreError {
     /// Whether another attempt may succeed without a change.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::UploadGone { .. }
+            Self::Damaged { .. }
+            | Self::UploadGone { .. }
             | Self::StorageFull { .. }
             | Self::StoredDiffers { .. }
             | Self::ChangedInMemory(_)

@@ -82,9 +82,7 @@ impl Fixture {
         let mut upload =
             Upload::start(&self.store, key, MIN_PART_SIZE, checksums, &Activity::default()).await?;
         let (sender, parts) = Sealer::channel();
-        let sealing = tokio::task::spawn_blocking(move || {
-            sealer().seal(noise(bytes), MIN_PART_SIZE, sender)
-        });
+        let sealing = tokio::task::spawn_blocking(move || sealer().seal(noise(bytes), MIN_PART_SIZE, sender));
         if let Err(error) = upload.send(parts).await {
             upload.abort().await;
             return Err(error);

@@ -18,6 +18,7 @@ mod recipients;
 mod s3;
 mod seal;
 mod secret;
+mod target;
 mod trial;
 mod upload;
 #[cfg(test)]

@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::error::ProvideErrorMetadata as _;
-use backon::Retryable as _;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -74,13 +72,6 @@ impl Store {
 
     /// Whether the object was written; not when there was one.
     async fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<bool, StoreError> {
-        (|| self.put_if_absent_once(key, bytes))
-            .retry(self.patience.pauses())
-            .when(StoreError::is_transient)
-            .await
-    }
-
-    async fn put_if_absent_once(&self, key: &str, bytes: &[u8]) -> Result<bool, StoreError> {
         let Err(error) = self.put_request(key, bytes).if_none_match("*").send().await else {
             return Ok(true);
         };
@@ -90,10 +81,7 @@ impl Store {
                 place: self.place.clone(),
                 problem: "it does not know If-None-Match: *",
             }),
-            _ => {
-                debug!(key, code = error.code(), "marker not put");
-                Err(classify(&self.place, "put an object", &error))
-            }
+            _ => Err(classify(&self.place, "put an object", &error)),
         }
     }
 }

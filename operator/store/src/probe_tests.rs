@@ -1,13 +1,15 @@
 //! Probes against a server that does all that AWS does, servers that do less, and one that people run.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use aws_sdk_s3::Client;
+use aws_smithy_async::time::TimeSource;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::{Checksum, ServerSideEncryption, ServerSideEncryptionType};
 use greenlang_backup_test_s3::{Conditional, Fault, FaultServer, Operation, Switches};
 
-use crate::Algorithm;
 use crate::fixture::{Fixture, LIMIT, assert_clean, real_server};
+use crate::{Algorithm, Checksums, StoreError};
 
 async fn found(switches: Switches) -> Option<Algorithm> {
     let server = FaultServer::with(switches);
@@ -159,13 +161,46 @@ async fn a_server_that_people_run_is_understood() {
     let fixture = Fixture::new(real_server()).await;
     let checksums = fixture.probe().await.unwrap();
     assert_eq!(checksums.algorithm(), Some(Algorithm::Crc64Nvme));
-    for (checksum, algorithm) in
-        [(Checksum::Crc32, Algorithm::Crc32), (Checksum::Sha256, Algorithm::Sha256)]
+    for (checksum, algorithm) in [(Checksum::Crc32, Algorithm::Crc32), (Checksum::Sha256, Algorithm::Sha256)]
     {
         let fixture =
-            Fixture::with(fixture.bucket.endpoint.clone().unwrap(), |bucket| bucket.checksum = checksum).await;
+            Fixture::with(fixture.bucket.endpoint.clone().unwrap(), |bucket| bucket.checksum = checksum)
+                .await;
         assert_eq!(fixture.probe().await.unwrap().algorithm(), Some(algorithm));
     }
     assert_eq!(fixture.store.list("").await.unwrap(), [] as [&str; 0]);
     assert!(fixture.store.open_uploads("").await.unwrap().is_empty());
+}
+
+/// A clock that is wrong.
+#[derive(Debug)]
+struct Skewed(fn(SystemTime) -> SystemTime);
+
+impl TimeSource for Skewed {
+    fn now(&self) -> SystemTime {
+        (self.0)(SystemTime::now())
+    }
+}
+
+/// The probe against a server that people run, signed by a clock that is wrong.
+async fn skewed(clock: fn(SystemTime) -> SystemTime, corrected: bool) -> Result<Checksums, StoreError> {
+    let mut fixture = Fixture::new(real_server()).await;
+    let config = fixture.store.client.config().to_builder().time_source(Skewed(clock));
+    let config = if corrected { config.disable_clock_skew_correction(false) } else { config };
+    fixture.store.client = Client::from_conf(config.build());
+    fixture.probe().await
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_by_a_day_is_said_and_not_made_good_for() {
+    const DAY: Duration = Duration::from_hours(24);
+    let clocks: [fn(SystemTime) -> SystemTime; 2] = [|now| now + DAY, |now| now - DAY];
+    for clock in clocks {
+        let error = skewed(clock, false).await.unwrap_err();
+        assert_eq!((error.reason(), error.is_retryable()), (reasons::CLOCK_SKEWED, false), "{error}");
+        // What the SDK would do: take the time from the refusal, and sign again.
+        skewed(clock, true).await.unwrap();
+    }
+    // Within what a signature allows.
+    skewed(|now| now + Duration::from_mins(4), false).await.unwrap();
 }

@@ -13,7 +13,7 @@ use crate::StoreError;
 use crate::checksum::{Algorithm, Checksums, PartSum};
 use crate::complete::{Completion, Failure};
 use crate::s3::Store;
-use crate::upload::{SentPart, Target};
+use crate::target::{SentPart, Target};
 
 /// The only part of the trial's object.
 const PART: &[u8] =
@@ -87,10 +87,7 @@ impl Store {
 
     /// Opens an upload, which must then be found by a clean-up.
     async fn open_listed(&self, key: &str, algorithm: Option<Algorithm>) -> Result<Target, StoreError> {
-        let target = (|| Target::open(self, key, algorithm))
-            .retry(self.patience.pauses())
-            .when(StoreError::is_transient)
-            .await?;
+        let target = Target::open(self, key, algorithm).await?;
         let listed = self.open_uploads(key).await?;
         if listed.iter().any(|upload| upload.id == target.id) {
             return Ok(target);
@@ -178,7 +175,9 @@ fn wrong_completion<'a>(
 fn refusal(error: StoreError) -> Result<String, StoreError> {
     match error {
         StoreError::Refused { status: 400..=499 | 501, .. } if !error.is_transient() => Ok(error.to_string()),
-        StoreError::UploadGone { .. } | StoreError::StoredDiffers { .. } => Ok(error.to_string()),
+        StoreError::Damaged { .. } | StoreError::UploadGone { .. } | StoreError::StoredDiffers { .. } => {
+            Ok(error.to_string())
+        }
         other => Err(other),
     }
 }

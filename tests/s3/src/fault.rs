@@ -136,6 +136,9 @@ mod tests {
         let happens: Vec<_> = ["/b/dump", "/b/dump", "/b/other", "/b/dump", "/b/dump"]
             .map(|path| choose(&mut rules, Operation::PutObject, path))
             .into();
-        assert_eq!(happens, [Some(Fault::DoneThenCut), Some(Fault::BlackHole), None, Some(Fault::BlackHole), None]);
+        assert_eq!(
+            happens,
+            [Some(Fault::DoneThenCut), Some(Fault::BlackHole), None, Some(Fault::BlackHole), None]
+        );
     }
 }

@@ -13,6 +13,7 @@
 
 mod fault;
 mod objects;
+mod rules;
 mod store;
 mod sums;
 mod wire;
@@ -60,7 +61,8 @@ impl FaultServer {
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
             runtime.block_on(async {
                 let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
                 let _ = tell.send(listener.local_addr().expect("an address"));
@@ -111,7 +113,8 @@ impl FaultServer {
 
     /// Keys of all uploads that are open, sorted.
     pub fn open_uploads(&self) -> Vec<String> {
-        let mut keys: Vec<_> = self.shared.state().uploads.values().map(|upload| upload.key.clone()).collect();
+        let mut keys: Vec<_> =
+            self.shared.state().uploads.values().map(|upload| upload.key.clone()).collect();
         keys.sort();
         keys
     }

@@ -18,7 +18,7 @@ use s3s::service::S3Service;
 use tokio::net::TcpListener;
 
 use crate::fault::{Fault, Operation, choose, operation};
-use crate::objects::CHANGED;
+use crate::rules::CHANGED;
 use crate::store::Shared;
 
 /// The head of a request that arrived.

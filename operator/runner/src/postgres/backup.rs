@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::report::RunReport;
+use greenlang_backup_api::sizing::part_size_for;
 use greenlang_backup_api::task::PostgresDumpTask;
 use greenlang_backup_api::v1alpha1::RolePasswords;
-use greenlang_backup_api::sizing::part_size_for;
 use greenlang_backup_store::{Activity, BackupKeys, Published, Sealer, Store, StoreError, StoredManifest};
 use jiff::Timestamp;
 use tokio::time::timeout;
@@ -141,7 +141,7 @@ impl Attempt<'_> {
             let producer = prepared.globals(self.task, passwords);
             let stored = dumper.store(&key, part_size_for(0), producer).await?;
             warnings.extend(stored.warnings);
-            objects.push(StoredObject::globals(key, stored.sealed));
+            objects.push(StoredObject::globals(key, stored.sealed, stored.verified));
         }
         for database in &prepared.databases {
             dumper.progress.step(format!("Dumping {}", database.name));
@@ -150,7 +150,7 @@ impl Attempt<'_> {
             let producer = prepared.database(&database.name);
             let stored = dumper.store(&key, part_size, producer).await?;
             warnings.extend(stored.warnings);
-            objects.push(StoredObject::database(key, &database.name, stored.sealed));
+            objects.push(StoredObject::database(key, &database.name, stored.sealed, stored.verified));
         }
         Ok((objects, warnings))
     }

@@ -52,12 +52,15 @@ type SealEnd = (Result<Sealed, SealError>, Vec<u8>);
 impl Dumper<'_> {
     /// Runs a producer and stores what it writes.
     pub async fn store(&self, key: &str, part_size: u64, producer: Producer) -> Result<Dumped, RunError> {
-        let mut upload = until_cancelled(self.cancel, Box::pin(
-            Upload::start(self.store, key, part_size, self.checksums, self.activity),
-        )).await?;
+        let mut upload = until_cancelled(
+            self.cancel,
+            Box::pin(Upload::start(self.store, key, part_size, self.checksums, self.activity)),
+        )
+        .await?;
         match self.fill(&mut upload, part_size, producer).await {
             Ok(mut dumped) => {
-                dumped.verified = until_cancelled(self.cancel, Box::pin(upload.finish(&dumped.sealed))).await?;
+                dumped.verified =
+                    until_cancelled(self.cancel, Box::pin(upload.finish(&dumped.sealed))).await?;
                 info!(
                     key,
                     source_bytes = dumped.sealed.source_bytes,

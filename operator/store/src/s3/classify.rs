@@ -55,6 +55,9 @@ fn answered(place: &Arc<Place>, action: &'static str, status: u16, code: Option<
     match (code.as_str(), status) {
         ("NoSuchBucket", _) => StoreError::BucketNotFound(place),
         ("RequestTimeTooSkewed" | "RequestExpired", _) => StoreError::ClockSkewed { place, action, code },
+        ("BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch", _) => {
+            StoreError::Damaged { place, action, code }
+        }
         (code, status) if is_full(code, status) => {
             StoreError::StorageFull { place, action, code: code.to_owned() }
         }
@@ -141,6 +144,7 @@ mod tests {
             ("InvalidAccessKeyId", 403, reasons::ACCESS_DENIED, false),
             ("ExpiredToken", 400, reasons::ACCESS_DENIED, false),
             ("RequestTimeTooSkewed", 403, reasons::CLOCK_SKEWED, false),
+            ("BadDigest", 400, reasons::STORAGE_ERROR, true),
             ("RequestTimeout", 400, reasons::STORAGE_ERROR, true),
             ("XMinioStorageFull", 507, reasons::STORAGE_FULL, true),
             ("QuotaExceeded", 403, reasons::STORAGE_FULL, true),
