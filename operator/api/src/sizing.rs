@@ -41,11 +41,13 @@ pub const fn memory_for(expected_bytes: u64, streams: u8, compression_level: u8)
     BASE + streams as u64 * stream
 }
 
-/// What one zstd encoder takes at most at a level, in bytes, as the library itself estimates it, rounded up.
+/// What one zstd encoder takes at most at a level, in bytes: what the library estimates itself (`ZSTD_estimateCStreamSize`:
+/// 3.5 MiB at level 3, 8.7 at 8, 52.7 at 14, 89.5 at 19), rounded up.
 const fn compressor(level: u8) -> u64 {
     match level {
         0..=3 => 8 * MIB,
-        4..=12 => 48 * MIB,
+        4..=8 => 16 * MIB,
+        9..=14 => 64 * MIB,
         _ => 128 * MIB,
     }
 }

@@ -7,7 +7,7 @@ use greenlang_backup_api::task::TaskError;
 use greenlang_backup_store::{SealError, SecretError, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres::{DumpError, PostgresError};
+use crate::postgres::{CoverageError, DumpError, PostgresError};
 
 /// What ended a run.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,12 @@ pub enum RunError {
     /// `pg_dump` or `pg_dumpall`.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// The dumps lack something, or have too much.
+    #[error(transparent)]
+    Coverage(#[from] CoverageError),
+    /// A backup that was just stored is not in the bucket as it was sent.
+    #[error("reading the new backup again failed: {0}")]
+    ReadBack(#[source] StoreError),
     /// Another policy writes where this one does.
     #[error(
         "{key} belongs to backup {backup} of policy {namespace}/{policy}: give this policy a storage.s3.prefix of its own, or the backup another path"
@@ -89,6 +95,8 @@ impl RunError {
             Self::Seal(error) => error.reason(),
             Self::Postgres(error) => error.reason(),
             Self::Dump(error) => error.reason(),
+            Self::Coverage(error) => error.reason(),
+            Self::ReadBack(error) => error.reason(),
             Self::PathTaken { .. } => reasons::PATH_TAKEN,
             Self::Interrupted => reasons::INTERRUPTED,
             Self::Machine { .. } | Self::Defect(_) | Self::Encode(_) => reasons::INTERNAL_ERROR,
@@ -103,6 +111,9 @@ impl RunError {
             Self::Seal(error) => error.is_retryable(),
             Self::Postgres(error) => error.is_retryable(),
             Self::Dump(error) => error.is_retryable(),
+            Self::Coverage(error) => error.is_retryable(),
+            // Another attempt stores other objects.
+            Self::ReadBack(_) => true,
             Self::Interrupted | Self::Machine { .. } | Self::Defect(_) => true,
         }
     }

@@ -18,14 +18,14 @@ pub struct ProgressLog {
 }
 
 struct Shared {
-    /// Bytes read from the source, all objects together. Counted by the thread that reads.
-    bytes: Arc<AtomicU64>,
-    expected: Option<u64>,
     last: Mutex<Last>,
 }
 
 struct Last {
     step: String,
+    /// Bytes that were moved, all objects together. Counted by the thread that moves them.
+    counter: Arc<AtomicU64>,
+    expected: Option<u64>,
     bytes: u64,
     time: Instant,
 }
@@ -34,9 +34,13 @@ impl ProgressLog {
     /// Starts with what is expected of the source as a whole, if that is known.
     pub fn start(expected: Option<u64>) -> Self {
         let shared = Arc::new(Shared {
-            bytes: Arc::default(),
-            expected,
-            last: Mutex::new(Last { step: String::new(), bytes: 0, time: Instant::now() }),
+            last: Mutex::new(Last {
+                step: String::new(),
+                counter: Arc::default(),
+                expected,
+                bytes: 0,
+                time: Instant::now(),
+            }),
         });
         let ticking = Arc::clone(&shared);
         let ticker = tokio::spawn(async move {
@@ -54,9 +58,20 @@ impl ProgressLog {
         self.shared.write();
     }
 
+    /// Names what is done from now on, with a count of its own. Returns the counter for the thread that does it.
+    pub fn begin(&self, step: &str, expected: u64) -> Arc<AtomicU64> {
+        let counter = Arc::new(AtomicU64::new(0));
+        let mut last = self.shared.last();
+        (last.step, last.counter) = (step.to_owned(), Arc::clone(&counter));
+        (last.expected, last.bytes) = (Some(expected), 0);
+        drop(last);
+        self.shared.write();
+        counter
+    }
+
     /// Counter for the thread that reads the source.
     pub fn counter(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.shared.bytes)
+        Arc::clone(&self.shared.last().counter)
     }
 }
 
@@ -67,11 +82,11 @@ impl Shared {
 
     fn write(&self) {
         let mut last = self.last();
-        let (bytes, now) = (self.bytes.load(Ordering::Relaxed), Instant::now());
+        let (bytes, now) = (last.counter.load(Ordering::Relaxed), Instant::now());
         let progress = Progress {
             step: last.step.clone(),
             bytes_done: bytes,
-            bytes_expected: self.expected,
+            bytes_expected: last.expected,
             bytes_per_second: rate(bytes - last.bytes, now - last.time),
         };
         (last.bytes, last.time) = (bytes, now);

@@ -7,18 +7,18 @@ use std::time::Duration;
 use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::report::RunReport;
 use greenlang_backup_api::task::PostgresDumpTask;
-use greenlang_backup_api::v1alpha1::RolePasswords;
+use greenlang_backup_api::v1alpha1::Verification;
 use greenlang_backup_store::{
-    BackupKeys, Published, Sealer, Store, StoreError, StoredManifest, part_size_for,
+    Activity, BackupKeys, Checksums, Published, ReadSettings, Sealer, Store, StoreError, StoredManifest,
 };
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::database;
 use super::dump::Dumper;
 use super::manifest::{Facts, StoredObject, assemble};
+use super::objects::{self, Collected};
 use super::prepare::Prepared;
 use crate::error::{RunError, until_cancelled};
 use crate::progress::ProgressLog;
@@ -26,6 +26,8 @@ use crate::report;
 
 /// Tries of each request to the bucket; with the pauses between them they outlast a restart of its server.
 const ATTEMPTS: u32 = 6;
+/// How long the checks of the bucket may take before a backup.
+const PROBE_LIMIT: Duration = Duration::from_mins(2);
 /// A Pod has 60 seconds to stop; killing children and aborting uploads take some of them.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -80,9 +82,21 @@ impl Attempt<'_> {
         sealer: &Arc<Sealer>,
         cancel: &CancellationToken,
     ) -> Result<RunReport, RunError> {
+        let checksums = self.find_checksums(cancel).await?;
+        let activity = Activity::default();
         let progress = ProgressLog::start(prepared.expected_bytes());
-        let dumper = Dumper { store: self.store, sealer: Arc::clone(sealer), progress: &progress, cancel };
-        let (objects, warnings) = self.dump(prepared, &dumper).await?;
+        let dumper = Dumper {
+            store: self.store,
+            sealer: Arc::clone(sealer),
+            checksums,
+            activity: &activity,
+            progress: &progress,
+            cancel,
+        };
+        let limit = Duration::from_secs(self.task.stall_seconds.into());
+        let collected = activity.watch(limit, Box::pin(objects::store_all(self.task, self.keys, prepared, &dumper)));
+        let Collected { objects, warnings } = collected.await?;
+        let verified = self.read_back(&objects, &progress, cancel).await?;
         progress.step("Writing the manifest");
         let facts = Facts {
             task: self.task,
@@ -91,6 +105,7 @@ impl Attempt<'_> {
             clients: &prepared.clients,
             recipients: sealer.fingerprints(),
             start_time: self.start_time,
+            verified,
         };
         let manifest = assemble(facts, objects, warnings).await?;
         let json = serde_json::to_vec_pretty(&manifest)?;
@@ -107,36 +122,50 @@ impl Attempt<'_> {
         }
     }
 
-    async fn dump(
+    /// Tries what the bucket's server verifies; leaves no marker there, also when told to stop.
+    async fn find_checksums(&self, cancel: &CancellationToken) -> Result<Checksums, RunError> {
+        let run = &self.task.run;
+        // No two attempts have the same marker, whatever their policies are called.
+        let marker = format!("{}-{}-{}", run.policy_uid, run.id, run.attempt);
+        let found = until_cancelled(cancel, Box::pin(self.store.probe(&marker, PROBE_LIMIT))).await;
+        if matches!(found, Err(RunError::Interrupted))
+            && !matches!(timeout(CLEAN_UP_TIMEOUT, self.store.remove_markers(&marker)).await, Ok(Ok(())))
+        {
+            warn!(marker, "markers of the bucket's check not removed");
+        }
+        found
+    }
+
+    /// Reads every stored byte again, up to the limit; always where the server confirmed nothing. Says how far the objects are
+    /// proved.
+    async fn read_back(
         &self,
-        prepared: &Prepared,
-        dumper: &Dumper<'_>,
-    ) -> Result<(Vec<StoredObject>, Vec<String>), RunError> {
-        let attempt = self.task.run.attempt;
-        let (mut objects, mut warnings) = (Vec::new(), Vec::new());
-        if self.task.globals {
-            dumper.progress.step("Dumping roles and tablespaces");
-            let wanted = self.task.role_passwords == RolePasswords::Auto;
-            let passwords = wanted && prepared.server.reads_passwords;
-            if wanted && !passwords {
-                warnings.push(format!(
-                    "the password hashes of roles are not part of this backup: user {} may not read them; after a restore, set passwords anew",
-                    prepared.endpoint.user
-                ));
+        objects: &[StoredObject],
+        progress: &ProgressLog,
+        cancel: &CancellationToken,
+    ) -> Result<Verification, RunError> {
+        // A backup is proved as far as the least of its objects.
+        let confirmed = objects.iter().map(|object| object.stored.verified).min();
+        let confirmed = confirmed.unwrap_or(Verification::Streamed);
+        let bytes: u64 = objects.iter().map(|object| object.stored.sealed.stored_bytes).sum();
+        if confirmed >= Verification::Stored && bytes > self.task.read_back_limit {
+            return Ok(confirmed);
+        }
+        let counter = progress.begin("Reading back", bytes);
+        for object in objects {
+            let sealed = &object.stored.sealed;
+            let stored = greenlang_backup_store::StoredObject {
+                key: object.key.clone(),
+                bytes: sealed.stored_bytes,
+                sha256: sealed.stored_sha256.clone(),
+            };
+            let read = Box::pin(self.store.read_back(&stored, &counter, ReadSettings::default()));
+            match cancel.run_until_cancelled(read).await {
+                Some(result) => result.map_err(RunError::ReadBack)?,
+                None => return Err(RunError::Interrupted),
             }
-            let key = self.keys.globals(attempt);
-            let producer = prepared.globals(self.task, passwords);
-            let stored = dumper.store(&key, part_size_for(0), producer).await?;
-            warnings.extend(stored.warnings);
-            objects.push(StoredObject::globals(key, stored.sealed));
         }
-        let target = database::Target { keys: self.keys, attempt, streams: self.task.streams };
-        for database in &prepared.databases {
-            let dumped = Box::pin(database::dump(prepared, database, &target, dumper)).await?;
-            objects.extend(dumped.objects);
-            warnings.extend(dumped.warnings);
-        }
-        Ok((objects, warnings))
+        Ok(Verification::ReadBack)
     }
 
     /// Leaves nothing of the attempt, and says so if that failed.

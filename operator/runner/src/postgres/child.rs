@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use greenlang_backup_api::reasons;
+use greenlang_backup_store::Activity;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio_util::task::AbortOnDropHandle;
@@ -138,12 +139,17 @@ pub struct Running {
 }
 
 impl Producer {
-    /// Starts it; its output passes through the returned tap, which blocks and adds all bytes to the counter.
-    pub fn start(mut self, counter: Arc<AtomicU64>) -> Result<(Running, Tap), DumpError> {
+    /// Starts it; its output passes through the returned tap, which blocks, adds all bytes to the counter and says that
+    /// they moved.
+    pub fn start(
+        mut self,
+        counter: Arc<AtomicU64>,
+        activity: Activity,
+    ) -> Result<(Running, Tap), DumpError> {
         match self.spawn() {
             Ok((child, stderr, source)) => Ok((
                 Running { program: self.program, subject: self.subject, child, stderr },
-                Tap::new(source, counter, self.output),
+                Tap::new(source, counter, activity, self.output),
             )),
             Err(error) => Err(DumpError::Start { program: self.program, subject: self.subject, error }),
         }

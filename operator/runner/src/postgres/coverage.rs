@@ -214,7 +214,7 @@ fn no_data(relation: &Relation, standby: bool) -> Option<NoData> {
 
 /// An OID may be used again after its table was dropped, so the names must agree, too.
 fn data(relation: &Relation, key: &str, entry: &TableEntry) -> Result<TableData, CoverageError> {
-    if (&entry.schema, &entry.name) != (&relation.schema, &relation.name) {
+    if !agrees(&entry.schema, &relation.schema) || !agrees(&entry.name, &relation.name) {
         let problem = format!("the catalog calls {}.{}", relation.schema, relation.name);
         return Err(unexpected(key, entry, problem));
     }
@@ -229,6 +229,11 @@ fn data(relation: &Relation, key: &str, entry: &TableEntry) -> Result<TableData,
         digest: entry.digest.clone(),
         filter,
     })
+}
+
+/// Names in an archive are in the encoding of their database; what is not UTF-8 came out as replacement characters.
+fn agrees(in_archive: &str, in_catalog: &str) -> bool {
+    in_archive == in_catalog || in_archive.contains(char::REPLACEMENT_CHARACTER)
 }
 
 fn unexpected(key: &str, entry: &TableEntry, problem: String) -> CoverageError {

@@ -1,14 +1,18 @@
 //! Dumps one database: a snapshot, one dump or several at once, and the proof that together they hold every table. Network, child
 //! processes.
 
-use std::sync::Arc;
-
 use futures::future::join_all;
-use greenlang_backup_store::{BackupKeys, part_size_for};
+use greenlang_backup_api::contents::{DatabaseContents, LargeObject, LargeObjects, Server};
+use greenlang_backup_api::manifest::Content;
+use greenlang_backup_api::sizing::part_size_for;
+use greenlang_backup_store::BackupKeys;
 use tracing::warn;
 
 use super::PostgresError;
+use super::archive::Inspected;
+use super::catalog::{self, DatabaseCatalog};
 use super::child::Producer;
+use super::coverage::{self, Archive, CoverageError, LargeObjectEntries, TableEntry};
 use super::dump::{Dumped, Dumper};
 use super::inspect::{self, DatabaseFacts};
 use super::manifest::StoredObject;
@@ -22,13 +26,15 @@ use crate::error::{RunError, until_cancelled};
 pub struct DatabaseDump {
     pub objects: Vec<StoredObject>,
     pub warnings: Vec<String>,
+    pub contents: DatabaseContents,
 }
 
-/// Where the dumps of a database go.
+/// Where the dumps of a database go, in how many streams, and what is known of its server.
 pub struct Target<'a> {
     pub keys: &'a BackupKeys,
     pub attempt: u32,
     pub streams: u8,
+    pub server: &'a Server,
 }
 
 /// One dump of a database.
@@ -47,33 +53,101 @@ pub async fn dump(
 ) -> Result<DatabaseDump, RunError> {
     let name = &database.name;
     dumper.progress.step(format!("Taking a snapshot of {name}"));
-    let take = Snapshot::take(&prepared.endpoint, name, prepared.server.version.major);
-    let snapshot = until_cancelled(dumper.cancel, take).await?;
     let mut warnings = Vec::new();
-    let planned = plan_streams(prepared, database, target.streams, &snapshot, &mut warnings);
-    let moved = until_cancelled(dumper.cancel, planned).await?;
+    let asked = async {
+        let version = &prepared.server.version;
+        let snapshot = Snapshot::take(&prepared.endpoint, name, version.major).await?;
+        let catalog = catalog::read(snapshot.session(), version, target.server).await?;
+        let moved =
+            plan_streams(prepared, database, target.streams, &catalog, &snapshot, &mut warnings).await?;
+        Ok::<_, PostgresError>((snapshot, catalog, moved))
+    };
+    let (snapshot, catalog, moved) = until_cancelled(dumper.cancel, asked).await?;
     let streams = streams(prepared, database, target, &moved, snapshot.id());
 
     dumper.progress.step(match streams.len() {
         1 => format!("Dumping {name}"),
         several => format!("Dumping {name} in {several} streams"),
     });
-    let held = snapshot.hold();
     let keys: Vec<String> = streams.iter().map(|stream| stream.key.clone()).collect();
     let dumped = tokio::select! {
         dumped = run_all(streams, dumper) => dumped?,
-        lost = held.lost() => return Err(lost),
+        lost = snapshot.hold().lost() => return Err(lost),
     };
-    let objects = keys
-        .into_iter()
-        .zip(1..)
-        .zip(dumped)
-        .map(|((key, number), Dumped { sealed, warnings: said })| {
-            warnings.extend(said);
-            StoredObject::database(key, name, number, sealed)
+    let (mut objects, mut archives) = (Vec::new(), Vec::new());
+    for ((key, stream), Dumped { stored, warnings: said, archive }) in keys.into_iter().zip(1..).zip(dumped) {
+        warnings.extend(said);
+        archives.push((key.clone(), archive));
+        objects.push(StoredObject { key, content: content(name, stream), stored });
+    }
+    let contents = contents(catalog, target.server.standby, &archives)?;
+    Ok(DatabaseDump { objects, warnings, contents })
+}
+
+fn content(database: &str, stream: u8) -> Content {
+    let database = database.to_owned();
+    match stream {
+        1 => Content::PostgresArchive { database },
+        _ => Content::PostgresData { database, stream },
+    }
+}
+
+/// What the dumps hold: everything that the catalog says they must, or they are no backup.
+fn contents(
+    catalog: DatabaseCatalog,
+    standby: bool,
+    archives: &[(String, Option<Inspected>)],
+) -> Result<DatabaseContents, CoverageError> {
+    let walked: Option<Vec<Archive>> = archives.iter().map(|(key, archive)| seen(key, archive)).collect();
+    let Some(walked) = walked else {
+        let mut contents = catalog.into_contents(Vec::new(), LargeObjects::default());
+        contents.notes.push(
+            "pg_dump wrote a newer archive format than this release walks: pg_restore read it to its end, but no rows were counted"
+                .to_owned(),
+        );
+        return Ok(contents);
+    };
+    let tables = coverage::tables(catalog.relations.clone(), standby, &walked)?;
+    let large_objects = coverage::large_objects(catalog.large_objects, &walked)?;
+    Ok(catalog.into_contents(tables, large_objects))
+}
+
+/// What coverage wants to know of an archive; none if it was not walked.
+fn seen(key: &str, archive: &Option<Inspected>) -> Option<Archive> {
+    let Some(Inspected::Walked(archive)) = archive else {
+        return None;
+    };
+    let tables = archive.entries.iter().filter_map(|entry| {
+        let rows = entry.data.as_ref()?.rows()?;
+        Some(TableEntry {
+            oid: entry.oid,
+            schema: entry.namespace.to_string(),
+            name: entry.tag.to_string(),
+            rows: rows.count,
+            bytes: rows.bytes,
+            digest: hex(rows.digest),
         })
-        .collect();
-    Ok(DatabaseDump { objects, warnings })
+    });
+    let objects = &archive.large_objects;
+    let first = objects.listed.iter().map(|object| LargeObject {
+        oid: object.oid,
+        bytes: object.length,
+        digest: hex(object.digest),
+    });
+    Some(Archive {
+        key: key.to_owned(),
+        tables: tables.collect(),
+        large_objects: LargeObjectEntries {
+            count: objects.count,
+            bytes: objects.bytes,
+            digest: hex(objects.digest),
+            first: first.collect(),
+        },
+    })
+}
+
+fn hex(digest: u128) -> String {
+    format!("{digest:032x}")
 }
 
 /// Which tables are dumped apart from the rest, if several dumps at once were asked for and can be had.
@@ -81,6 +155,7 @@ async fn plan_streams(
     prepared: &Prepared,
     database: &DatabaseFacts,
     streams: u8,
+    catalog: &DatabaseCatalog,
     snapshot: &Snapshot,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Vec<Movable>>, PostgresError> {
@@ -94,7 +169,9 @@ async fn plan_streams(
         warnings.push(warning);
         return Ok(Vec::new());
     }
-    let tables = inspect::movable(snapshot.session()).await?;
+    let mut tables = inspect::movable(snapshot.session()).await?;
+    // pg_dump reads patterns in the encoding of the database.
+    tables.retain(|table| catalog.properties.encoding == "UTF8" || table.is_ascii());
     let movable: u64 = tables.iter().map(|table| table.bytes).sum();
     let rest = database.expected_bytes.unwrap_or_default().saturating_sub(movable);
     Ok(spread(tables, rest, streams))
@@ -126,7 +203,7 @@ fn streams(
 /// Runs all dumps to their ends. The first failure stops the others, and is the one that is told.
 async fn run_all(streams: Vec<Stream>, dumper: &Dumper<'_>) -> Result<Vec<Dumped>, RunError> {
     let cancel = dumper.cancel.child_token();
-    let dumper = Dumper { sealer: Arc::clone(&dumper.sealer), cancel: &cancel, ..*dumper };
+    let dumper = Dumper { cancel: &cancel, ..dumper.clone() };
     let ends = join_all(streams.into_iter().map(async |stream| {
         let part_size = part_size_for(stream.expected_bytes);
         let end = dumper.store(&stream.key, part_size, stream.producer).await;

@@ -1,10 +1,14 @@
-//! Takes the output of one child process into one object: child → seal → upload, in this order of truth: all read, child
-//! exited 0, upload completed. Anything else leaves nothing behind. Network, child processes, one thread.
+//! Takes the output of one child process, or bytes that are there already, into one object: source → seal → upload, in this
+//! order of truth: all read, child exited 0, upload completed. Anything else leaves nothing behind. Network, child processes,
+//! one thread.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use greenlang_backup_store::{SealError, Sealed, Sealer, Store, Upload};
+use greenlang_backup_api::sizing::part_size_for;
+use greenlang_backup_api::v1alpha1::Verification;
+use greenlang_backup_store::{Activity, Checksums, SealError, Sealed, Sealer, Store, Upload};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -23,16 +27,28 @@ const SEAL_END: Duration = Duration::from_secs(5);
 const ABORT: Duration = Duration::from_secs(10);
 
 /// What all objects of a run share. Whatever is dropped when told to stop, the clean-up of the attempt finds.
+#[derive(Clone)]
 pub struct Dumper<'a> {
     pub store: &'a Store,
     pub sealer: Arc<Sealer>,
+    /// What the bucket's server verifies.
+    pub checksums: Checksums,
+    /// What moves, for the watchdog.
+    pub activity: &'a Activity,
     pub progress: &'a ProgressLog,
     pub cancel: &'a CancellationToken,
 }
 
 /// An object that was stored.
-pub struct Dumped {
+pub struct Stored {
     pub sealed: Sealed,
+    /// How far the server confirmed it.
+    pub verified: Verification,
+}
+
+/// What a child wrote, stored.
+pub struct Dumped {
+    pub stored: Stored,
     pub warnings: Vec<String>,
     /// What is in the archive, if it is one.
     pub archive: Option<Inspected>,
@@ -43,21 +59,44 @@ type SealEnd = (Result<Sealed, SealError>, Checked);
 
 impl Dumper<'_> {
     /// Runs a producer and stores what it writes.
-    pub async fn store(&self, key: &str, part_size: usize, producer: Producer) -> Result<Dumped, RunError> {
-        let mut upload = until_cancelled(self.cancel, Box::pin(Upload::start(self.store, key))).await?;
-        match self.fill(&mut upload, part_size, producer).await {
-            Ok(dumped) => {
-                until_cancelled(self.cancel, Box::pin(upload.finish())).await?;
-                info!(
-                    key,
-                    source_bytes = dumped.sealed.source_bytes,
-                    stored_bytes = dumped.sealed.stored_bytes,
-                    "object stored"
-                );
-                if let Some(archive) = &dumped.archive {
-                    info!(key, %archive, "archive is whole");
-                }
-                Ok(dumped)
+    pub async fn store(&self, key: &str, part_size: u64, producer: Producer) -> Result<Dumped, RunError> {
+        let mut upload = self.open(key, part_size).await?;
+        let filled = self.fill(&mut upload, part_size, producer).await;
+        let (stored, Finished { warnings, archive }) = self.close(key, upload, filled).await?;
+        if let Some(archive) = &archive {
+            info!(key, %archive, "archive is whole");
+        }
+        Ok(Dumped { stored, warnings, archive })
+    }
+
+    /// Stores bytes.
+    pub async fn store_bytes(&self, key: &str, bytes: Vec<u8>) -> Result<Stored, RunError> {
+        let part_size = part_size_for(bytes.len() as u64);
+        let mut upload = self.open(key, part_size).await?;
+        let filled = self.fill_with(&mut upload, part_size, bytes).await;
+        let (stored, ()) = self.close(key, upload, filled).await?;
+        Ok(stored)
+    }
+
+    async fn open(&self, key: &str, part_size: u64) -> Result<Upload, RunError> {
+        let start = Upload::start(self.store, key, part_size, self.checksums, self.activity);
+        until_cancelled(self.cancel, Box::pin(start)).await
+    }
+
+    /// Makes the object, or gives the upload up.
+    async fn close<T>(
+        &self,
+        key: &str,
+        upload: Upload,
+        filled: Result<(Sealed, T), RunError>,
+    ) -> Result<(Stored, T), RunError> {
+        match filled {
+            Ok((sealed, rest)) => {
+                let finish = Box::pin(upload.finish(&sealed));
+                let verified = until_cancelled(self.cancel, finish).await?;
+                let (source_bytes, stored_bytes) = (sealed.source_bytes, sealed.stored_bytes);
+                info!(key, source_bytes, stored_bytes, ?verified, "object stored");
+                Ok((Stored { sealed, verified }, rest))
             }
             Err(error) => {
                 if timeout(ABORT, upload.abort()).await.is_err() {
@@ -71,10 +110,10 @@ impl Dumper<'_> {
     async fn fill(
         &self,
         upload: &mut Upload,
-        part_size: usize,
+        part_size: u64,
         producer: Producer,
-    ) -> Result<Dumped, RunError> {
-        let (running, mut tap) = producer.start(self.progress.counter())?;
+    ) -> Result<(Sealed, Finished), RunError> {
+        let (running, mut tap) = producer.start(self.progress.counter(), self.activity.clone())?;
         let (sender, parts) = Sealer::channel();
         let sealer = Arc::clone(&self.sealer);
         let seal: JoinHandle<SealEnd> = tokio::task::spawn_blocking(move || {
@@ -91,8 +130,26 @@ impl Dumper<'_> {
         }
     }
 
+    async fn fill_with(
+        &self,
+        upload: &mut Upload,
+        part_size: u64,
+        bytes: Vec<u8>,
+    ) -> Result<(Sealed, ()), RunError> {
+        self.progress.counter().fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let (sender, parts) = Sealer::channel();
+        let sealer = Arc::clone(&self.sealer);
+        let seal = tokio::task::spawn_blocking(move || sealer.seal(bytes.as_slice(), part_size, sender));
+        until_cancelled(self.cancel, upload.send(parts)).await?;
+        Ok((seal.await??, ()))
+    }
+
     /// All that the child wrote is on its way; now it must turn out to be all that there was.
-    async fn judge(&self, running: Running, (sealed, checked): SealEnd) -> Result<Dumped, RunError> {
+    async fn judge(
+        &self,
+        running: Running,
+        (sealed, checked): SealEnd,
+    ) -> Result<(Sealed, Finished), RunError> {
         let sealed = match sealed {
             Ok(sealed) => sealed,
             Err(error) => {
@@ -105,9 +162,8 @@ impl Dumper<'_> {
                 });
             }
         };
-        let finish = running.finish(checked);
-        let Finished { warnings, archive } = until_cancelled(self.cancel, finish).await?;
-        Ok(Dumped { sealed, warnings, archive })
+        let finished = until_cancelled(self.cancel, running.finish(checked)).await?;
+        Ok((sealed, finished))
     }
 }
 

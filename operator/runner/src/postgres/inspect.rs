@@ -20,8 +20,6 @@ pub struct Version {
 pub struct ServerFacts {
     /// Its version.
     pub version: Version,
-    /// Whether the user may read the roles' password hashes.
-    pub reads_passwords: bool,
     /// The superuser that the server was made with.
     pub owner: String,
     /// Directories of tablespaces, which must exist before the globals can be restored.
@@ -46,6 +44,16 @@ const DUMPED_BYTES: &str = "
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
 
+const NO_WAITING: &str = "SET lock_timeout = '1s'";
+
+/// The same without looking at the files, and so without a lock.
+const REMEMBERED_BYTES: &str = "
+    SELECT (coalesce(sum(c.relpages::bigint + coalesce(t.relpages, 0)), 0) * current_setting('block_size')::bigint)::bigint
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      OR c.oid = 'pg_catalog.pg_largeobject'::regclass";
+
 /// Asks for the version.
 pub async fn version(session: &Session) -> Result<Version, PostgresError> {
     let number: i32 = session.value("SELECT current_setting('server_version_num')::int").await?;
@@ -59,9 +67,6 @@ pub async fn version(session: &Session) -> Result<Version, PostgresError> {
 pub async fn server(session: &Session) -> Result<ServerFacts, PostgresError> {
     Ok(ServerFacts {
         version: version(session).await?,
-        reads_passwords: session
-            .value("SELECT has_table_privilege('pg_catalog.pg_authid', 'SELECT')")
-            .await?,
         // 10 is the OID of the superuser that initdb makes.
         owner: session.value("SELECT pg_catalog.pg_get_userbyid(10)::text").await?,
         tablespaces: tablespaces(session).await?,
@@ -85,18 +90,27 @@ async fn tablespaces(session: &Session) -> Result<Vec<String>, PostgresError> {
 /// Asks about the database of a session.
 pub async fn database(session: &Session) -> Result<DatabaseFacts, PostgresError> {
     let locale = "SELECT datcollate::text FROM pg_catalog.pg_database WHERE datname = current_database()";
-    let expected: Result<i64, _> = session.value(DUMPED_BYTES).await;
     Ok(DatabaseFacts {
         name: session.target().database.clone(),
-        expected_bytes: match expected {
-            Ok(bytes) => u64::try_from(bytes).ok(),
-            Err(error) => {
-                warn!(%error, "size not known");
-                None
-            }
-        },
+        expected_bytes: expected_bytes(session).await,
         locale: session.value(locale).await?,
     })
+}
+
+/// Tables that somebody alters cannot be measured; then what the last VACUUM or ANALYZE wrote down has to do.
+async fn expected_bytes(session: &Session) -> Option<u64> {
+    let measured = async {
+        session.execute(NO_WAITING).await?;
+        session.value::<i64>(DUMPED_BYTES).await
+    };
+    let bytes = match measured.await {
+        Ok(bytes) => Ok(bytes),
+        Err(error) => {
+            warn!(%error, "tables not measured");
+            session.value(REMEMBERED_BYTES).await
+        }
+    };
+    bytes.inspect_err(|error| warn!(%error, "size not known")).ok().and_then(|bytes| u64::try_from(bytes).ok())
 }
 
 /// Tables whose data a dump of its own can hold: none of an extension, whose data only a whole dump knows to leave out or in.

@@ -5,10 +5,10 @@ use std::path::Path;
 use greenlang_backup_api::manifest::{Content, Manifest, Object, PolicyIdentity, SCHEMA_VERSION, Tool};
 use greenlang_backup_api::task::PostgresDumpTask;
 use greenlang_backup_api::v1alpha1::Verification;
-use greenlang_backup_store::Sealed;
 use jiff::Timestamp;
 use tokio::process::Command;
 
+use super::dump::Stored;
 use super::inspect::{DatabaseFacts, ServerFacts};
 use super::recovery;
 use crate::error::RunError;
@@ -25,39 +25,28 @@ pub struct Facts<'a> {
     /// Fingerprints of the recipients.
     pub recipients: Vec<String>,
     pub start_time: Timestamp,
+    /// How far all objects were proved.
+    pub verified: Verification,
 }
 
 /// An object that is completed in the bucket.
 pub struct StoredObject {
-    key: String,
-    content: Content,
-    sealed: Sealed,
+    pub key: String,
+    pub content: Content,
+    pub stored: Stored,
 }
 
 impl StoredObject {
-    pub const fn globals(key: String, sealed: Sealed) -> Self {
-        Self { key, content: Content::PostgresGlobals, sealed }
-    }
-
-    /// The first dump of a database has everything but the data that further dumps have.
-    pub fn database(key: String, database: &str, stream: u8, sealed: Sealed) -> Self {
-        let database = database.to_owned();
-        let content = match stream {
-            1 => Content::PostgresArchive { database },
-            _ => Content::PostgresData { database, stream },
-        };
-        Self { key, content, sealed }
-    }
-
     fn describe(self, recipients: &[String]) -> Object {
+        let sealed = self.stored.sealed;
         Object {
             key: self.key,
             content: self.content,
-            source_bytes: self.sealed.source_bytes,
-            source_sha256: self.sealed.source_sha256,
-            stored_bytes: self.sealed.stored_bytes,
-            stored_sha256: self.sealed.stored_sha256,
-            stored_crc64nvme: self.sealed.stored_crc64nvme,
+            source_bytes: sealed.source_bytes,
+            source_sha256: sealed.source_sha256,
+            stored_bytes: sealed.stored_bytes,
+            stored_sha256: sealed.stored_sha256,
+            stored_crc64nvme: sealed.stored_crc64nvme,
             compression: COMPRESSION.to_owned(),
             recipients: recipients.to_vec(),
         }
@@ -96,7 +85,7 @@ pub async fn assemble(
         slot: run.slot,
         start_time: facts.start_time,
         end_time: Timestamp::now(),
-        verified: Verification::Streamed,
+        verified: facts.verified,
         tools,
         server_version: facts.server.version.text.clone(),
         warnings,

@@ -14,6 +14,7 @@ mod globals;
 mod inspect;
 mod libpq;
 mod manifest;
+mod objects;
 mod pooler;
 mod prepare;
 mod recovery;
@@ -31,6 +32,7 @@ mod withhold;
 use greenlang_backup_api::task::PostgresServer;
 
 pub use child::DumpError;
+pub use coverage::CoverageError;
 pub use error::PostgresError;
 
 use clients::Clients;

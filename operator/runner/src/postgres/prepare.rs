@@ -10,6 +10,7 @@ use super::clients::Clients;
 use super::connect::Endpoint;
 use super::inspect::{self, DatabaseFacts, ServerFacts};
 use super::libpq;
+use super::rights;
 use super::streams::Movable;
 use super::tap::Output;
 use crate::error::RunError;
@@ -33,6 +34,7 @@ impl Prepared {
         let mut databases = Vec::new();
         for database in &task.databases {
             let session = endpoint.connect(database).await?;
+            rights::check(&session).await?;
             databases.push(inspect::database(&session).await?);
         }
         Ok(Self { endpoint, clients, server, databases })

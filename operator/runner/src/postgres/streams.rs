@@ -1,5 +1,7 @@
 //! Decides which dump writes the data of which table, so that all of them end at about the same time. Pure.
 
+use super::connect::quoted_identifier;
+
 /// Data that can go into any of the dumps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Movable {
@@ -9,6 +11,13 @@ pub struct Movable {
     pub sequences: Vec<String>,
     /// Bytes on the server's disk.
     pub bytes: u64,
+}
+
+impl Movable {
+    /// Whether its names are the same in every encoding.
+    pub fn is_ascii(&self) -> bool {
+        self.pattern.is_ascii() && self.sequences.iter().all(|sequence| sequence.is_ascii())
+    }
 }
 
 /// Tables smaller than this stay in the first dump: moving them saves nothing.
@@ -36,8 +45,7 @@ pub fn spread(mut tables: Vec<Movable>, rest: u64, streams: u8) -> Vec<Vec<Movab
 
 /// A name as a pattern of `pg_dump`: within double quotes every character means itself.
 pub fn pattern(schema: &str, name: &str) -> String {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    format!("{}.{}", quoted(schema), quoted(name))
+    format!("{}.{}", quoted_identifier(schema), quoted_identifier(name))
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use greenlang_backup_store::Activity;
+
 use super::archive::{ArchiveError, Inspected, Inspector};
 
 /// Everything of `pg_dumpall` starts with a comment.
@@ -43,6 +45,7 @@ pub type Checked = Result<Option<Inspected>, Damage>;
 pub struct Tap {
     source: File,
     counter: Arc<AtomicU64>,
+    activity: Activity,
     any: bool,
     check: Check,
 }
@@ -54,13 +57,13 @@ enum Check {
 }
 
 impl Tap {
-    /// Before the first byte. All bytes are added to the counter.
-    pub fn new(source: File, counter: Arc<AtomicU64>, output: Output) -> Self {
+    /// Before the first byte. All bytes are added to the counter, and are told to have moved.
+    pub fn new(source: File, counter: Arc<AtomicU64>, activity: Activity, output: Output) -> Self {
         let check = match output {
             Output::Sql => Check::Sql { start: Vec::with_capacity(SQL_MAGIC.len()) },
             Output::Archive { pg_restore } => Check::Archive(Inspector::new(pg_restore)),
         };
-        Self { source, counter, any: false, check }
+        Self { source, counter, activity, any: false, check }
     }
 
     /// Judges what passed, once all of it has.
@@ -94,6 +97,7 @@ impl Read for Tap {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(buffer)?;
         self.counter.fetch_add(read as u64, Ordering::Relaxed);
+        self.activity.moved(read as u64);
         self.any |= read > 0;
         let bytes = &buffer[..read];
         let error = match &mut self.check {
@@ -124,7 +128,7 @@ mod tests {
         file.write_all(content).unwrap();
         file.rewind().unwrap();
         let counter = Arc::new(AtomicU64::new(0));
-        let mut tap = Tap::new(file, Arc::clone(&counter), output);
+        let mut tap = Tap::new(file, Arc::clone(&counter), Activity::default(), output);
         let copied = io::copy(&mut tap, &mut io::sink());
         (copied, counter.load(Ordering::Relaxed), tap.finish())
     }

@@ -4,6 +4,7 @@
 
 mod archive;
 mod bucket;
+mod contents;
 mod faults;
 mod fixture;
 mod happy;

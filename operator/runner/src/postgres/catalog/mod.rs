@@ -15,7 +15,9 @@ use super::connect::Session;
 use super::inspect::Version;
 
 pub use database::{server, session_settings};
-pub use relations::{Config, Member, Relation};
+#[cfg(test)]
+pub use relations::Member;
+pub use relations::{Config, Relation};
 
 /// What the catalog says of a database, before anything is known of its dump.
 #[derive(Clone, Debug)]
