@@ -12,6 +12,7 @@ use crate::wire::Request;
 
 /// What a server does less well than AWS.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Switches {
     /// Checksums that are verified, kept and shown; others are ignored.
     pub verifies: &'static [&'static str],

@@ -9,11 +9,13 @@ use greenlang_backup_api::report::RunReport;
 use greenlang_backup_api::sizing::part_size_for;
 use greenlang_backup_api::task::PostgresDumpTask;
 use greenlang_backup_api::v1alpha1::RolePasswords;
-use greenlang_backup_store::{Activity, BackupKeys, Published, Sealer, Store, StoreError, StoredManifest};
+use greenlang_backup_store::{
+    Activity, BackupKeys, Checksums, Published, Sealer, Store, StoreError, StoredManifest,
+};
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::dump::Dumper;
 use super::manifest::{Facts, StoredObject, assemble};
@@ -80,10 +82,7 @@ impl Attempt<'_> {
         sealer: &Arc<Sealer>,
         cancel: &CancellationToken,
     ) -> Result<RunReport, RunError> {
-        let run = &self.task.run;
-        // No two attempts have the same marker, whatever their policies are called.
-        let marker = format!("{}-{}-{}", run.policy_uid, run.id, run.attempt);
-        let checksums = until_cancelled(cancel, Box::pin(self.store.probe(&marker, PROBE_LIMIT))).await?;
+        let checksums = self.find_checksums(cancel).await?;
         let activity = Activity::default();
         let progress = ProgressLog::start(prepared.expected_bytes());
         let dumper = Dumper {
@@ -118,6 +117,20 @@ impl Attempt<'_> {
                 found_already(self.task, &self.keys.manifest(), *other)
             }
         }
+    }
+
+    /// Tries what the bucket's server verifies; leaves no marker there, also when told to stop.
+    async fn find_checksums(&self, cancel: &CancellationToken) -> Result<Checksums, RunError> {
+        let run = &self.task.run;
+        // No two attempts have the same marker, whatever their policies are called.
+        let marker = format!("{}-{}-{}", run.policy_uid, run.id, run.attempt);
+        let found = until_cancelled(cancel, Box::pin(self.store.probe(&marker, PROBE_LIMIT))).await;
+        if matches!(found, Err(RunError::Interrupted))
+            && !matches!(timeout(CLEAN_UP_TIMEOUT, self.store.remove_markers(&marker)).await, Ok(Ok(())))
+        {
+            warn!(marker, "markers of the bucket's check not removed");
+        }
+        found
     }
 
     async fn dump(
