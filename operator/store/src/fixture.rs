@@ -19,7 +19,7 @@ use crate::s3::Patience;
 use crate::{Activity, Checksums, Sealed, Sealer, Store, StoreError, Upload};
 
 /// Bound of probes, far beyond what they need.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// A store, and what must live as long.
 pub struct Fixture {

@@ -25,7 +25,7 @@ impl Store {
     /// checks take the limit at most, and the clean-up after them as much again. Not to be dropped before it ends, or
     /// [`Store::remove_markers`] must follow.
     pub async fn probe(&self, marker: &str, limit: Duration) -> Result<Checksums, StoreError> {
-        self.probe_within(marker, limit, limit).await
+        Box::pin(self.probe_within(marker, limit, limit)).await
     }
 
     pub(crate) async fn probe_within(
@@ -37,7 +37,7 @@ impl Store {
         let prefix = self.markers(marker);
         let (object, upload) = (format!("{prefix}object"), format!("{prefix}upload"));
         let checks = async { tokio::try_join!(self.check_objects(&object), self.find_checksums(&upload)) };
-        let checked = timeout(limit, checks).await.unwrap_or_else(|_| Err(self.too_slow(limit)));
+        let checked = timeout(limit, Box::pin(checks)).await.unwrap_or_else(|_| Err(self.too_slow(limit)));
         let cleaned = timeout(clean_up, self.remove_attempt(&prefix)).await;
         let cleaned = cleaned.unwrap_or_else(|_| Err(self.too_slow(clean_up)));
         if let Err(error) = &cleaned {

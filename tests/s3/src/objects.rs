@@ -42,7 +42,7 @@ impl S3 for Objects {
         let object = Object {
             etag: etag.clone(),
             checksum: None,
-            full_object: true,
+            covers_all: true,
             settings: self.settings(input.storage_class, input.server_side_encryption),
             modified: now(),
             bytes,
@@ -94,7 +94,7 @@ impl S3 for Objects {
         let shown = object.checksum.as_ref().filter(|_| input.checksum_mode.is_some());
         let of =
             |name: &str| shown.filter(|(algorithm, _)| algorithm == name).map(|(_, value)| value.clone());
-        let covers = if object.full_object { ChecksumType::FULL_OBJECT } else { ChecksumType::COMPOSITE };
+        let covers = if object.covers_all { ChecksumType::FULL_OBJECT } else { ChecksumType::COMPOSITE };
         Ok(S3Response::new(HeadObjectOutput {
             checksum_crc64nvme: of("CRC64NVME"),
             checksum_crc32: of("CRC32"),
@@ -168,7 +168,7 @@ impl S3 for Objects {
         let upload = Upload {
             key: input.key.clone(),
             algorithm: known,
-            full_object: input.checksum_type.is_some_and(|kind| kind.as_str() == ChecksumType::FULL_OBJECT),
+            covers_all: input.checksum_type.is_some_and(|kind| kind.as_str() == ChecksumType::FULL_OBJECT),
             settings: self.settings(input.storage_class, input.server_side_encryption),
             parts: BTreeMap::new(),
             initiated: now(),

@@ -78,14 +78,14 @@ impl Objects {
         }
         let etag = sums::etag_of_parts(parts.iter().map(|part| &*part.bytes));
         let mut checksum = match &upload.algorithm {
-            Some(algorithm) if upload.full_object => sums::of(algorithm, &bytes),
+            Some(algorithm) if upload.covers_all => sums::of(algorithm, &bytes),
             Some(_) => sums::composite(parts.iter().map(|part| part.checksum.as_deref().unwrap_or_default())),
             None => None,
         };
         if let Some(algorithm) = &upload.algorithm {
             let given = given!(input);
             let given = given.get(algorithm);
-            if upload.full_object
+            if upload.covers_all
                 && self.0.switches.verifies_whole
                 && given.is_some()
                 && given != checksum.as_deref()
@@ -101,7 +101,7 @@ impl Objects {
         let object = Object {
             etag,
             checksum: upload.algorithm.clone().zip(checksum),
-            full_object: upload.full_object,
+            covers_all: upload.covers_all,
             settings: upload.settings.clone(),
             modified: now(),
             bytes,
@@ -132,7 +132,7 @@ fn parts<'a>(upload: &'a Upload, named: &[CompletedPart]) -> S3Result<Vec<&'a Up
             let given = given!(name);
             let given = given.get(algorithm);
             // One that is part of the checksum of the object must be named; any must be right.
-            if (given.is_some() || !upload.full_object) && given != part.checksum.as_deref() {
+            if (given.is_some() || !upload.covers_all) && given != part.checksum.as_deref() {
                 return Err(invalid_part());
             }
         }

@@ -64,7 +64,7 @@ pub(crate) struct Object {
     pub etag: String,
     /// Algorithm and value as shown.
     pub checksum: Option<(String, String)>,
-    pub full_object: bool,
+    pub covers_all: bool,
     pub settings: Settings,
     pub modified: Timestamp,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Object {
 pub(crate) struct Upload {
     pub key: String,
     pub algorithm: Option<String>,
-    pub full_object: bool,
+    pub covers_all: bool,
     pub settings: Settings,
     pub parts: BTreeMap<i32, UploadedPart>,
     pub initiated: Timestamp,
