@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use age::x25519::Identity;
@@ -18,12 +19,11 @@ use crate::s3::Patience;
 use crate::{Activity, Checksums, Sealed, Sealer, Store, StoreError, Upload};
 
 /// Bound of probes, far beyond what they need.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// A store, and what must live as long.
 pub struct Fixture {
     pub store: Store,
-    pub bucket: Bucket,
     _secret: TempDir,
 }
 
@@ -60,7 +60,7 @@ impl Fixture {
             repeats: 4,
             ..Patience::UPLOAD
         };
-        Self { store, bucket, _secret: secret }
+        Self { store, _secret: secret }
     }
 
     pub async fn probe(&self) -> Result<Checksums, StoreError> {
@@ -116,6 +116,12 @@ fn noise(len: usize) -> &'static [u8] {
         words.take(1 << 20).flatten().collect()
     });
     &NOISE[..len]
+}
+
+/// A prefix that no other test has, for servers that tests share.
+pub fn own_prefix() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A server that people run, which ends with the test process however that ends: versitygw, or the one that

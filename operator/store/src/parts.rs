@@ -1,8 +1,8 @@
 //! Cuts a stream into the parts of a multipart upload and hands them on; hashes what is stored. Blocks when the upload is
 //! slower, so memory stays bounded. No I/O of its own.
 //!
-//! A part keeps its buffer until the server has confirmed it, because it may have to be sent again. There are never more
-//! buffers than [`buffers_for`] says.
+//! A part keeps its buffer until the server has confirmed it, because it may have to be sent again; then the buffer is filled
+//! anew. There are never more buffers than [`buffers_for`] says, and none is allocated twice.
 
 use std::io::{self, Write};
 use std::sync::mpsc as blocking;
@@ -12,21 +12,22 @@ use greenlang_backup_api::sizing::{MIN_PART_SIZE, buffers_for};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-/// One part of an object, ready to be sent.
+/// One part of an object, ready to be sent. Its buffer goes back to the writer when it is dropped.
 pub struct Part {
-    /// What is stored.
-    pub(crate) bytes: Vec<u8>,
-    /// Makes room for another part when dropped.
-    pub(crate) room: Room,
+    bytes: Vec<u8>,
+    free: blocking::Sender<Vec<u8>>,
 }
 
-/// The right to hold one buffer.
-pub(crate) struct Room(blocking::Sender<()>);
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
-impl Drop for Room {
+impl Drop for Part {
     fn drop(&mut self) {
-        // When nobody waits for room any more, none is needed.
-        let _ = self.0.send(());
+        // When the writer is gone, nobody needs the buffer.
+        let _ = self.free.send(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -35,8 +36,8 @@ pub(crate) struct PartWriter {
     /// The part being filled.
     part: Option<Part>,
     part_size: usize,
-    room: blocking::Receiver<()>,
-    rooms: blocking::Sender<()>,
+    buffers: blocking::Receiver<Vec<u8>>,
+    free: blocking::Sender<Vec<u8>>,
     parts: mpsc::Sender<Part>,
     hash: Sha256,
     crc: Crc,
@@ -54,16 +55,16 @@ pub(crate) struct Written {
 impl PartWriter {
     pub(crate) fn new(part_size: u64, parts: mpsc::Sender<Part>) -> Self {
         let part_size = part_size.max(MIN_PART_SIZE);
-        let (rooms, room) = blocking::channel();
+        let (free, buffers) = blocking::channel();
         for _ in 0..buffers_for(part_size) {
-            // The other end is in this very function.
-            let _ = rooms.send(());
+            // The other end is in this very function. Memory is taken when a buffer is first used.
+            let _ = free.send(Vec::new());
         }
         Self {
             part: None,
             part_size: usize::try_from(part_size).unwrap_or(usize::MAX),
-            room,
-            rooms,
+            buffers,
+            free,
             parts,
             hash: Sha256::new(),
             crc: Crc::new(CrcAlgorithm::Crc64Nvme),
@@ -79,13 +80,15 @@ impl PartWriter {
         Ok(Written { bytes: self.bytes, sha256: self.hash, crc64nvme: self.crc.finalize() })
     }
 
-    /// The part being filled, or a new one as soon as there is room for it.
+    /// The part being filled, or a new one as soon as there is a buffer for it.
     fn part(&mut self) -> io::Result<Part> {
         if let Some(part) = self.part.take() {
             return Ok(part);
         }
-        self.room.recv().map_err(io::Error::other)?;
-        Ok(Part { bytes: Vec::with_capacity(self.part_size), room: Room(self.rooms.clone()) })
+        let mut bytes = self.buffers.recv().map_err(io::Error::other)?;
+        bytes.clear();
+        bytes.reserve_exact(self.part_size);
+        Ok(Part { bytes, free: self.free.clone() })
     }
 
     fn hand_on(&self, part: Part) -> io::Result<()> {

@@ -22,9 +22,10 @@ const INTRUDER: &[u8] = b"Written by a probe of the GreenLang backup operator, a
 impl Store {
     /// Checks that objects and uploads can be made, read, listed and removed, that an object is not overwritten when that is
     /// asked for (`If-None-Match: *`), and finds the checksum that the server verifies. `marker` is unique to the probe. The
-    /// checks take the limit at most, and the clean-up after them as much again.
+    /// checks take the limit at most, and the clean-up after them as much again. Not to be dropped before it ends, or
+    /// [`Store::remove_markers`] must follow.
     pub async fn probe(&self, marker: &str, limit: Duration) -> Result<Checksums, StoreError> {
-        self.probe_within(marker, limit, limit).await
+        Box::pin(self.probe_within(marker, limit, limit)).await
     }
 
     pub(crate) async fn probe_within(
@@ -33,10 +34,10 @@ impl Store {
         limit: Duration,
         clean_up: Duration,
     ) -> Result<Checksums, StoreError> {
-        let prefix = format!("{}/", self.layout().probe(marker));
+        let prefix = self.markers(marker);
         let (object, upload) = (format!("{prefix}object"), format!("{prefix}upload"));
         let checks = async { tokio::try_join!(self.check_objects(&object), self.find_checksums(&upload)) };
-        let checked = timeout(limit, checks).await.unwrap_or_else(|_| Err(self.too_slow(limit)));
+        let checked = timeout(limit, Box::pin(checks)).await.unwrap_or_else(|_| Err(self.too_slow(limit)));
         let cleaned = timeout(clean_up, self.remove_attempt(&prefix)).await;
         let cleaned = cleaned.unwrap_or_else(|_| Err(self.too_slow(clean_up)));
         if let Err(error) = &cleaned {
@@ -48,6 +49,16 @@ impl Store {
         cleaned?;
         debug!(?checksums, "bucket probed");
         Ok(checksums)
+    }
+
+    /// Removes the markers of a probe that was dropped before it ended.
+    pub async fn remove_markers(&self, marker: &str) -> Result<(), StoreError> {
+        self.remove_attempt(&self.markers(marker)).await
+    }
+
+    /// Ends in a slash, so marker 1 does not match marker 10.
+    fn markers(&self, marker: &str) -> String {
+        format!("{}/", self.layout().probe(marker))
     }
 
     fn too_slow(&self, limit: Duration) -> StoreError {

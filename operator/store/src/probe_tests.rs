@@ -8,7 +8,7 @@ use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::{Checksum, ServerSideEncryption, ServerSideEncryptionType};
 use greenlang_backup_test_s3::{Conditional, Fault, FaultServer, Operation, Switches};
 
-use crate::fixture::{Fixture, LIMIT, assert_clean, real_server};
+use crate::fixture::{Fixture, LIMIT, assert_clean, own_prefix, real_server};
 use crate::{Algorithm, Checksums, StoreError};
 
 async fn found(switches: Switches) -> Option<Algorithm> {
@@ -158,18 +158,21 @@ async fn a_probe_takes_few_requests() {
 
 #[tokio::test]
 async fn a_server_that_people_run_is_understood() {
-    let fixture = Fixture::new(real_server()).await;
-    let checksums = fixture.probe().await.unwrap();
-    assert_eq!(checksums.algorithm(), Some(Algorithm::Crc64Nvme));
-    for (checksum, algorithm) in [(Checksum::Crc32, Algorithm::Crc32), (Checksum::Sha256, Algorithm::Sha256)]
-    {
-        let fixture =
-            Fixture::with(fixture.bucket.endpoint.clone().unwrap(), |bucket| bucket.checksum = checksum)
-                .await;
+    let (endpoint, prefix) = (real_server(), own_prefix());
+    for (checksum, algorithm) in [
+        (Checksum::Auto, Algorithm::Crc64Nvme),
+        (Checksum::Crc32, Algorithm::Crc32),
+        (Checksum::Sha256, Algorithm::Sha256),
+    ] {
+        let fixture = Fixture::with(endpoint.clone(), |bucket| {
+            bucket.checksum = checksum;
+            bucket.prefix.clone_from(&prefix);
+        })
+        .await;
         assert_eq!(fixture.probe().await.unwrap().algorithm(), Some(algorithm));
+        assert_eq!(fixture.store.list(&prefix).await.unwrap(), [] as [&str; 0]);
+        assert!(fixture.store.open_uploads(&prefix).await.unwrap().is_empty());
     }
-    assert_eq!(fixture.store.list("").await.unwrap(), [] as [&str; 0]);
-    assert!(fixture.store.open_uploads("").await.unwrap().is_empty());
 }
 
 /// A clock that is wrong.
@@ -184,7 +187,7 @@ impl TimeSource for Skewed {
 
 /// The probe against a server that people run, signed by a clock that is wrong.
 async fn skewed(clock: fn(SystemTime) -> SystemTime, corrected: bool) -> Result<Checksums, StoreError> {
-    let mut fixture = Fixture::new(real_server()).await;
+    let mut fixture = Fixture::with(real_server(), |bucket| bucket.prefix = own_prefix()).await;
     let config = fixture.store.client.config().to_builder().time_source(Skewed(clock));
     let config = if corrected { config.disable_clock_skew_correction(false) } else { config };
     fixture.store.client = Client::from_conf(config.build());

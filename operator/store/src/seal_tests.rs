@@ -29,7 +29,7 @@ fn seal(sealer: &Sealer, data: &[u8]) -> (Sealed, Vec<Vec<u8>>) {
         let collector = scope.spawn(move || {
             let mut parts = Vec::new();
             while let Some(part) = receiver.blocking_recv() {
-                parts.push(part.bytes);
+                parts.push(part.as_ref().to_vec());
             }
             parts
         });

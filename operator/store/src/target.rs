@@ -61,9 +61,9 @@ impl Target {
 
     /// Sends a part until the server has it. Its buffer is kept until then.
     pub(crate) async fn send(self, number: i32, part: Part) -> Result<(i32, SentPart), StoreError> {
-        let Part { bytes, room } = part;
-        let sum = PartSum::of(self.algorithm, &bytes);
-        let bytes = Bytes::from(bytes);
+        let sum = PartSum::of(self.algorithm, part.as_ref());
+        // Not copied: each try takes a reference, and the buffer is free when the last one is dropped.
+        let bytes = Bytes::from_owner(part);
         let sent = (|| self.send_once(number, sum.clone(), ByteStream::from(bytes.clone())))
             .retry(self.store.patience.pauses())
             .when(|error| error.is_transient() || matches!(error, StoreError::Damaged { .. }))
@@ -71,8 +71,6 @@ impl Target {
                 |error, pause| warn!(key = self.key, number, %error, ?pause, "part not sent, trying again"),
             )
             .await;
-        // Room for another part only now that this one's buffer is free.
-        drop((bytes, room));
         Ok((number, sent?))
     }
 

@@ -66,12 +66,14 @@ impl Store {
             Ok(target) => target,
             Err(error) => return refusal(error).map(Verdict::Not),
         };
-        let verdict = target.try_it(algorithm).await;
-        target.give_up().await;
-        match verdict {
+        let verdict = match target.try_it(algorithm).await {
             Err(error) => refusal(error).map(Verdict::Not),
             verdict => verdict,
+        };
+        if !matches!(verdict, Ok(Verdict::Verified)) {
+            target.give_up().await;
         }
+        verdict
     }
 
     async fn try_plain(&self, key: &str) -> Result<(), StoreError> {

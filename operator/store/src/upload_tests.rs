@@ -11,7 +11,7 @@ use greenlang_backup_test_s3::Operation::{
 use greenlang_backup_test_s3::{Fault, FaultServer, Rule, Switches};
 use sha2::{Digest as _, Sha256};
 
-use crate::fixture::{Fixture, assert_clean, real_server, sealer};
+use crate::fixture::{Fixture, assert_clean, own_prefix, real_server, sealer};
 use crate::s3::Patience;
 use crate::seal::hex;
 use crate::{Activity, Checksums, Sealed, Sealer, StoreError, Upload};
@@ -67,20 +67,25 @@ async fn every_checksum_is_confirmed() {
 
 #[tokio::test]
 async fn a_real_server_confirms_every_checksum() {
-    let endpoint = real_server();
+    let (endpoint, prefix) = (real_server(), own_prefix());
+    let key = format!("{prefix}/1/greenlang.dump.zst.age");
     for (checksum, verified) in [
         (Checksum::Crc64Nvme, Verification::Stored),
         (Checksum::Crc32, Verification::Stored),
         (Checksum::Sha256, Verification::Stored),
         (Checksum::None, Verification::Streamed),
     ] {
-        let fixture = Fixture::with(endpoint.clone(), |bucket| bucket.checksum = checksum).await;
-        let (found, sealed) = fixture.upload(KEY, BYTES).await.unwrap();
+        let fixture = Fixture::with(endpoint.clone(), |bucket| {
+            bucket.checksum = checksum;
+            bucket.prefix.clone_from(&prefix);
+        })
+        .await;
+        let (found, sealed) = fixture.upload(&key, BYTES).await.unwrap();
         assert_eq!(found, verified, "{checksum:?}");
-        let stored = fixture.store.get(KEY).await.unwrap().unwrap();
+        let stored = fixture.store.get(&key).await.unwrap().unwrap();
         assert_eq!(hex(&Sha256::digest(&stored)), sealed.stored_sha256, "{checksum:?}");
-        fixture.store.remove_attempt("p/database/20251107-020000/1/").await.unwrap();
-        assert!(fixture.store.list("").await.unwrap().is_empty());
+        fixture.store.remove_attempt(&format!("{prefix}/1/")).await.unwrap();
+        assert!(fixture.store.list(&prefix).await.unwrap().is_empty());
     }
 }
 
@@ -297,7 +302,7 @@ async fn memory_stays_below_the_formula() {
     let fixture = Fixture::new(real_server()).await;
     let checksums = fixture.probe().await.unwrap();
     // Of the biggest expected size whose parts are small, then one with parts of 132 MiB, and two streams at once.
-    for (expected, bytes, streams) in [(0, 2_u64 << 30, 1), (1 << 40, 1 << 30, 1), (0, 1 << 30, 2)] {
+    for (expected, bytes, streams) in [(0, 768_u64 << 20, 1), (1 << 40, 768 << 20, 1), (0, 768 << 20, 2)] {
         // Starts anew from what is held now.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let part_size = part_size_for(expected);
@@ -321,7 +326,7 @@ async fn memory_stays_below_the_formula() {
             _ => drop(tokio::join!(one(1), one(2))),
         }
         let limit = memory_for(expected, streams, 1);
-        println!(
+        eprintln!(
             "{bytes} bytes, parts of {part_size}, {streams} streams: peak {} MiB, formula {} MiB",
             peak() >> 20,
             limit >> 20

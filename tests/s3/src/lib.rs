@@ -9,7 +9,12 @@
 //! assert!(server.open_uploads().is_empty());
 //! ```
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says why and ends")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on says why and ends"
+)]
 
 mod fault;
 mod objects;

@@ -1,14 +1,16 @@
 //! The S3 operations on what the server holds. No I/O.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use http::StatusCode;
+#[allow(clippy::wildcard_imports, reason = "an input and an output for each operation")]
 use s3s::dto::*;
 use s3s::{Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
-use crate::rules::{changed, given, now};
+use crate::rules::{changed, given, known, now};
 use crate::store::{Conditional, Object, Shared, Upload, UploadedPart};
 use crate::sums;
 
@@ -21,7 +23,7 @@ pub(crate) struct Objects(pub Arc<Shared>);
 impl S3 for Objects {
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = req.input;
-        self.bucket(&input.bucket)?;
+        known(&input.bucket)?;
         let given = given!(input);
         let bytes = read(input.body).await?;
         self.verify(&given, &bytes)?;
@@ -40,7 +42,7 @@ impl S3 for Objects {
         let object = Object {
             etag: etag.clone(),
             checksum: None,
-            full_object: true,
+            covers_all: true,
             settings: self.settings(input.storage_class, input.server_side_encryption),
             modified: now(),
             bytes,
@@ -51,7 +53,7 @@ impl S3 for Objects {
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = req.input;
-        self.bucket(&input.bucket)?;
+        known(&input.bucket)?;
         let state = self.0.state();
         let object = state.objects.get(&input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
         if let Some(ETagCondition::ETag(etag)) = &input.if_match
@@ -86,13 +88,13 @@ impl S3 for Objects {
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
         let input = req.input;
-        self.bucket(&input.bucket)?;
+        known(&input.bucket)?;
         let state = self.0.state();
         let object = state.objects.get(&input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
         let shown = object.checksum.as_ref().filter(|_| input.checksum_mode.is_some());
         let of =
             |name: &str| shown.filter(|(algorithm, _)| algorithm == name).map(|(_, value)| value.clone());
-        let covers = if object.full_object { ChecksumType::FULL_OBJECT } else { ChecksumType::COMPOSITE };
+        let covers = if object.covers_all { ChecksumType::FULL_OBJECT } else { ChecksumType::COMPOSITE };
         Ok(S3Response::new(HeadObjectOutput {
             checksum_crc64nvme: of("CRC64NVME"),
             checksum_crc32: of("CRC32"),
@@ -111,7 +113,7 @@ impl S3 for Objects {
         &self,
         req: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
-        self.bucket(&req.input.bucket)?;
+        known(&req.input.bucket)?;
         self.0.state().objects.remove(&req.input.key);
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
@@ -121,7 +123,7 @@ impl S3 for Objects {
         req: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = req.input;
-        self.bucket(&input.bucket)?;
+        known(&input.bucket)?;
         let state = self.0.state();
         let prefix = input.prefix.unwrap_or_default();
         // The key that a page ended with is its token.
@@ -154,7 +156,7 @@ impl S3 for Objects {
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = req.input;
-        self.bucket(&input.bucket)?;
+        known(&input.bucket)?;
         let algorithm = input.checksum_algorithm.map(|algorithm| algorithm.as_str().to_owned());
         let known = algorithm.clone().filter(|algorithm| self.0.verifies(algorithm));
         if algorithm.is_some() && known.is_none() && self.0.switches.refuses_others {
@@ -166,9 +168,9 @@ impl S3 for Objects {
         let upload = Upload {
             key: input.key.clone(),
             algorithm: known,
-            full_object: input.checksum_type.is_some_and(|kind| kind.as_str() == ChecksumType::FULL_OBJECT),
+            covers_all: input.checksum_type.is_some_and(|kind| kind.as_str() == ChecksumType::FULL_OBJECT),
             settings: self.settings(input.storage_class, input.server_side_encryption),
-            parts: Default::default(),
+            parts: BTreeMap::new(),
             initiated: now(),
         };
         state.uploads.insert(id.clone(), upload);
@@ -199,7 +201,7 @@ impl S3 for Objects {
         req: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let input = req.input;
-        self.bucket(&input.bucket)?;
+        known(&input.bucket)?;
         let object = self.complete(&input)?;
         let etag = object.etag.clone();
         self.0.state().objects.insert(input.key.clone(), object);
@@ -226,7 +228,7 @@ impl S3 for Objects {
         req: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
         let input = req.input;
-        self.bucket(&input.bucket)?;
+        known(&input.bucket)?;
         let state = self.0.state();
         let prefix = input.prefix.unwrap_or_default();
         let after = (input.key_marker.unwrap_or_default(), input.upload_id_marker.unwrap_or_default());

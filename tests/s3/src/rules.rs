@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use s3s::dto::*;
+use s3s::dto::{
+    CompleteMultipartUploadInput, CompletedPart, ETag, ServerSideEncryption, StorageClass, Timestamp,
+};
 use s3s::{S3Error, S3Result, s3_error};
 
 use crate::BUCKET;
@@ -41,10 +43,6 @@ impl Given {
 }
 
 impl Objects {
-    pub(crate) fn bucket(&self, bucket: &str) -> S3Result {
-        if bucket == BUCKET { Ok(()) } else { Err(s3_error!(NoSuchBucket)) }
-    }
-
     /// Each checksum given must be that of the bytes.
     pub(crate) fn verify(&self, given: &Given, bytes: &[u8]) -> S3Result {
         for (algorithm, value) in &given.0 {
@@ -73,21 +71,21 @@ impl Objects {
         let upload = state.uploads.get(&input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
         let named =
             input.multipart_upload.as_ref().and_then(|parts| parts.parts.as_deref()).unwrap_or_default();
-        let parts = self.parts(upload, named)?;
+        let parts = parts(upload, named)?;
         let bytes = parts.iter().map(|part| &*part.bytes).collect::<Vec<_>>().concat();
         if input.mpu_object_size.is_some_and(|size| usize::try_from(size) != Ok(bytes.len())) {
             return Err(s3_error!(InvalidRequest, "the size does not match"));
         }
         let etag = sums::etag_of_parts(parts.iter().map(|part| &*part.bytes));
         let mut checksum = match &upload.algorithm {
-            Some(algorithm) if upload.full_object => sums::of(algorithm, &bytes),
+            Some(algorithm) if upload.covers_all => sums::of(algorithm, &bytes),
             Some(_) => sums::composite(parts.iter().map(|part| part.checksum.as_deref().unwrap_or_default())),
             None => None,
         };
         if let Some(algorithm) = &upload.algorithm {
             let given = given!(input);
             let given = given.get(algorithm);
-            if upload.full_object
+            if upload.covers_all
                 && self.0.switches.verifies_whole
                 && given.is_some()
                 && given != checksum.as_deref()
@@ -103,7 +101,7 @@ impl Objects {
         let object = Object {
             etag,
             checksum: upload.algorithm.clone().zip(checksum),
-            full_object: upload.full_object,
+            covers_all: upload.covers_all,
             settings: upload.settings.clone(),
             modified: now(),
             bytes,
@@ -111,36 +109,41 @@ impl Objects {
         state.uploads.remove(&input.upload_id);
         Ok(object)
     }
+}
 
-    /// The parts that a completion names, as AWS checks them.
-    fn parts<'a>(&self, upload: &'a Upload, named: &[CompletedPart]) -> S3Result<Vec<&'a UploadedPart>> {
-        if named.is_empty() {
-            return Err(s3_error!(MalformedXML, "no parts"));
+/// The parts that a completion names, as AWS checks them.
+fn parts<'a>(upload: &'a Upload, named: &[CompletedPart]) -> S3Result<Vec<&'a UploadedPart>> {
+    if named.is_empty() {
+        return Err(s3_error!(MalformedXML, "no parts"));
+    }
+    if !named.is_sorted_by(|one, next| one.part_number < next.part_number) {
+        return Err(s3_error!(InvalidPartOrder));
+    }
+    let mut parts = Vec::new();
+    for (index, name) in named.iter().enumerate() {
+        let part = upload.parts.get(&name.part_number.unwrap_or_default()).ok_or_else(invalid_part)?;
+        if name.e_tag.as_ref().map(ETag::value) != Some(&part.etag) {
+            return Err(invalid_part());
         }
-        if !named.is_sorted_by(|one, next| one.part_number < next.part_number) {
-            return Err(s3_error!(InvalidPartOrder));
+        if index + 1 < named.len() && part.bytes.len() < MIN_PART {
+            return Err(s3_error!(EntityTooSmall));
         }
-        let mut parts = Vec::new();
-        for (index, name) in named.iter().enumerate() {
-            let part = upload.parts.get(&name.part_number.unwrap_or_default()).ok_or_else(invalid_part)?;
-            if name.e_tag.as_ref().map(ETag::value) != Some(&part.etag) {
+        if let Some(algorithm) = &upload.algorithm {
+            let given = given!(name);
+            let given = given.get(algorithm);
+            // One that is part of the checksum of the object must be named; any must be right.
+            if (given.is_some() || !upload.covers_all) && given != part.checksum.as_deref() {
                 return Err(invalid_part());
             }
-            if index + 1 < named.len() && part.bytes.len() < MIN_PART {
-                return Err(s3_error!(EntityTooSmall));
-            }
-            if let Some(algorithm) = &upload.algorithm {
-                let given = given!(name);
-                let given = given.get(algorithm);
-                // One that is part of the checksum of the object must be named; any must be right.
-                if (given.is_some() || !upload.full_object) && given != part.checksum.as_deref() {
-                    return Err(invalid_part());
-                }
-            }
-            parts.push(part);
         }
-        Ok(parts)
+        parts.push(part);
     }
+    Ok(parts)
+}
+
+/// There is one bucket.
+pub(crate) fn known(bucket: &str) -> S3Result {
+    if bucket == BUCKET { Ok(()) } else { Err(s3_error!(NoSuchBucket)) }
 }
 
 /// The bytes with the one in their middle changed, if the test wants it so.

@@ -12,6 +12,7 @@ use crate::wire::Request;
 
 /// What a server does less well than AWS.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Switches {
     /// Checksums that are verified, kept and shown; others are ignored.
     pub verifies: &'static [&'static str],
@@ -63,7 +64,7 @@ pub(crate) struct Object {
     pub etag: String,
     /// Algorithm and value as shown.
     pub checksum: Option<(String, String)>,
-    pub full_object: bool,
+    pub covers_all: bool,
     pub settings: Settings,
     pub modified: Timestamp,
 }
@@ -71,7 +72,7 @@ pub(crate) struct Object {
 pub(crate) struct Upload {
     pub key: String,
     pub algorithm: Option<String>,
-    pub full_object: bool,
+    pub covers_all: bool,
     pub settings: Settings,
     pub parts: BTreeMap<i32, UploadedPart>,
     pub initiated: Timestamp,

@@ -70,7 +70,7 @@ fn answered(place: &Arc<Place>, action: &'static str, status: u16, code: Option<
     }
 }
 
-/// What servers say when their disks are full or a quota is used up: 507 as HTTP has it; MinIO, Ceph and others by code.
+/// What servers say when their disks are full or a quota is used up: 507 as HTTP has it, or codes of their own.
 fn is_full(code: &str, status: u16) -> bool {
     status == 507
         || matches!(
