@@ -7,7 +7,7 @@ use greenlang_backup_api::task::TaskError;
 use greenlang_backup_store::{SealError, SecretError, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres::{DumpError, PostgresError};
+use crate::postgres::{CoverageError, DumpError, PostgresError};
 
 /// What ended a run.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum RunError {
     /// `pg_dump` or `pg_dumpall`.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// A dump that is not what the catalog says it must be.
+    #[error(transparent)]
+    Coverage(#[from] CoverageError),
     /// Another policy writes where this one does.
     #[error(
         "{key} belongs to backup {backup} of policy {namespace}/{policy}: give this policy a storage.s3.prefix of its own, or the backup another path"
@@ -89,6 +92,7 @@ impl RunError {
             Self::Seal(error) => error.reason(),
             Self::Postgres(error) => error.reason(),
             Self::Dump(error) => error.reason(),
+            Self::Coverage(_) => reasons::INCOMPLETE_DUMP,
             Self::PathTaken { .. } => reasons::PATH_TAKEN,
             Self::Interrupted => reasons::INTERRUPTED,
             Self::Machine { .. } | Self::Defect(_) | Self::Encode(_) => reasons::INTERNAL_ERROR,
@@ -103,7 +107,8 @@ impl RunError {
             Self::Seal(error) => error.is_retryable(),
             Self::Postgres(error) => error.is_retryable(),
             Self::Dump(error) => error.is_retryable(),
-            Self::Interrupted | Self::Machine { .. } | Self::Defect(_) => true,
+            // Another attempt dumps another snapshot.
+            Self::Interrupted | Self::Machine { .. } | Self::Defect(_) | Self::Coverage(_) => true,
         }
     }
 }

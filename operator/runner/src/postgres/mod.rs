@@ -1,7 +1,7 @@
 //! PostgreSQL as a source: finding out about a server, and dumping its databases. Network, child processes.
 
 pub mod backup;
-#[cfg_attr(not(test), expect(dead_code, reason = "backups do not call it yet"))]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "backups do not call it yet"))]
 mod catalog;
 mod child;
 mod clients;
@@ -29,6 +29,7 @@ mod withhold;
 use greenlang_backup_api::task::PostgresServer;
 
 pub use child::DumpError;
+pub use coverage::CoverageError;
 pub use error::PostgresError;
 
 use clients::Clients;
