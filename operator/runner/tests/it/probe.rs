@@ -20,9 +20,11 @@ fn all_is_well_and_no_marker_stays() {
 
 #[test]
 fn missing_rights_come_with_the_grant_that_gives_them() {
-    let seeded = *SEEDED;
+    // A database of its own: grants would show in the dumps of other tests.
+    POSTGRES.create_database("rightless");
+    POSTGRES.sql("rightless", "CREATE TABLE t (); SELECT lo_create(424242)");
     POSTGRES.sql("postgres", "CREATE ROLE \"no rights\" LOGIN PASSWORD 'none'");
-    let mut fixture = Fixture::new("probe-rights", &[seeded]);
+    let mut fixture = Fixture::new("probe-rights", &["rightless"]);
     fixture.task.server.credentials =
         fixture.secret("none", &[("username", "no rights"), ("password", "none")]);
     let ended = fixture.probe();
@@ -34,7 +36,7 @@ fn missing_rights_come_with_the_grant_that_gives_them() {
     POSTGRES.sql("postgres", "GRANT pg_read_all_data TO \"no rights\"");
     let finding = fixture.probe().report.probe.unwrap().database.unwrap();
     assert!(finding.message.contains("1 large objects cannot be read, 424242"), "{}", finding.message);
-    POSTGRES.sql(seeded, "GRANT SELECT ON LARGE OBJECT 424242 TO \"no rights\"");
+    POSTGRES.sql("rightless", "GRANT SELECT ON LARGE OBJECT 424242 TO \"no rights\"");
     fixture.probe().expect(Outcome::Done, reasons::SUCCEEDED);
 
     POSTGRES.create_database("secured");

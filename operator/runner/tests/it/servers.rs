@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub const S3_KEY: &str = "testkeyid";
 pub const S3_SECRET: &str = "s3-secret-that-nobody-may-see";
 pub const ADMIN_PASSWORD: &str = "database-password-that-nobody-may-see";
-const CLIENTS: &str = "/usr/lib/postgresql/15/bin";
+pub const CLIENTS: &str = "/usr/lib/postgresql/15/bin";
 
 pub static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| Postgres::start(ADMIN_PASSWORD));
 pub static S3: LazyLock<S3> = LazyLock::new(|| S3::start(false));
@@ -36,21 +36,11 @@ pub struct Certificates {
 impl Postgres {
     /// Of Debian's major version.
     pub fn start(password: &'static str) -> Self {
-        Self::start_in(new_directory("postgres"), CLIENTS, password, "")
-    }
-
-    /// A standby that nothing is sent to; what it holds was made by this SQL before.
-    pub fn standby(password: &'static str, sql: &str) -> Self {
-        let directory = new_directory("postgres");
-        fs::write(directory.join("made.sql"), sql).unwrap();
-        let prepare = format!(
-            "{CLIENTS}/postgres --single -j -D data postgres <made.sql >single.log 2>&1; touch data/standby.signal"
-        );
-        Self::start_in(directory, CLIENTS, password, &prepare)
+        Self::start_in(&new_directory("postgres"), CLIENTS, password, "")
     }
 
     /// Of the programs in a directory, which may lie in the server's own. `prepare`: shell commands before it starts.
-    pub fn start_in(directory: PathBuf, programs: &str, password: &'static str, prepare: &str) -> Self {
+    pub fn start_in(directory: &Path, programs: &str, password: &'static str, prepare: &str) -> Self {
         let port = free_port();
         for file in ["server.crt", "server.key"] {
             fs::copy(CERTIFICATES.directory.join(file), directory.join(file)).unwrap();
@@ -65,17 +55,17 @@ impl Postgres {
                 -c ssl=on -c ssl_cert_file=\"$PWD/server.crt\" -c ssl_key_file=\"$PWD/server.key\""
         );
         let as_user = if is_root() {
-            run(Command::new("chown").arg("-R").arg("postgres").arg(&directory));
+            run(Command::new("chown").arg("-R").arg("postgres").arg(directory));
             run(Command::new("chmod").arg("600").arg(directory.join("server.key")));
             "setpriv --reuid=postgres --regid=postgres --clear-groups "
         } else {
             ""
         };
         fs::write(directory.join("start"), script).unwrap();
-        spawn(&directory, &format!("{as_user}sh start"), &[]);
+        spawn(directory, &format!("{as_user}sh start"), &[]);
         let server = Self { port, password };
-        wait(&directory, port);
-        server.wait_ready(&directory);
+        wait(directory, port);
+        server.wait_ready(directory);
         server
     }
 

@@ -36,6 +36,13 @@ pub struct Member {
     pub config: Config,
 }
 
+impl Member {
+    /// Whether its rows are for the extension to make again.
+    pub fn is_left_out(&self) -> bool {
+        self.config == Config::No
+    }
+}
+
 /// What an extension calls configuration (`pg_extension_config_dump`), and so is dumped with its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Config {

@@ -9,7 +9,7 @@ use greenlang_backup_api::contents::{
 use super::super::catalog::{self, Config, DatabaseCatalog};
 use super::super::coverage::{self, Archive, TableEntry};
 use super::{SEED, SERVERS, snapshot};
-use crate::majors::EXTENSION;
+use crate::majors::{self, EXTENSION};
 use crate::servers::{ADMIN_PASSWORD, Postgres};
 
 const SCHEMA: &str = "a \"b\" c";
@@ -185,7 +185,7 @@ async fn the_catalog_covers_a_dump_of_itself() {
 /// Unlogged tables and sequences are empty there, and to read them is an error.
 #[tokio::test]
 async fn a_standby_has_no_rows_of_unlogged_tables() {
-    let server = Postgres::standby(
+    let server = majors::standby(
         ADMIN_PASSWORD,
         "CREATE UNLOGGED TABLE fast (id serial);\n\nCREATE TABLE slow (id serial);\n\n",
     );
