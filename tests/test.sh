@@ -53,10 +53,11 @@ finish() {
 }
 
 run() {
+  ! own_cluster || check_own_cluster
   step setup tests/setup.sh || return
   step lint make --no-print-directory lint || true
+  step "own cluster" tests/cluster/test-own-cluster.sh || true
   if own_cluster; then
-    check_own_cluster
     not_run+=("the tests of the local node itself: ALLOW_CLUSTER names a cluster of your own")
     # The runner's tests need its S3 server all the same, on this machine.
     step programs tests/cluster/node.sh programs || return
