@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,8 @@ use crate::errors::Error;
 use crate::metrics::Metrics;
 use crate::{backup_policy, crds, leader};
 
+/// How long an answer of the API server may stay away. The server ends quiet watches after 290 s.
+const ANSWER_LIMIT: Duration = Duration::from_secs(295);
 /// From SIGTERM on: how long passes that have begun may take. With what the Lease and open connections may take it is less
 /// than the Pod's 30 s.
 const PASSES_LIMIT: Duration = Duration::from_secs(10);
@@ -34,7 +36,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     let served = CancellationToken::new();
     let endpoints = tokio::spawn(admin::serve(listener, admin.clone(), served.clone()));
 
-    let client = Client::try_default().await?;
+    let client = connect().await?;
     let worked = tokio::select! {
         ready = crds::wait(&client) => match ready {
             Ok(()) => work(client, &settings, &admin, reconciles).await,
@@ -46,6 +48,14 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     // A client that keeps its connection must not keep the process.
     let _ = tokio::time::timeout(CONNECTIONS_LIMIT, endpoints).await;
     worked
+}
+
+/// A client that gives up on an API server that is gone without a word: by itself it would wait for ever, and the pass that
+/// asked would never end.
+async fn connect() -> Result<Client, Error> {
+    let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
+    config.read_timeout = Some(ANSWER_LIMIT);
+    Ok(Client::try_from(config)?)
 }
 
 async fn work(

@@ -77,11 +77,9 @@ impl Replica {
 
     /// Waits for a line with this message.
     pub async fn said(&self, message: &str) -> Result<Value> {
-        let said = wait::until(&format!("{} says {message:?}", self.name), LIMIT, async || {
-            Ok(self.lines(message).pop())
-        });
-        let log = || self.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        said.await.with_context(|| format!("{:#?}", log()))
+        let what = format!("{} says {message:?}", self.name);
+        let said = wait::until(&what, LIMIT, async || Ok(self.lines(message).pop())).await;
+        said.with_context(|| format!("{:#?}", self.log.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Status code and body of an endpoint; none while nobody answers.
