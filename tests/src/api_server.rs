@@ -56,6 +56,7 @@ impl ApiServer {
             ("ca.crt", &ca.certificate),
             ("tls.crt", &server.certificate),
             ("tls.key", &server.key),
+            ("accounts.crt", &accounts.certificate),
             ("accounts.key", &accounts.key),
             ("tokens.csv", &format!("{token},admin,admin,system:masters\n")),
         ] {
@@ -86,7 +87,7 @@ impl ApiServer {
                 format!("--tls-cert-file={}", path("tls.crt")),
                 format!("--tls-private-key-file={}", path("tls.key")),
                 "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-                format!("--service-account-key-file={}", path("accounts.key")),
+                format!("--service-account-key-file={}", path("accounts.crt")),
                 format!("--service-account-signing-key-file={}", path("accounts.key")),
                 format!("--token-auth-file={}", path("tokens.csv")),
                 "--authorization-mode=RBAC".to_owned(),

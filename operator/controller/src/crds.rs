@@ -29,7 +29,8 @@ pub async fn wait(client: &Client) -> Result<(), Error> {
         .retry(waiting)
         .when(|error| !matches!(error, kube::Error::Api(status) if status.is_forbidden()))
         .notify(|error, pause| match error {
-            kube::Error::Api(status) if status.is_not_found() => {
+            // By its code: without any resource of the group the server answers 404 in plain text.
+            kube::Error::Api(status) if status.code == 404 => {
                 tracing::warn!(
                     ?pause,
                     "waiting for the BackupPolicy definition: install the chart greenlang-backup-crds"

@@ -57,7 +57,8 @@ async fn it_waits_for_its_definitions_and_then_works_without_a_restart() -> Resu
     let api = ApiServer::start().await?;
     install(&api).await?;
     let mut operator = Replica::start(&api, "early").await?;
-    wait::until("it has looked for the definition more than once", LIMIT, async || {
+    operator.said(WAITS_FOR_DEFINITION).await?;
+    wait::until("it looks again", LIMIT, async || {
         Ok((operator.lines(WAITS_FOR_DEFINITION).len() > 1).then_some(()))
     })
     .await?;
