@@ -188,7 +188,7 @@ async fn start_blind(cluster: &Cluster) -> Result<()> {
         .await
 }
 
-/// It runs, is not ready, and was not started again, although it is there for longer than its liveness probe has patience.
+/// It runs and was not started again, but the Deployment's probes do not make it ready.
 async fn blind_is_not_ready(cluster: &Cluster) -> Result<()> {
     let status = Api::<Pod>::namespaced(cluster.client.clone(), NAMESPACE).get(BLIND).await?.status;
     let container = status.and_then(|status| status.container_statuses?.pop()).context("no status")?;
