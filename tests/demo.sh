@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tests/environment.sh
 source tests/environment.sh
+# Refused before anything is installed on this machine.
+! own_cluster || check_own_cluster
 tests/setup.sh
 use_cluster release
 cargo build --locked --release --package greenlang-backup-tests --bin demo

@@ -8,14 +8,21 @@ own_cluster() { [[ -n ${ALLOW_CLUSTER:-} ]]; }
 
 # Stops unless the user's own cluster is the one that was allowed, and its image is named.
 check_own_cluster() {
-  local context
+  local context program
+  for program in kubectl helm; do
+    command -v "$program" >/dev/null || {
+      echo "error: $program is missing: install it, or let 'tests/cluster/node.sh programs' build it" >&2
+      exit 2
+    }
+  done
   context=$(kubectl config current-context 2>/dev/null || true)
   if [[ $context != "$ALLOW_CLUSTER" ]]; then
     echo "error: ALLOW_CLUSTER is '$ALLOW_CLUSTER', but the current context of KUBECONFIG is '$context': nothing was touched" >&2
     exit 2
   fi
-  if [[ -z ${IMAGE:-} ]]; then
-    echo "error: IMAGE must name the operator's image in a registry that the cluster can pull from" >&2
+  # Jobs and Deployment are told repository and tag; a port is no tag.
+  if [[ ! ${IMAGE:-} =~ .:[^/:]+$ ]]; then
+    echo "error: IMAGE must name the operator's image, with its tag, in a registry that the cluster can pull from: nothing was touched" >&2
     exit 2
   fi
 }

@@ -52,18 +52,25 @@ finish() {
   [[ $failed -eq 0 && ${#failed_steps[@]} -eq 0 && $passed -gt 0 ]]
 }
 
+# A step whose failure leaves nothing to do for those after it.
+stop_after() {
+  not_run+=("all that follows the step '$1', because it failed")
+  return 1
+}
+
 run() {
-  step setup tests/setup.sh || return
+  ! own_cluster || check_own_cluster
+  step setup tests/setup.sh || stop_after setup || return
   step lint make --no-print-directory lint || true
+  step "own cluster" tests/cluster/test-own-cluster.sh || true
   if own_cluster; then
-    check_own_cluster
     not_run+=("the tests of the local node itself: ALLOW_CLUSTER names a cluster of your own")
     # The runner's tests need its S3 server all the same, on this machine.
-    step programs tests/cluster/node.sh programs || return
+    step programs tests/cluster/node.sh programs || stop_after programs || return
   else
-    step "local node" node_itself || return
+    step "local node" node_itself || stop_after "local node" || return
   fi
-  step "cluster and image" use_cluster_logged || return
+  step "cluster and image" use_cluster_logged || stop_after "cluster and image" || return
   # shellcheck source=/dev/null
   source "$logs/environment"
   own_cluster || step images tests/cluster/test-images.sh || true

@@ -48,6 +48,12 @@ pub async fn lock() -> Result<File> {
     Ok(tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await??)
 }
 
+/// A program that `tests/cluster/node.sh programs` built; without it, the one of that name in `PATH`.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let cached = cache()?.join("bin").join(name);
+    Ok(if cached.is_file() { cached } else { PathBuf::from(name) })
+}
+
 fn variable_or(name: &str, default: &str) -> String {
     std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
 }
@@ -64,20 +70,21 @@ impl Cluster {
                 kubeconfig.display()
             )
         })?;
-        let context = file.current_context.clone().unwrap_or_default();
-        allowed(&context, &variable_or("ALLOW_CLUSTER", ""))?;
+        allowed(&file.current_context.clone().unwrap_or_default(), &variable_or("ALLOW_CLUSTER", ""))?;
+        Self::open(kubeconfig, file).await
+    }
+
+    /// The cluster of a kubeconfig that a test wrote itself.
+    pub(crate) async fn open(kubeconfig: PathBuf, file: Kubeconfig) -> Result<Self> {
+        let is_local = file.current_context.as_deref() == Some(LOCAL_CONTEXT);
         let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-        let program = |name: &str| {
-            let cached = cache.join("bin").join(name);
-            if cached.is_file() { cached } else { PathBuf::from(name) }
-        };
         Ok(Self {
             client: Client::try_from(config)?,
             image: variable_or("IMAGE", ""),
             parts_prefix: variable_or("PARTS_PREFIX", "localhost/greenlang-test"),
-            is_local: context == LOCAL_CONTEXT,
-            kubectl: program("kubectl"),
-            helm: program("helm"),
+            is_local,
+            kubectl: program("kubectl")?,
+            helm: program("helm")?,
             kubeconfig,
         })
     }

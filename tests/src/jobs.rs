@@ -55,16 +55,12 @@ impl Recorder {
 
     /// Every Job of a policy that ever was, oldest first, with its value of the label that says what it does.
     pub fn jobs(&self, policy: &str, task: &str) -> Vec<Job> {
-        let has =
-            |job: &Job, key: &str, value: &str| job.labels().get(key).is_some_and(|found| found == value);
-        let mut jobs: Vec<_> = lock(&self.seen)
-            .jobs
-            .values()
-            .filter(|job| has(job, labels::POLICY, policy) && has(job, labels::TASK, task))
-            .cloned()
-            .collect();
-        jobs.sort_by_key(|job| (job.creation_timestamp().map(|time| time.0), job.name_any()));
-        jobs
+        of(&lock(&self.seen).jobs, policy, task)
+    }
+
+    /// Every Pod of such Jobs, oldest first, in its last form.
+    pub fn pods(&self, policy: &str, task: &str) -> Vec<Pod> {
+        of(&lock(&self.seen).pods, policy, task)
     }
 
     /// Everything recorded as named texts: objects as JSON, logs as they are.
@@ -82,6 +78,18 @@ impl Recorder {
         });
         seen.jobs.values().map(json).chain(seen.pods.values().map(json)).chain(logs).collect()
     }
+}
+
+fn of<T: ResourceExt + Clone>(objects: &BTreeMap<String, T>, policy: &str, task: &str) -> Vec<T> {
+    let has =
+        |object: &T, key: &str, value: &str| object.labels().get(key).is_some_and(|found| found == value);
+    let mut found: Vec<_> = objects
+        .values()
+        .filter(|object| has(object, labels::POLICY, policy) && has(object, labels::TASK, task))
+        .cloned()
+        .collect();
+    found.sort_by_key(|object| (object.creation_timestamp().map(|time| time.0), object.name_any()));
+    found
 }
 
 fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {

@@ -1,12 +1,14 @@
 //! Real parts for tests and for the demo: a cluster, PostgreSQL, S3, a data set, the operator, and the means to check
 //! that what is in the bucket can be restored by hand.
 
+pub mod api_server;
 pub mod bucket;
 pub mod by_hand;
 pub mod cluster;
 pub mod command;
 pub mod compare;
 pub mod dataset;
+pub mod held;
 pub mod jobs;
 pub mod namespaces;
 pub mod operator;

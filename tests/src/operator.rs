@@ -43,6 +43,14 @@ pub async fn install_with(cluster: &Cluster, more: serde_json::Value) -> Result<
     upgrade(cluster, RELEASE, values).await
 }
 
+/// Installs one of the charts as it is at `charts/`, without waiting for Pods: for an API server without nodes.
+pub async fn install_chart(cluster: &Cluster, chart: &str, values: serde_json::Value) -> Result<()> {
+    let mut helm = cluster.helm();
+    helm.args(["install", chart]).arg(checkout().join("charts").join(chart));
+    helm.args(["--namespace", NAMESPACE, "--create-namespace", "--values", "-"]);
+    command::run(&mut helm, values.to_string()).await.map(drop)
+}
+
 async fn upgrade(cluster: &Cluster, chart: &str, values: serde_json::Value) -> Result<()> {
     // A Helm that was killed leaves its release locked for ever. We hold the cluster's lock, so nobody else is at it.
     let pending = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback)";

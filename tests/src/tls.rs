@@ -35,14 +35,18 @@ impl Ca {
 
     /// A certificate for a Service by all names that Pods know it by.
     pub fn service(&self, namespace: &str, service: &str) -> Result<Server> {
-        let names = [
+        self.server(&[
             service.to_owned(),
             format!("{service}.{namespace}"),
             format!("{service}.{namespace}.svc"),
             format!("{service}.{namespace}.svc.cluster.local"),
-        ];
+        ])
+    }
+
+    /// A certificate for a server by names or addresses.
+    pub fn server(&self, names: &[String]) -> Result<Server> {
         let mut params = CertificateParams::new(names).context("no name for a certificate")?;
-        params.distinguished_name.push(DnType::CommonName, service);
+        params.distinguished_name.push(DnType::CommonName, names.first().context("no name")?.as_str());
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

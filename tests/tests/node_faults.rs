@@ -1,7 +1,4 @@
-//! A backup that is cut off leaves nothing in the bucket, and the next attempt makes it, counted once.
-//!
-//! The dump is held in its middle by stopping (SIGSTOP) the server's process that writes the big table to `pg_dump`: what
-//! happens then does not depend on how fast anything is.
+//! A backup that is cut off in its middle leaves nothing in the bucket, and the next attempt makes it, counted once.
 
 use std::time::Duration;
 
@@ -9,21 +6,13 @@ use anyhow::{Context as _, Result};
 use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus};
 use greenlang_backup_tests::cluster::Cluster;
+use greenlang_backup_tests::held::{self, HeldDump};
 use greenlang_backup_tests::jobs::Recorder;
 use greenlang_backup_tests::parts::{Parts, postgres};
 use greenlang_backup_tests::{bucket, policy, suite, wait};
 
 const NAMES: &[&str] = &["deleted", "stopped", "killed", "lost", "hopeless"];
 const LIMIT: Duration = Duration::from_mins(4);
-/// Random, so that it is as large in the bucket: several parts of an upload.
-const BIG: &str = "CREATE TABLE big AS SELECT gen_random_uuid() AS a, gen_random_uuid() AS b, gen_random_uuid() AS c, gen_random_uuid() AS d FROM generate_series(1, 700000)";
-/// Stops the process that sends the big table, as soon as there is one.
-const HOLD: &str = "
-for try in $(seq 3000); do
-  pid=$(psql -XqAt -h /run/postgresql -c \"SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY public.big %' AND backend_type = 'client backend'\" postgres)
-  if [ -n \"$pid\" ]; then kill -STOP $pid; echo $pid; exit 0; fi
-done
-echo 'no dump came' >&2; exit 1";
 
 /// A policy whose dump of the big table can be held, with a backup asked for.
 struct Held {
@@ -31,8 +20,7 @@ struct Held {
     parts: Parts,
     policy: BackupPolicy,
     recorder: Recorder,
-    /// Process of the server that is stopped.
-    server_process: String,
+    dump: HeldDump,
 }
 
 impl Held {
@@ -40,23 +28,16 @@ impl Held {
     async fn new(name: &str) -> Result<Self> {
         let (cluster, parts) = suite::enter_with_parts(NAMES, name).await?;
         let namespace = &*parts.namespace;
-        let wanted = policy::small(&cluster, &parts, name).await?;
-        postgres::psql(&cluster, namespace, name, BIG).await?;
+        let wanted = held::policy(&cluster, &parts, name).await?;
         let recorder = Recorder::start(&cluster, namespace);
         let applied = policy::apply(&cluster, &wanted).await?;
         policy::run_now(&cluster, namespace, name, "database", "first").await?;
-        let server_process = cluster.script_ok(namespace, postgres::POD, HOLD).await?.trim().to_owned();
-        // What was sent before is on its way to the bucket.
-        wait::until_in(&cluster, namespace, "an upload is open", LIMIT, async || {
-            Ok((!bucket::uploads(&cluster, &parts).await?.is_empty()).then_some(()))
-        })
-        .await?;
-        Ok(Self { cluster, parts, policy: applied, recorder, server_process })
+        let dump = held::hold(&cluster, &parts).await?;
+        Ok(Self { cluster, parts, policy: applied, recorder, dump })
     }
 
     async fn let_go(&self) -> Result<()> {
-        let script = format!("kill -CONT {}", self.server_process);
-        self.cluster.script_ok(&self.parts.namespace, postgres::POD, &script).await.map(drop)
+        self.dump.let_go(&self.cluster, &self.parts).await
     }
 
     /// The Pod of the first attempt.
@@ -148,7 +129,7 @@ async fn a_killed_pg_dump_leaves_nothing_and_is_tried_again() -> Result<()> {
 #[tokio::test]
 async fn a_lost_connection_leaves_nothing_and_is_tried_again() -> Result<()> {
     let held = Held::new("lost").await?;
-    let end = format!("SELECT pg_terminate_backend({})", held.server_process);
+    let end = format!("SELECT pg_terminate_backend({})", held.dump.server_process);
     postgres::psql(&held.cluster, &held.parts.namespace, "postgres", end).await?;
     // It ends when it runs again.
     held.let_go().await?;

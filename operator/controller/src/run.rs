@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -15,29 +16,46 @@ use crate::errors::Error;
 use crate::metrics::Metrics;
 use crate::{backup_policy, crds, leader};
 
+/// How long an answer of the API server may stay away. The server ends quiet watches after 290 s.
+const ANSWER_LIMIT: Duration = Duration::from_secs(295);
+/// From SIGTERM on: how long passes that have begun may take. With what the Lease and open connections may take it is less
+/// than the Pod's 30 s.
+const PASSES_LIMIT: Duration = Duration::from_secs(10);
+/// How long clients may hold their connections open at the end.
+const CONNECTIONS_LIMIT: Duration = Duration::from_secs(5);
+
 /// Runs until SIGTERM or SIGINT, or until the Lease is lost.
 pub async fn run(settings: RunSettings) -> Result<(), Error> {
     let stop = CancellationToken::new();
     tokio::spawn(cancel_on_signal(stop.clone()));
     let (metrics, reconciles) = Metrics::new().map_err(|error| Error::Settings(error.to_string()))?;
-    let admin = Admin { ready: Arc::new(AtomicBool::new(false)), metrics: Arc::new(metrics) };
+    let admin =
+        Admin { ready: Arc::new(AtomicBool::new(false)), stop: stop.clone(), metrics: Arc::new(metrics) };
+    let listener = admin::listen(settings.listen).await?;
     // The endpoints live longer than the work: a probe during shutdown gets an answer.
     let served = CancellationToken::new();
-    let endpoints = tokio::spawn(admin::serve(settings.listen, admin.clone(), served.clone()));
+    let endpoints = tokio::spawn(admin::serve(listener, admin.clone(), served.clone()));
 
-    let client = Client::try_default().await?;
+    let client = connect().await?;
     let worked = tokio::select! {
         ready = crds::wait(&client) => match ready {
-            Ok(()) => work(client, &settings, &admin, reconciles, &stop).await,
+            Ok(()) => work(client, &settings, &admin, reconciles).await,
             Err(error) => Err(error),
         },
         () = stop.cancelled() => Ok(()),
     };
     served.cancel();
-    match endpoints.await {
-        Ok(served) => worked.and(served),
-        Err(_) => worked,
-    }
+    // A client that keeps its connection must not keep the process.
+    let _ = tokio::time::timeout(CONNECTIONS_LIMIT, endpoints).await;
+    worked
+}
+
+/// A client that gives up on an API server that is gone without a word: by itself it would wait for ever, and the pass that
+/// asked would never end.
+async fn connect() -> Result<Client, Error> {
+    let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
+    config.read_timeout = Some(ANSWER_LIMIT);
+    Ok(Client::try_from(config)?)
 }
 
 async fn work(
@@ -45,11 +63,10 @@ async fn work(
     settings: &RunSettings,
     admin: &Admin,
     reconciles: crate::metrics::Reconciles,
-    stop: &CancellationToken,
 ) -> Result<(), Error> {
     // A standby is ready too: it could take over at any moment.
     admin.ready.store(true, Ordering::Relaxed);
-    let Some(mut leadership) = leader::lead(client.clone(), settings, stop).await? else {
+    let Some(mut leadership) = leader::lead(client.clone(), settings, &admin.stop).await? else {
         return Ok(());
     };
     let reporter = Reporter {
@@ -63,16 +80,23 @@ async fn work(
         runner: settings.runner(),
         reconciles,
     });
-    let mut controller = Box::pin(backup_policy::run(context, &admin.metrics, stop.clone()));
+    let controller = backup_policy::run(context, &admin.metrics, admin.stop.clone());
     tokio::select! {
-        () = &mut controller => {}
+        () = controller => {}
         // Whoever leads now may be acting already: nothing more may be written, not even by passes that have begun.
         () = leadership.lost() => return Err(Error::LeaseLost),
+        // A pass that is cut off is repeated by the next leader, as after a crash.
+        () = overdue(&admin.stop) => tracing::warn!("passes that had begun were cut off: they took too long"),
     }
-    admin.ready.store(false, Ordering::Relaxed);
     leadership.release().await;
     tracing::info!("stopped in order");
     Ok(())
+}
+
+/// Returns when the time is over in which passes should have ended.
+async fn overdue(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(PASSES_LIMIT).await;
 }
 
 async fn cancel_on_signal(stop: CancellationToken) {

@@ -9,7 +9,8 @@ use greenlang_backup_tests::{policy, suite};
 use kube::ResourceExt;
 use serde_json::json;
 
-const NAMES: &[&str] = &["invalid"];
+use crate::NAMES;
+
 const MINUTE: Duration = Duration::from_mins(1);
 
 #[tokio::test]
