@@ -7,5 +7,6 @@ mod faults;
 mod fixture;
 mod happy;
 mod probe;
-mod servers;
 mod tls;
+
+use greenlang_backup_test_servers as servers;
