@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# `make test-all`: `make test`, then what is too slow or too heavy for every change, with one count at the end. Needs 20 GiB of
+# disk and builds MinIO once.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=tests/environment.sh
+source tests/environment.sh
+# shellcheck source=tests/steps.sh
+source tests/steps.sh
+
+# Backups that succeed, of the runner and of the store, against another server than in `make test`.
+on_minio() {
+  GREENLANG_TEST_S3=minio cargo test --locked --package greenlang-backup-runner --test it -- --test-threads=2 happy probe
+}
+
+heavy_steps() {
+  if step minio tests/cluster/node.sh program minio; then step "tests on MinIO" on_minio || true; fi
+  step "release build" make --no-print-directory build-bench || return
+  step "heavy tests" "$CARGO_TARGET_DIR/release/heavy" || true
+  # Every figure must come out; those that depend on time are judged by `make bench` only, at their full length.
+  step "bench, short" "$CARGO_TARGET_DIR/release/bench" --smoke || true
+}
+
+logs_in test-all
+usual_steps
+heavy_steps || true
+finish
