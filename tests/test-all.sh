@@ -18,7 +18,7 @@ heavy_steps() {
   step "release build" make --no-print-directory build-bench || return
   step "heavy tests" "$CARGO_TARGET_DIR/release/heavy" || true
   # Every figure must come out; those that depend on time are judged by `make bench` only, at their full length.
-  step "bench, short" "$CARGO_TARGET_DIR/release/bench" --smoke || true
+  step "bench, short" "$CARGO_TARGET_DIR/release/bench" --smoke --rounds 1 --megabytes 20 --memory-megabytes 500 2000 || true
 }
 
 logs_in test-all

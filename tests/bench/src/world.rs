@@ -39,7 +39,7 @@ pub struct World<'a> {
 
 /// A backup that was made.
 pub struct Backup {
-    /// What the runner used, its children apart where they can be told.
+    /// What the runner used.
     pub usage: Usage,
     /// What it made.
     pub manifest: Manifest,
@@ -95,13 +95,15 @@ impl<'a> World<'a> {
         })
     }
 
-    /// Runs the runner, which must make a backup, into the bucket, which must be empty.
+    /// Runs the runner, which must make a backup, into the emptied bucket.
     pub fn backup(&self, task: PostgresDumpTask) -> Result<Backup> {
         self.backup_with_clients(task, &PathBuf::from(CLIENTS))
     }
 
     /// The same with client programs from a directory.
     pub fn backup_with_clients(&self, task: PostgresDumpTask, clients: &Path) -> Result<Backup> {
+        self.empty_bucket();
+        settle();
         let place = self.directory.path();
         let (report, errors) = (place.join("report"), place.join("stderr"));
         let mut command = Command::new(beside_us("greenlang-backup-runner")?);
@@ -141,8 +143,7 @@ impl<'a> World<'a> {
         run(self.s3.command("bash").args(["-ec", &script, key]).current_dir(self.directory.path()))
     }
 
-    /// Removes all that is in the bucket.
-    pub fn empty_bucket(&self) {
+    fn empty_bucket(&self) {
         run(self.s3.command("aws").args(["s3", "rm", "--quiet", "--recursive", &format!("s3://{BUCKET}")]));
     }
 
@@ -160,6 +161,11 @@ impl<'a> World<'a> {
         }
         Ok(MountedSecret { secret: name.to_owned(), directory: directory.to_string_lossy().into_owned() })
     }
+}
+
+/// Waits until what was written before is on the disk, so that no measurement pays for the one before it.
+pub fn settle() {
+    run(&mut Command::new("sync"));
 }
 
 /// A program that was built together with this one.

@@ -1,7 +1,7 @@
 //! PostgreSQL servers. Starts processes.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -36,8 +36,8 @@ impl Postgres {
     }
 
     /// Of the programs in a directory, which may lie in the server's own.
-    pub fn start_in(directory: PathBuf, programs: &str, password: &'static str) -> Self {
-        Self::launch(&directory, programs, password, &[])
+    pub fn start_in(directory: impl AsRef<Path>, programs: &str, password: &'static str) -> Self {
+        Self::launch(directory.as_ref(), programs, password, &[])
     }
 
     fn launch(directory: &Path, programs: &str, password: &'static str, settings: &[(&str, &str)]) -> Self {
@@ -46,13 +46,15 @@ impl Postgres {
             fs::copy(CERTIFICATES.directory.join(file), directory.join(file)).unwrap();
         }
         fs::write(directory.join("password"), password).unwrap();
-        let settings: String = settings.iter().map(|(name, value)| format!(" -c {name}='{value}'")).collect();
+        let settings: Vec<String> =
+            settings.iter().map(|(name, value)| format!("-c {name}='{value}'")).collect();
+        let settings = settings.join(" ");
         let script = format!(
             "set -e
             {programs}/initdb --pgdata=data --auth=scram-sha-256 --username=postgres --pwfile=password \
                 --encoding=UTF8 --locale=C.UTF-8 --no-sync >initdb.log
             exec {programs}/postgres -D data -p {port} -k \"$PWD\" -c listen_addresses=localhost,127.0.0.1 -c fsync=off \
-                -c ssl=on -c ssl_cert_file=\"$PWD/server.crt\" -c ssl_key_file=\"$PWD/server.key\"{settings}"
+                -c ssl=on -c ssl_cert_file=\"$PWD/server.crt\" -c ssl_key_file=\"$PWD/server.key\" {settings}"
         );
         let as_user = if is_root() {
             run(Command::new("chown").arg("-R").arg("postgres").arg(directory));

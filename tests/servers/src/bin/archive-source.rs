@@ -12,7 +12,7 @@ use greenlang_backup_test_servers::{Pace, Template};
 /// A source that is as long and as fast as a test wants it.
 #[derive(Parser)]
 struct Options {
-    /// Uncompressed archive of one table, written by pg_dump to a pipe.
+    /// Uncompressed archive of one table, written by `pg_dump` to a pipe.
     #[arg(long)]
     template: PathBuf,
     /// Length of the archive.

@@ -1,13 +1,13 @@
 //! What the runner is measured against: the dump alone, the old procedure, and public programs in a pipe. Starts processes.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use greenlang_backup_bench::usage::Usage;
-use greenlang_backup_bench::world::World;
-use greenlang_backup_test_servers::{CLIENTS, run};
+use greenlang_backup_bench::world::{World, settle};
+use greenlang_backup_test_servers::CLIENTS;
 
 /// BACKUP-001 of the old procedures, steps 1 to 6, as it stands there but for the place of things: the passes over the data.
 const PASSES: &str = r#"
@@ -25,11 +25,6 @@ pub struct Dump {
     path: PathBuf,
     /// Its length.
     pub bytes: u64,
-}
-
-/// Waits until what was written before is on the disk, so that no measurement pays for the one before it.
-pub fn settle() {
-    run(&mut Command::new("sync"));
 }
 
 /// The same bytes for every measurement that starts from a dump.
@@ -79,7 +74,7 @@ pub fn zstd_age(world: &World, dump: &Dump) -> Result<Usage> {
 }
 
 /// A source alone.
-pub fn source(clients: &std::path::Path) -> Result<Usage> {
+pub fn source(clients: &Path) -> Result<Usage> {
     settle();
     Usage::of_success(Command::new(clients.join("pg_dump")).stdout(Stdio::null()))
 }

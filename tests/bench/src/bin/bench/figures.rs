@@ -38,8 +38,8 @@ pub fn figures(rounds: &[Round], memory: &[Usage; 2]) -> Vec<Figure> {
     let wall = |name, limit, aim, part: fn(&Round) -> Usage, whole: fn(&Round) -> Usage| {
         ratio(name, limit, aim, rounds, |round| (part(round).wall, whole(round).wall))
     };
-    let (backup, bare): (fn(&Round) -> Usage, fn(&Round) -> Usage) =
-        (|round| round.backup, |round| round.bare);
+    let backup: fn(&Round) -> Usage = |round| round.backup;
+    let bare: fn(&Round) -> Usage = |round| round.bare;
     vec![
         wall("backup / bare pg_dump", 1.7, Some(1.4), backup, bare),
         wall("backup / passes of BACKUP-001", 0.22, None, backup, |round| round.passes),

@@ -4,7 +4,10 @@ use std::fs;
 use std::process::Command;
 use std::thread::available_parallelism;
 
-use greenlang_backup_test_servers::{CLIENTS, cache};
+use greenlang_backup_test_servers::CLIENTS;
+
+/// versitygw does not know its own version.
+const PINNED: &str = include_str!("../../../../cluster/versions.env");
 
 /// The machine in one line.
 pub fn machine() -> String {
@@ -19,25 +22,23 @@ pub fn machine() -> String {
 /// Every program that was measured, as it names itself.
 pub fn versions() -> Vec<String> {
     let pg_dump = format!("{CLIENTS}/pg_dump");
-    let versitygw = cache().join("bin/versitygw").to_string_lossy().into_owned();
-    let programs: [(&str, &[&str]); 8] = [
+    let programs: [(&str, &[&str]); 7] = [
         ("git", &["describe", "--always", "--dirty"]),
         (&pg_dump, &["--version"]),
-        (&versitygw, &["--version"]),
         ("zstd", &["--version"]),
         ("age", &["--version"]),
         ("openssl", &["version"]),
         ("tar", &["--version"]),
         ("aws", &["--version"]),
     ];
-    programs
-        .iter()
-        .map(|(program, arguments)| {
-            let name = program.rsplit('/').next().unwrap_or(program);
-            let name = if name == "git" { "this project" } else { name };
-            format!("{name}: {}", said(program, arguments))
-        })
-        .collect()
+    let versitygw = PINNED.lines().find_map(|line| line.strip_prefix("VERSITYGW_VERSION="));
+    let pinned = format!("versitygw: {}", versitygw.unwrap_or("unknown"));
+    let asked = programs.iter().map(|(program, arguments)| {
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let name = if name == "git" { "this project" } else { name };
+        format!("{name}: {}", said(program, arguments))
+    });
+    asked.chain([pinned]).collect()
 }
 
 /// The first line that a program says.

@@ -6,7 +6,7 @@ use greenlang_backup_api::task::PostgresDumpTask;
 use greenlang_backup_bench::usage::Usage;
 use greenlang_backup_bench::world::World;
 
-use crate::baselines::{self, Dump, settle};
+use crate::baselines::{self, Dump};
 
 /// Bytes per second of the source that is slower than the runner.
 pub const THROTTLE: u64 = 150_000_000;
@@ -42,40 +42,29 @@ impl Round {
 pub fn round(world: &World, database: &str, synthetic: &str, template: &[u8], dump: &Dump) -> Result<Round> {
     let streamed = |streams| -> Result<Usage> {
         let task = world.task(database)?;
-        backup(world, PostgresDumpTask { streams, read_back_limit: 0, ..task })
+        Ok(world.backup(PostgresDumpTask { streams, read_back_limit: 0, ..task })?.usage)
     };
     let clients = world.stand_in(template, dump.bytes, Some(THROTTLE))?;
-    let round = Round {
+    Ok(Round {
         bare: baselines::bare(world, database)?,
         backup: streamed(1)?,
         zstd_age: baselines::zstd_age(world, dump)?,
         two_streams: streamed(2)?,
-        read_back: backup(world, world.task(database)?)?,
+        read_back: world.backup(world.task(database)?)?.usage,
         passes: baselines::passes(world, database)?,
         source: baselines::source(&clients)?,
         throttled: {
-            settle();
             let task = PostgresDumpTask { read_back_limit: 0, ..world.task(synthetic)? };
             world.backup_with_clients(task, &clients)?.usage
         },
-    };
-    world.empty_bucket();
-    Ok(round)
+    })
 }
 
 /// Most memory of the runner for archives of these lengths, as fast as they can be sealed, read back and all.
 pub fn memory(world: &World, synthetic: &str, template: &[u8], lengths: [u64; 2]) -> Result<[Usage; 2]> {
     let measure = |bytes| -> Result<Usage> {
         let clients = world.stand_in(template, bytes, None)?;
-        let backup = world.backup_with_clients(world.task(synthetic)?, &clients)?;
-        world.empty_bucket();
-        Ok(backup.usage)
+        Ok(world.backup_with_clients(world.task(synthetic)?, &clients)?.usage)
     };
     Ok([measure(lengths[0])?, measure(lengths[1])?])
-}
-
-fn backup(world: &World, task: PostgresDumpTask) -> Result<Usage> {
-    world.empty_bucket();
-    settle();
-    Ok(world.backup(task)?.usage)
 }
