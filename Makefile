@@ -78,6 +78,7 @@ test-all: $(DENY) ## `make test`, then what is too slow or too heavy for every c
 	tests/test-all.sh
 
 .PHONY: bench
+# BENCH holds options, for example '--rounds 9'.
 bench: build-bench ## the figures of a backup, each with its limit; writes docs/benchmarks.md
 	tests/setup.sh
 	$(NODE) program versitygw
