@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make test-all`: `make test`, then what is too slow or too heavy for every change, with one count at the end. Needs 20 GiB of
+# `make test-all`: `make test`, then what is too slow or too heavy for every change, with one count at the end. Needs 15 GiB of
 # disk and builds MinIO once.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
