@@ -36,6 +36,10 @@ build: ## compile both programs, release profile, into target/release
 	mkdir -p target/release
 	for program in $(PROGRAMS); do cmp -s $(CARGO_TARGET_DIR)/release/$$program target/release/$$program || cp $(CARGO_TARGET_DIR)/release/$$program target/release/; done
 
+.PHONY: build-bench
+build-bench: build # the bench and what it runs, beside the runner in the same profile
+	cargo build --locked --release --package greenlang-backup-bench --package greenlang-backup-test-servers
+
 .PHONY: generate
 generate: ## write crds/ anew from operator/api
 	cargo run --quiet --package greenlang-backup-operator -- crd > crds/backuppolicies.yaml.new
@@ -68,3 +72,14 @@ demo: ## a backup of a real data set, restored by hand and compared
 .PHONY: test
 test: $(DENY) ## everything that checks the project; takes its node down at the end
 	tests/test.sh
+
+.PHONY: test-all
+test-all: $(DENY) ## `make test`, then what is too slow or too heavy for every change
+	tests/test-all.sh
+
+.PHONY: bench
+# BENCH holds options, for example '--rounds 9'.
+bench: build-bench ## the figures of a backup, each with its limit; writes docs/benchmarks.md
+	tests/setup.sh
+	$(NODE) program versitygw
+	$(CARGO_TARGET_DIR)/release/bench --out docs/benchmarks.md $(BENCH)

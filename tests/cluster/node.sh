@@ -16,6 +16,8 @@ usage: tests/cluster/node.sh COMMAND
   status      say whether it is up; exit code 0 when it is healthy
   kubeconfig  print the path of the kubeconfig
   programs    build the programs that node and tests need (Kubernetes, helm, an S3 server) and stop there
+  program NAME...
+              build these programs only: versitygw, minio (for tests/test-all.sh, not among those of 'programs')
   images      build the images of the tests and load them into the node
   load NAME TAG CONTEXT CONTAINERFILE [BUILD OPTION...]
               build an image and load it into the node, when it changed
@@ -81,6 +83,12 @@ programs() {
   ensure_programs
 }
 
+program() {
+  local name
+  take_lock
+  for name in "$@"; do ensure_program "$name"; done
+}
+
 images() {
   take_lock
   need_node
@@ -103,6 +111,7 @@ load() {
 
 case ${1:-} in
   up | down | status | programs | images | snapshot) (($# == 1)) || { usage >&2; exit 2; }; "$1" ;;
+  program) (($# >= 2)) || { usage >&2; exit 2; }; shift; program "$@" ;;
   load) shift; load "$@" ;;
   kubeconfig) echo "$KUBECONFIG_FILE" ;;
   forget-containers) logged forget-containers forget_containers ;; # used by `up`, which holds the lock

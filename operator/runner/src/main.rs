@@ -7,15 +7,6 @@ mod probe;
 mod progress;
 mod report;
 
-// The servers of the tests beside this crate serve those within it, too.
-#[cfg(test)]
-#[path = "../tests/it/majors.rs"]
-mod majors;
-#[cfg(test)]
-#[allow(dead_code, reason = "the tests within this crate need no S3 server")]
-#[path = "../tests/it/servers.rs"]
-mod servers;
-
 use std::process::ExitCode;
 use std::time::Duration;
 

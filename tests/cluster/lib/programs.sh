@@ -12,6 +12,7 @@ check_versions() {
   require_version github.com/coredns/coredns "$COREDNS_VERSION" coredns
   require_version github.com/versity/versitygw "$VERSITYGW_VERSION" versitygw
   require_version helm.sh/helm/v4 "$HELM_VERSION" helm
+  require_version github.com/minio/minio "$MINIO_VERSION" minio
   local other
   other=$(grep -E '^[[:space:]]*k8s\.io/[a-z-]+ => ' "$HERE/go/kubernetes/go.mod" | grep -vF " $KUBERNETES_STAGING_VERSION" || true)
   [[ -z $other ]] || die "tests/cluster/go/kubernetes/go.mod replaces modules by another version than $KUBERNETES_STAGING_VERSION: $other"
@@ -24,15 +25,29 @@ kubernetes_stamp() {
   echo "-X $v.gitVersion=$KUBERNETES_VERSION -X $v.gitMajor=$major -X $v.gitMinor=$minor -X $v.gitTreeState=clean"
 }
 
+# What node and tests always need. MinIO is built only when it is asked for.
+PROGRAM_GROUPS=(pause kubernetes coredns versitygw helm)
+
 ensure_programs() {
-  check_versions
+  local group
+  for group in "${PROGRAM_GROUPS[@]}"; do ensure_program "$group"; done
+}
+
+ensure_program() { # GROUP
   local k=k8s.io/kubernetes/cmd
-  build_group pause "" .
-  build_group kubernetes "$(kubernetes_stamp)" $k/kube-apiserver $k/kube-controller-manager $k/kube-scheduler \
-    $k/kubelet $k/kube-proxy $k/kubectl $k/kubeadm go.etcd.io/etcd/server/v3
-  build_group coredns "" github.com/coredns/coredns
-  build_group versitygw "" github.com/versity/versitygw/cmd/versitygw
-  build_group helm "" helm.sh/helm/v4/cmd/helm
+  check_versions
+  case $1 in
+    pause) build_group pause "" . ;;
+    kubernetes)
+      build_group kubernetes "$(kubernetes_stamp)" $k/kube-apiserver $k/kube-controller-manager $k/kube-scheduler \
+        $k/kubelet $k/kube-proxy $k/kubectl $k/kubeadm go.etcd.io/etcd/server/v3
+      ;;
+    coredns) build_group coredns "" github.com/coredns/coredns ;;
+    versitygw) build_group versitygw "" github.com/versity/versitygw/cmd/versitygw ;;
+    helm) build_group helm "" helm.sh/helm/v4/cmd/helm ;;
+    minio) build_group minio "" github.com/minio/minio ;;
+    *) die "there is no program '$1' to build" ;;
+  esac
 }
 
 build_group() { # GROUP LDFLAGS PACKAGE...
@@ -60,5 +75,8 @@ compile() {
   rmdir "$new"
 }
 
-# Changes whenever one of the programs does.
-programs_key() { cat "$BIN"/.*.key | sha256sum | cut -c1-32; }
+# Changes whenever one of the programs does that node and tests always need.
+programs_key() {
+  local group
+  for group in "${PROGRAM_GROUPS[@]}"; do cat "$BIN/.$group.key"; done | sha256sum | cut -c1-32
+}

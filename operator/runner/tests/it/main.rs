@@ -10,7 +10,8 @@ mod fixture;
 mod happy;
 mod probe;
 mod rights;
-mod servers;
 mod streams;
 mod tls;
 mod warnings;
+
+use greenlang_backup_test_servers as servers;

@@ -9,8 +9,8 @@ use greenlang_backup_api::contents::{
 use super::super::catalog::{self, Config, DatabaseCatalog};
 use super::super::coverage::{self, Archive, TableEntry};
 use super::{SEED, SERVERS, snapshot};
-use crate::majors::{self, EXTENSION};
-use crate::servers::{ADMIN_PASSWORD, Postgres};
+use greenlang_backup_test_servers::majors::{self, EXTENSION};
+use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres};
 
 const SCHEMA: &str = "a \"b\" c";
 

@@ -13,8 +13,8 @@ use greenlang_backup_api::v1alpha1::SslMode;
 
 use super::connect::{Endpoint, Session};
 use super::inspect::{self, Version};
-use crate::majors;
-use crate::servers::{ADMIN_PASSWORD, Postgres};
+use greenlang_backup_test_servers::majors;
+use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres};
 
 const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/postgres/server_tests/seed.sql");
 

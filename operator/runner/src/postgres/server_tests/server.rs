@@ -9,7 +9,7 @@ use greenlang_backup_api::globals::Role;
 use super::super::connect::Session;
 use super::super::{globals, inspect, settings};
 use super::{SERVERS, begin, session, snapshot};
-use crate::servers::Postgres;
+use greenlang_backup_test_servers::Postgres;
 
 /// The servers, set up by hand.
 static SEEDED: LazyLock<&[(u32, Postgres)]> = LazyLock::new(|| {
@@ -40,7 +40,7 @@ fn seed(server: &Postgres) {
     let ident = server.sql("postgres", "SHOW ident_file");
     fs::write(ident.trim(), "people alice owner_x\n").unwrap();
     server.sql("postgres", "SELECT pg_reload_conf()");
-    crate::servers::poll(std::time::Duration::from_secs(20), || {
+    greenlang_backup_test_servers::poll(std::time::Duration::from_secs(20), || {
         (server.sql("postgres", "SHOW work_mem").trim() == "5MB").then_some(())
     })
     .unwrap();

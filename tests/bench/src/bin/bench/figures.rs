@@ -1,0 +1,212 @@
+//! From measurements to figures, each with its limit. Pure.
+
+use std::time::Duration;
+
+use greenlang_backup_bench::usage::Usage;
+
+use crate::rounds::Round;
+
+const MIB: f64 = 1_048_576.0;
+
+/// A figure, beside its limit.
+pub struct Figure {
+    /// What it is.
+    pub name: &'static str,
+    /// What it was made from, for people.
+    pub measured: String,
+    /// The figure.
+    pub value: f64,
+    /// What it is counted in; empty for a ratio.
+    pub unit: &'static str,
+    /// What it must not exceed.
+    pub limit: f64,
+    /// What it should not exceed.
+    pub aim: Option<f64>,
+    /// Whether it depends on time, so that it needs a quiet machine and some length.
+    pub timed: bool,
+}
+
+impl Figure {
+    /// Whether the limit is kept. What is no number keeps none.
+    pub fn is_kept(&self) -> bool {
+        self.value <= self.limit
+    }
+}
+
+/// All figures, in the order of the page.
+pub fn figures(rounds: &[Round], memory: &[Usage; 2]) -> Vec<Figure> {
+    let wall = |name, limit, aim, part: fn(&Round) -> Usage, whole: fn(&Round) -> Usage| {
+        ratio(name, limit, aim, rounds, |round| (part(round).wall, whole(round).wall))
+    };
+    let backup: fn(&Round) -> Usage = |round| round.backup;
+    let bare: fn(&Round) -> Usage = |round| round.bare;
+    vec![
+        wall("backup / bare pg_dump", 1.7, Some(1.4), backup, bare),
+        wall("backup / passes of BACKUP-001", 0.22, None, backup, |round| round.passes),
+        ratio("processor time of the runner / zstd -1 and age", 1.3, None, rounds, |round| {
+            (round.backup.own_cpu, round.zstd_age.cpu())
+        }),
+        wall("backup in two streams / bare pg_dump", 1.4, Some(1.2), |round| round.two_streams, bare),
+        ratio("reading back / backup without", 0.35, None, rounds, |round| {
+            (round.read_back.wall.saturating_sub(round.backup.wall), round.backup.wall)
+        }),
+        wall("backup / source at 150 MB/s", 1.05, None, |round| round.throttled, |round| round.source),
+        peak(memory),
+        growth(memory),
+        written(rounds, memory),
+    ]
+}
+
+fn ratio(
+    name: &'static str,
+    limit: f64,
+    aim: Option<f64>,
+    rounds: &[Round],
+    pair: impl Fn(&Round) -> (Duration, Duration),
+) -> Figure {
+    let pairs: Vec<(f64, f64)> = rounds
+        .iter()
+        .map(|round| {
+            let (part, whole) = pair(round);
+            (part.as_secs_f64(), whole.as_secs_f64())
+        })
+        .collect();
+    // Of the ratios, not of the times: a round that was disturbed was so for both.
+    let value = median(pairs.iter().map(|(part, whole)| part / whole));
+    let part = median(pairs.iter().map(|pair| pair.0));
+    let whole = median(pairs.iter().map(|pair| pair.1));
+    let measured = format!("{part:.2} s / {whole:.2} s");
+    Figure { name, measured, value, unit: "", limit, aim, timed: true }
+}
+
+fn peak(memory: &[Usage; 2]) -> Figure {
+    let [small, large] = memory.map(|usage| mib(usage.peak_memory));
+    Figure {
+        name: "most memory of the runner",
+        measured: format!("{small:.0} and {large:.0} MiB"),
+        // No memory at all was not measured.
+        value: if small > 0.0 { large.max(small) } else { f64::NAN },
+        unit: " MiB",
+        limit: 128.0,
+        aim: None,
+        timed: false,
+    }
+}
+
+fn growth(memory: &[Usage; 2]) -> Figure {
+    let [small, large] = memory.map(|usage| mib(usage.peak_memory));
+    Figure {
+        name: "memory for the long dump / for the short one",
+        measured: format!("{large:.0} MiB / {small:.0} MiB"),
+        value: large / small,
+        unit: "",
+        limit: 1.1,
+        aim: None,
+        timed: false,
+    }
+}
+
+fn written(rounds: &[Round], memory: &[Usage; 2]) -> Figure {
+    let backups = rounds.iter().flat_map(Round::backups).chain(*memory);
+    let most = backups.map(|usage| usage.written).max().unwrap_or_default();
+    Figure {
+        name: "bytes that runner and pg_dump wrote to disk",
+        measured: "most of all backups".to_owned(),
+        #[expect(clippy::cast_precision_loss, reason = "it is to be 0")]
+        value: most as f64,
+        unit: " B",
+        limit: 0.0,
+        aim: None,
+        timed: false,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no process has 2^53 bytes")]
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / MIB
+}
+
+/// The middle of what was measured, or between the two in the middle.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 0 => f64::midpoint(values[middle - 1], values[middle]),
+        _ => values[middle],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(wall: f64) -> Usage {
+        Usage { wall: Duration::from_secs_f64(wall), ..Usage::default() }
+    }
+
+    fn round(bare: f64, backup: f64) -> Round {
+        Round {
+            bare: seconds(bare),
+            backup: seconds(backup),
+            passes: seconds(60.0),
+            zstd_age: Usage { children_cpu: Duration::from_secs(5), ..Usage::default() },
+            two_streams: seconds(8.0),
+            read_back: seconds(backup + 2.0),
+            source: seconds(10.0),
+            throttled: seconds(10.4),
+        }
+    }
+
+    fn value(figures: &[Figure], name: &str) -> f64 {
+        figures.iter().find(|figure| figure.name == name).unwrap().value
+    }
+
+    fn assert_near(value: f64, expected: f64) {
+        assert!((value - expected).abs() < 1e-9, "{value} is not {expected}");
+    }
+
+    #[test]
+    fn the_middle() {
+        assert_near(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert_near(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
+        assert!(median(std::iter::empty()).is_nan());
+    }
+
+    #[test]
+    fn ratios_are_those_of_a_round_and_a_round_that_was_disturbed_does_not_count() {
+        let mut rounds = vec![round(8.0, 12.0), round(16.0, 24.0), round(8.0, 80.0)];
+        rounds[1].two_streams.written = 4096;
+        let memory = [60.0, 66.1].map(|mib| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a test's own number"
+            )]
+            Usage { peak_memory: (mib * MIB) as u64, ..Usage::default() }
+        });
+        let figures = figures(&rounds, &memory);
+        assert_near(value(&figures, "backup / bare pg_dump"), 1.5);
+        assert_near(value(&figures, "backup / passes of BACKUP-001"), 0.4);
+        assert_near(value(&figures, "reading back / backup without"), 1.0 / 12.0);
+        assert_near(value(&figures, "backup / source at 150 MB/s"), 1.04);
+        let missed: Vec<&str> =
+            figures.iter().filter(|figure| !figure.is_kept()).map(|figure| figure.name).collect();
+        assert_eq!(
+            missed,
+            [
+                "backup / passes of BACKUP-001",
+                "memory for the long dump / for the short one",
+                "bytes that runner and pg_dump wrote to disk"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_not_measured_keeps_no_limit() {
+        let kept = figures(&[], &[Usage::default(); 2]).into_iter().filter(Figure::is_kept);
+        let names: Vec<&str> = kept.map(|figure| figure.name).collect();
+        assert_eq!(names, ["bytes that runner and pg_dump wrote to disk"]);
+    }
+}

@@ -1,0 +1,83 @@
+//! `make bench`: how fast a backup is, beside what it cannot be faster than and what it replaces; server, bucket and runner on
+//! the same cores. Ends with 0 only if every limit is kept.
+
+#![expect(clippy::print_stdout, reason = "it talks to the person who started it")]
+
+mod baselines;
+mod figures;
+mod machine;
+mod page;
+mod rounds;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use greenlang_backup_bench::data;
+use greenlang_backup_bench::world::World;
+use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres, S3};
+
+use crate::figures::figures;
+use crate::page::Page;
+use crate::rounds::{memory, round};
+
+const MB: u64 = 1_000_000;
+const DATABASE: &str = "bench";
+const SYNTHETIC: &str = "synthetic";
+
+/// Measures the runner.
+#[derive(Parser)]
+struct Options {
+    /// Rounds of all measurements; figures are medians of them.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Length of the dump in MB.
+    #[arg(long, default_value_t = 1400, value_parser = clap::value_parser!(u64).range(1..))]
+    megabytes: u64,
+    /// Lengths in MB of the two dumps whose memory is compared.
+    #[arg(long, num_args = 2, default_values_t = [1_000, 10_000])]
+    memory_megabytes: Vec<u64>,
+    /// Where the table is written, besides stdout.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Measures everything, but judges only what does not depend on time: at a small length times say nothing.
+    #[arg(long)]
+    smoke: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    println!("starting PostgreSQL and versitygw, making {} MB of data", options.megabytes);
+    // Nothing of the server's own may happen in one measurement and not in another.
+    let postgres = Postgres::start_with(ADMIN_PASSWORD, &[("autovacuum", "off"), ("max_wal_size", "16GB")]);
+    let s3 = S3::start_versitygw();
+    let world = World::new(&postgres, &s3)?;
+    data::two_tables(&postgres, DATABASE, options.megabytes * MB);
+    let template = data::one_table(&postgres, SYNTHETIC);
+    println!("one dump to warm up");
+    let dump = baselines::dump_to_memory(&world, DATABASE)?;
+
+    let mut rounds = Vec::new();
+    for number in 1..=options.rounds {
+        println!("round {number} of {}", options.rounds);
+        rounds.push(round(&world, DATABASE, SYNTHETIC, &template, &dump)?);
+    }
+    println!("memory at {} and {} MB", options.memory_megabytes[0], options.memory_megabytes[1]);
+    let lengths = [options.memory_megabytes[0] * MB, options.memory_megabytes[1] * MB];
+    let memory = memory(&world, SYNTHETIC, &template, lengths)?;
+
+    let figures = figures(&rounds, &memory);
+    let page = Page { figures: &figures, dump_bytes: dump.bytes, rounds: options.rounds, lengths };
+    let text = page.render(&world)?;
+    println!("\n{text}");
+    if let Some(out) = &options.out {
+        std::fs::write(out, &text)?;
+    }
+    let judged = figures.iter().filter(|figure| !options.smoke || !figure.timed);
+    let missed: Vec<&str> = judged.filter(|figure| !figure.is_kept()).map(|figure| figure.name).collect();
+    for name in &missed {
+        println!("limit missed: {name}");
+    }
+    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,192 @@
+//! A runner with all that its Job gives it: Secrets, keys, a task, a bucket. Nothing of it lies on a disk, so that what the
+//! runner writes to one is the runner's own doing. Starts processes.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use age::secrecy::ExposeSecret as _;
+use age::x25519::Identity;
+use anyhow::{Context as _, Result};
+use greenlang_backup_api::manifest::Manifest;
+use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_api::task::{
+    Bucket, MountedSecret, PostgresDumpTask, PostgresServer, RunIdentity, Seal, ServedSchedule, TASK_ENV,
+    Task,
+};
+use greenlang_backup_api::v1alpha1::{Checksum, RolePasswords, SslMode, Trigger};
+use greenlang_backup_test_servers::{CLIENTS, Postgres, S3, S3_KEY, S3_SECRET, StandIn, run};
+use tempfile::TempDir;
+
+use crate::usage::Usage;
+
+const BUCKET: &str = "bench";
+/// Where nothing is written to a disk.
+const MEMORY: &str = "/dev/shm";
+const ID: &str = "20251107-020000";
+
+/// Servers, bucket, keys and Secrets.
+pub struct World<'a> {
+    /// The server that is backed up.
+    pub postgres: &'a Postgres,
+    /// The server that holds the bucket.
+    pub s3: &'a S3,
+    /// Whom backups are encrypted for.
+    pub recipients: Vec<String>,
+    /// A place in memory.
+    pub directory: TempDir,
+}
+
+/// A backup that was made.
+pub struct Backup {
+    /// What the runner used.
+    pub usage: Usage,
+    /// What it made.
+    pub manifest: Manifest,
+}
+
+impl<'a> World<'a> {
+    /// Makes the bucket.
+    pub fn new(postgres: &'a Postgres, s3: &'a S3) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("greenlang-bench-").tempdir_in(MEMORY)?;
+        let (first, second) = (Identity::generate(), Identity::generate());
+        fs::write(directory.path().join("identity.txt"), format!("{}\n", first.to_string().expose_secret()))?;
+        let recipients = vec![first.to_public().to_string(), second.to_public().to_string()];
+        run(s3.command("aws").args(["s3", "mb", &format!("s3://{BUCKET}")]));
+        Ok(Self { postgres, s3, recipients, directory })
+    }
+
+    /// A backup of one database with all that a policy switches on by default.
+    pub fn task(&self, database: &str) -> Result<PostgresDumpTask> {
+        let s3 =
+            self.secret("backup-s3", &[("AWS_ACCESS_KEY_ID", S3_KEY), ("AWS_SECRET_ACCESS_KEY", S3_SECRET)])?;
+        let login =
+            self.secret("db-backup", &[("username", "postgres"), ("password", self.postgres.password)])?;
+        Ok(PostgresDumpTask {
+            run: identity()?,
+            bucket: Bucket {
+                name: BUCKET.to_owned(),
+                prefix: String::new(),
+                region: "us-east-1".to_owned(),
+                endpoint: Some(self.s3.endpoint.clone()),
+                force_path_style: true,
+                ca: None,
+                credentials: Some(s3),
+                storage_class: None,
+                server_side_encryption: None,
+                checksum: Checksum::Auto,
+            },
+            seal: Seal { recipients: self.recipients.clone(), compression_level: 1 },
+            server: PostgresServer {
+                host: "localhost".to_owned(),
+                port: self.postgres.port,
+                maintenance_database: "postgres".to_owned(),
+                ssl_mode: SslMode::Disable,
+                ca: None,
+                credentials: login,
+            },
+            databases: vec![database.to_owned()],
+            globals: true,
+            role_passwords: RolePasswords::Auto,
+            settings: true,
+            streams: 1,
+            read_back_limit: 100 << 30,
+            stall_seconds: 600,
+        })
+    }
+
+    /// Runs the runner, which must make a backup, into the emptied bucket.
+    pub fn backup(&self, task: PostgresDumpTask) -> Result<Backup> {
+        self.backup_with_clients(task, &PathBuf::from(CLIENTS))
+    }
+
+    /// The same with client programs from a directory.
+    pub fn backup_with_clients(&self, task: PostgresDumpTask, clients: &Path) -> Result<Backup> {
+        self.empty_bucket();
+        settle();
+        let place = self.directory.path();
+        let (report, errors) = (place.join("report"), place.join("stderr"));
+        let mut command = Command::new(beside_us("greenlang-backup-runner")?);
+        command
+            .env(TASK_ENV, Task::PostgresDump(task).encode()?)
+            .env("GREENLANG_TERMINATION_LOG", &report)
+            .env("GREENLANG_PG_BIN_DIR", clients)
+            // Files, since a pipe that nobody reads stops who writes.
+            .stdout(File::create(place.join("stdout"))?)
+            .stderr(File::create(&errors)?);
+        let (status, usage) = Usage::of(&mut command)?;
+        let report = RunReport::decode(&fs::read_to_string(&report).unwrap_or_default());
+        let made = report.as_ref().is_some_and(|report| report.outcome == Outcome::Done);
+        anyhow::ensure!(
+            status.success() && made,
+            "the runner ended with {status}: {report:?}\n{}",
+            fs::read_to_string(&errors).unwrap_or_default()
+        );
+        Ok(Backup { usage, manifest: self.manifest()? })
+    }
+
+    /// A stand-in for `pg_dump` that writes an archive of a length; all other programs are real.
+    pub fn stand_in(&self, template: &[u8], bytes: u64, bytes_per_second: Option<u64>) -> Result<PathBuf> {
+        let path = self.directory.path().join("template");
+        fs::write(&path, template)?;
+        let program = beside_us("archive-source")?;
+        let stand_in = StandIn { program: &program, template: &path, bytes, bytes_per_second };
+        Ok(stand_in.clients(self.directory.path()))
+    }
+
+    /// The table of contents of an object that holds an archive, by public programs.
+    pub fn table_of_contents(&self, key: &str) -> String {
+        let script = format!(
+            "set -o pipefail; aws s3 cp --quiet \"s3://{BUCKET}/$0\" - | age -d -i identity.txt | zstd -dc >archive
+            {CLIENTS}/pg_restore --list archive; rm archive"
+        );
+        run(self.s3.command("bash").args(["-ec", &script, key]).current_dir(self.directory.path()))
+    }
+
+    fn empty_bucket(&self) {
+        run(self.s3.command("aws").args(["s3", "rm", "--quiet", "--recursive", &format!("s3://{BUCKET}")]));
+    }
+
+    fn manifest(&self) -> Result<Manifest> {
+        let key = format!("s3://{BUCKET}/database/{ID}/manifest.json");
+        let json = run(self.s3.command("aws").args(["s3", "cp", "--quiet", &key, "-"]));
+        Ok(Manifest::from_slice(json.as_bytes())?)
+    }
+
+    fn secret(&self, name: &str, keys: &[(&str, &str)]) -> Result<MountedSecret> {
+        let directory = self.directory.path().join(name);
+        fs::create_dir_all(&directory)?;
+        for (key, value) in keys {
+            fs::write(directory.join(key), format!("{value}\n"))?;
+        }
+        Ok(MountedSecret { secret: name.to_owned(), directory: directory.to_string_lossy().into_owned() })
+    }
+}
+
+/// Waits until what was written before is on the disk, so that no measurement pays for the one before it.
+pub fn settle() {
+    run(&mut Command::new("sync"));
+}
+
+/// A program that was built together with this one.
+pub fn beside_us(name: &str) -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    anyhow::ensure!(path.exists(), "{} is missing: build it in the same profile", path.display());
+    Ok(path)
+}
+
+fn identity() -> Result<RunIdentity> {
+    Ok(RunIdentity {
+        namespace: "greenlang".to_owned(),
+        policy: "greenlang".to_owned(),
+        policy_uid: "0f5a".to_owned(),
+        backup: "database".to_owned(),
+        path: "database".to_owned(),
+        id: ID.parse().ok().context("an id")?,
+        attempt: 1,
+        slot: "2025-11-07T02:00:00Z".parse()?,
+        trigger: Trigger::Schedule,
+        schedules: vec![ServedSchedule { name: "daily".to_owned(), keep_days: 30 }],
+        keep_days: 30,
+    })
+}

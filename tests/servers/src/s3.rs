@@ -1,0 +1,120 @@
+//! S3 servers: versitygw, or MinIO where it is asked for. Starts processes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use crate::certificates::CERTIFICATES;
+use crate::process::{START, cache, free_port, log, new_directory, poll, spawn, wait};
+
+/// Access key of every S3 server here.
+pub const S3_KEY: &str = "testkeyid";
+/// Its secret.
+pub const S3_SECRET: &str = "s3-secret-that-nobody-may-see";
+/// Names the server that [`S3`] and [`S3_WITH_TLS`] are: `versitygw`, the default, or `minio`.
+const SERVER_ENV: &str = "GREENLANG_TEST_S3";
+const CREDENTIALS: [(&str, &str); 4] = [
+    ("ROOT_ACCESS_KEY", S3_KEY),
+    ("ROOT_SECRET_KEY", S3_SECRET),
+    ("MINIO_ROOT_USER", S3_KEY),
+    ("MINIO_ROOT_PASSWORD", S3_SECRET),
+];
+
+/// One for all tests of a process.
+pub static S3: LazyLock<S3> = LazyLock::new(|| S3::start(false));
+/// The same over TLS.
+pub static S3_WITH_TLS: LazyLock<S3> = LazyLock::new(|| S3::start(true));
+
+/// An S3 server of its own directory and port.
+pub struct S3 {
+    /// URL.
+    pub endpoint: String,
+}
+
+impl S3 {
+    /// The server that the environment asks for.
+    fn start(tls: bool) -> Self {
+        match std::env::var(SERVER_ENV).as_deref() {
+            Err(_) | Ok("versitygw") => Self::versitygw(tls),
+            Ok("minio") => Self::minio(tls),
+            Ok(other) => panic!("{SERVER_ENV} is '{other}': it must be versitygw or minio"),
+        }
+    }
+
+    /// A versitygw.
+    pub fn start_versitygw() -> Self {
+        Self::versitygw(false)
+    }
+
+    /// A MinIO, which `tests/cluster/node.sh program minio` builds.
+    pub fn start_minio() -> Self {
+        Self::minio(false)
+    }
+
+    fn versitygw(tls: bool) -> Self {
+        let directory = new_directory("versitygw");
+        fs::create_dir(directory.join("data")).unwrap();
+        let certificates = &CERTIFICATES.directory;
+        let flags = if tls {
+            format!("--cert {0}/server.crt --key {0}/server.key ", certificates.display())
+        } else {
+            String::new()
+        };
+        let (program, port) = (program("VERSITYGW", "versitygw"), free_port());
+        spawn(&directory, &format!("{program} --port 127.0.0.1:{port} {flags}posix data"), &CREDENTIALS);
+        wait(&directory, port);
+        Self::at(port, tls)
+    }
+
+    fn minio(tls: bool) -> Self {
+        let directory = new_directory("minio");
+        let certificates = directory.join("certs");
+        fs::create_dir(&certificates).unwrap();
+        if tls {
+            for (file, name) in [("server.crt", "public.crt"), ("server.key", "private.key")] {
+                fs::copy(CERTIFICATES.directory.join(file), certificates.join(name)).unwrap();
+            }
+        }
+        let (program, port) = (program("MINIO", "minio"), free_port());
+        let flags = format!("--address 127.0.0.1:{port} --certs-dir certs");
+        let mut env = CREDENTIALS.to_vec();
+        env.push(("MINIO_BROWSER", "off"));
+        spawn(&directory, &format!("{program} server data {flags}"), &env);
+        wait_for_minio(&directory);
+        Self::at(port, tls)
+    }
+
+    fn at(port: u16, tls: bool) -> Self {
+        let scheme = if tls { "https" } else { "http" };
+        Self { endpoint: format!("{scheme}://localhost:{port}") }
+    }
+
+    /// A program, for example `aws`, that finds this server and its keys in the environment.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("AWS_ENDPOINT_URL", &self.endpoint)
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", S3_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", S3_SECRET);
+        command
+    }
+}
+
+/// It listens before it serves, and refuses requests until it has said where it is.
+fn wait_for_minio(directory: &Path) {
+    let ready = poll(START, || log(directory).contains("API: ").then_some(()));
+    assert!(ready.is_some(), "MinIO does not serve: {}", log(directory));
+}
+
+/// Where a variable says that a program is, or the cache.
+fn program(variable: &str, name: &str) -> String {
+    let program = std::env::var_os(variable).map_or_else(|| cache().join("bin").join(name), PathBuf::from);
+    let path = program.display();
+    assert!(
+        program.exists(),
+        "{name} is missing at {path}: run 'tests/cluster/node.sh program {name}', or set {variable}"
+    );
+    path.to_string()
+}

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# `make test-all`: `make test`, then what is too slow or too heavy for every change, with one count at the end. Needs 15 GiB of
+# disk and builds MinIO once.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=tests/environment.sh
+source tests/environment.sh
+# shellcheck source=tests/steps.sh
+source tests/steps.sh
+
+# What succeeds against versitygw in `make test` does so against MinIO. All packages again, so that nothing is compiled anew.
+on_minio() {
+  GREENLANG_TEST_S3=minio cargo test --locked --workspace --all-features --no-fail-fast --test it -- --test-threads=2 happy probe
+}
+
+heavy_steps() {
+  if step minio tests/cluster/node.sh program minio; then step "tests on MinIO" on_minio || true; fi
+  step "release build" make --no-print-directory build-bench || return
+  step "heavy tests" "$CARGO_TARGET_DIR/release/heavy" || true
+  # Every figure must come out; those that depend on time are judged by `make bench` only, at their full length.
+  step "bench, short" "$CARGO_TARGET_DIR/release/bench" --smoke --rounds 1 --megabytes 20 --memory-megabytes 500 2000 || true
+}
+
+logs_in test-all
+usual_steps
+heavy_steps || true
+finish
