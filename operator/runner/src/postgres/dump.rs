@@ -153,13 +153,11 @@ impl Dumper<'_> {
         let sealed = match sealed {
             Ok(sealed) => sealed,
             Err(error) => {
-                return Err(match damage(&error) {
-                    Some(damage) => running.give_up(damage).await.into(),
-                    None => {
-                        running.kill().await;
-                        error.into()
-                    }
-                });
+                if let Some(damage) = damage(&error) {
+                    return Err(running.give_up(damage).await.into());
+                }
+                running.kill().await;
+                return Err(error.into());
             }
         };
         let finished = until_cancelled(self.cancel, running.finish(checked)).await?;

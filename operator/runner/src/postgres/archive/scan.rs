@@ -17,7 +17,7 @@ pub fn byte(input: &mut &[u8]) -> Option<u8> {
     Some(first)
 }
 
-/// Reads numbers: a byte for the sign, then the value, lowest byte first.
+/// Reads numbers: a byte for the sign, 0 or 1, then the value, lowest byte first.
 #[derive(Clone)]
 pub struct NumberReader {
     size: u8,
@@ -39,11 +39,10 @@ impl NumberReader {
         // One number stands before nearly every row.
         if self.size == 4
             && self.seen == 0
-            && let Some((&[sign, a, b, c, d], rest)) = input.split_first_chunk()
+            && let Some((&[0, a, b, c, d], rest)) = input.split_first_chunk()
         {
             *input = rest;
-            let value = i64::from(u32::from_le_bytes([a, b, c, d]));
-            return Ok(Some(if sign == 0 { value } else { -value }));
+            return Ok(Some(u32::from_le_bytes([a, b, c, d]).into()));
         }
         self.read_bytewise(input)
     }
@@ -52,7 +51,10 @@ impl NumberReader {
         while self.seen <= self.size {
             let Some(byte) = byte(input) else { return Ok(None) };
             match self.seen {
-                0 => self.negative = byte != 0,
+                0 if byte > 1 => {
+                    return Err(ArchiveError::invalid("a number", format!("its sign is {byte}")));
+                }
+                0 => self.negative = byte == 1,
                 seen => self.value |= u64::from(byte) << (8 * (seen - 1)),
             }
             self.seen += 1;
@@ -60,6 +62,9 @@ impl NumberReader {
         let Self { negative, value, .. } = std::mem::replace(self, Self::new(self.size));
         let value = i64::try_from(value)
             .map_err(|_| ArchiveError::invalid("a number", format!("{value} is too large")))?;
+        if negative && value == 0 {
+            return Err(ArchiveError::invalid("a number", "zero has a sign"));
+        }
         Ok(Some(if negative { -value } else { value }))
     }
 }

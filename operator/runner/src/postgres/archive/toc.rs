@@ -177,8 +177,8 @@ impl TocReader {
                 self.at += 1;
             }
             self.at = 0;
-            self.left -= 1;
             self.add_entry()?;
+            self.left -= 1;
         }
         let toc = self.toc.take();
         if let Some(subject) = toc.as_ref().and_then(repeated) {

@@ -50,7 +50,7 @@ proptest! {
         prop_assume!(toc_end < bytes.len());
         let at = toc_end + at.index(bytes.len() - toc_end);
         bytes[at] ^= 1 << bit;
-        // The sizes of pieces of unseen content may change and still make the same bytes.
+        // Of unseen content only the bytes are counted.
         if let Ok(archive) = walk(&bytes, &[bytes.len()]) {
             let opaque = spec.entries.iter().any(|entry| matches!(entry.content, Content::Commands(_)));
             prop_assert!(opaque || archive != spec.expected());
@@ -156,6 +156,29 @@ fn two_entries_of_one_number_are_told() {
         &spec.encode().bytes,
         "two entries of the table of contents have data under one number: table public.t4 is the second",
     );
+}
+
+#[test]
+fn a_value_that_cannot_be_names_its_entry() {
+    let encoded = small().encode();
+    let mut bytes = encoded.bytes.clone();
+    bytes[encoded.data_entries[0].start] = 1;
+    expect(&bytes, "entry 2 of the table of contents: -2 is not a dump id");
+    let mut bytes = encoded.bytes;
+    let oid = bytes.windows(5).position(|window| window == b"16386").unwrap();
+    bytes[oid] = b'x';
+    expect(&bytes, "entry 2 of the table of contents: \"x6386\" is not an OID");
+}
+
+#[test]
+fn numbers_have_one_form() {
+    let encoded = small().encode();
+    let end_of_rows = encoded.blocks[0].end - 5;
+    for (sign, words) in [(1, "a number: zero has a sign"), (2, "a number: its sign is 2")] {
+        let mut bytes = encoded.bytes.clone();
+        bytes[end_of_rows] = sign;
+        expect(&bytes, words);
+    }
 }
 
 #[test]
