@@ -7,5 +7,6 @@ pub mod names;
 pub mod progress;
 pub mod reasons;
 pub mod report;
+pub mod sizing;
 pub mod task;
 pub mod v1alpha1;

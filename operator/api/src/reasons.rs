@@ -60,6 +60,16 @@ reasons! {
     ACCESS_DENIED = "AccessDenied";
     /// The object storage answered with another error.
     STORAGE_ERROR = "StorageError";
+    /// The object storage has no room left.
+    STORAGE_FULL = "StorageFull";
+    /// The object storage does not refuse to overwrite an object when it is asked to (`If-None-Match: *`).
+    CONDITIONAL_WRITE_UNSUPPORTED = "ConditionalWriteUnsupported";
+    /// The object storage does not verify the checksum that the policy asks for.
+    CHECKSUM_UNSUPPORTED = "ChecksumUnsupported";
+    /// The clock of the node, or of the object storage, is wrong.
+    CLOCK_SKEWED = "ClockSkewed";
+    /// Nothing moved for `stallSeconds`.
+    STALLED = "Stalled";
 
     /// Another policy or backup writes to the same place in the bucket.
     PATH_TAKEN = "PathTaken";
