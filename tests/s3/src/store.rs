@@ -1,0 +1,123 @@
+//! What the server holds and how it was set. No I/O.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use s3s::dto::Timestamp;
+
+use crate::fault::Rule;
+use crate::sums::ALGORITHMS;
+use crate::wire::Request;
+
+/// What a server does less well than AWS.
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub struct Switches {
+    /// Checksums that are verified, kept and shown; others are ignored.
+    pub verifies: &'static [&'static str],
+    /// Whether those others are refused (501) rather than ignored.
+    pub refuses_others: bool,
+    /// Whether the checksum of the whole object is verified too, and not only those of parts.
+    pub verifies_whole: bool,
+    /// `If-None-Match: *` on puts.
+    pub conditional: Conditional,
+    /// Whether open uploads are listed.
+    pub lists_uploads: bool,
+    /// Whether the policy's storage class is kept.
+    pub keeps_storage_class: bool,
+}
+
+/// What becomes of a conditional put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conditional {
+    /// Refused with 412 when the object is there.
+    Supported,
+    /// Done in any case.
+    Ignored,
+    /// Refused with 501.
+    NotImplemented,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self {
+            verifies: &ALGORITHMS,
+            refuses_others: false,
+            verifies_whole: true,
+            conditional: Conditional::Supported,
+            lists_uploads: true,
+            keeps_storage_class: true,
+        }
+    }
+}
+
+/// How an object is stored.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    pub storage_class: Option<String>,
+    pub encryption: Option<String>,
+}
+
+pub(crate) struct Object {
+    pub bytes: Bytes,
+    pub etag: String,
+    /// Algorithm and value as shown.
+    pub checksum: Option<(String, String)>,
+    pub covers_all: bool,
+    pub settings: Settings,
+    pub modified: Timestamp,
+}
+
+pub(crate) struct Upload {
+    pub key: String,
+    pub algorithm: Option<String>,
+    pub covers_all: bool,
+    pub settings: Settings,
+    pub parts: BTreeMap<i32, UploadedPart>,
+    pub initiated: Timestamp,
+}
+
+pub(crate) struct UploadedPart {
+    pub bytes: Bytes,
+    pub etag: String,
+    /// Value of the upload's algorithm.
+    pub checksum: Option<String>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub objects: BTreeMap<String, Object>,
+    /// By id.
+    pub uploads: HashMap<String, Upload>,
+    pub next_upload: u64,
+}
+
+pub(crate) struct Shared {
+    pub switches: Switches,
+    state: Mutex<State>,
+    faults: Mutex<Vec<Rule>>,
+    requests: Mutex<Vec<Request>>,
+}
+
+impl Shared {
+    pub fn new(switches: Switches) -> Self {
+        Self { switches, state: Mutex::default(), faults: Mutex::default(), requests: Mutex::default() }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn faults(&self) -> MutexGuard<'_, Vec<Rule>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn requests(&self) -> MutexGuard<'_, Vec<Request>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn verifies(&self, algorithm: &str) -> bool {
+        self.switches.verifies.contains(&algorithm)
+    }
+}
