@@ -13,6 +13,8 @@ use crate::postgres;
 
 /// A policy that is wrong shows within a minute, so a check gets a quarter of it.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+/// For the checks of the bucket, and again for removing their markers.
+const STORAGE_LIMIT: Duration = Duration::from_secs(7);
 /// Tries of each request: one more than none, for a connection that was closed in between.
 const ATTEMPTS: u32 = 2;
 
@@ -67,8 +69,12 @@ fn finding(result: Result<String, RunError>) -> Finding {
 
 async fn check_storage(bucket: &Bucket, marker: &str) -> Result<String, RunError> {
     let store = Store::open(bucket, ATTEMPTS).await?;
-    store.probe(marker).await?;
-    Ok(format!("bucket {} takes, gives, lists and deletes objects", bucket.name))
+    let checksums = store.probe(marker, STORAGE_LIMIT).await?;
+    let verified = match checksums.algorithm() {
+        Some(algorithm) => format!("its server verifies {} checksums", algorithm.name()),
+        None => "its server verifies no checksums, so every backup is read again".to_owned(),
+    };
+    Ok(format!("bucket {} takes, gives, lists and deletes objects; {verified}", bucket.name))
 }
 
 async fn check_database(probe: &PostgresProbe) -> Result<String, RunError> {

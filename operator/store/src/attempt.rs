@@ -10,6 +10,12 @@ use crate::s3::{Store, classify};
 /// looked at, and the work repeated.
 const ROUNDS: usize = 3;
 
+/// An upload that was started and neither completed nor aborted.
+pub(crate) struct OpenUpload {
+    pub key: String,
+    pub id: String,
+}
+
 impl Store {
     /// Aborts the open uploads and deletes the objects below the prefix of an attempt. Only for an attempt that no manifest
     /// can name.
@@ -37,28 +43,43 @@ impl Store {
     }
 
     async fn abort_uploads(&self, prefix: &str) -> Result<usize, StoreError> {
-        // One page is 1,000 uploads, more than an attempt ever has.
-        let page = self
-            .client
-            .list_multipart_uploads()
-            .bucket(self.bucket())
-            .prefix(prefix)
-            .send()
-            .await
-            .map_err(|error| classify(&self.place, "list open uploads", &error))?;
-        let mut aborted = 0;
-        for upload in page.uploads() {
-            // Not every server filters by prefix; another attempt's upload is not ours to abort.
-            let Some(key) = upload.key().filter(|key| key.starts_with(prefix)) else {
-                continue;
-            };
-            self.abort_upload(key, upload.upload_id().unwrap_or_default()).await?;
-            aborted += 1;
+        let uploads = self.open_uploads(prefix).await?;
+        for upload in &uploads {
+            self.abort_upload(&upload.key, &upload.id).await?;
         }
-        Ok(aborted)
+        Ok(uploads.len())
     }
 
-    async fn abort_upload(&self, key: &str, id: &str) -> Result<(), StoreError> {
+    /// All open uploads of keys that begin with a prefix.
+    pub(crate) async fn open_uploads(&self, prefix: &str) -> Result<Vec<OpenUpload>, StoreError> {
+        let mut uploads = Vec::new();
+        let mut from: (Option<String>, Option<String>) = (None, None);
+        loop {
+            let page = self
+                .client
+                .list_multipart_uploads()
+                .bucket(self.bucket())
+                .prefix(prefix)
+                .set_key_marker(from.0.clone())
+                .set_upload_id_marker(from.1.clone())
+                .send()
+                .await
+                .map_err(|error| classify(&self.place, "list open uploads", &error))?;
+            let found = page.uploads().iter().filter_map(|upload| {
+                Some(OpenUpload { key: upload.key()?.to_owned(), id: upload.upload_id()?.to_owned() })
+            });
+            // Not every server filters by prefix; another attempt's upload is not ours to abort.
+            uploads.extend(found.filter(|upload| upload.key.starts_with(prefix)));
+            let next = (page.next_key_marker, page.next_upload_id_marker);
+            // A server that gives the same page again and again would be asked for ever.
+            if page.is_truncated != Some(true) || next == from {
+                return Ok(uploads);
+            }
+            from = next;
+        }
+    }
+
+    pub(crate) async fn abort_upload(&self, key: &str, id: &str) -> Result<(), StoreError> {
         let result =
             self.client.abort_multipart_upload().bucket(self.bucket()).key(key).upload_id(id).send().await;
         match result {

@@ -1,14 +1,12 @@
 //! The bucket as catalogue: a backup exists when its manifest does. Network.
 
-use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
-use aws_sdk_s3::primitives::ByteStream;
 use backon::{ExponentialBuilder, Retryable as _};
 use greenlang_backup_api::manifest::Manifest;
 use sha2::{Digest as _, Sha256};
 
 use crate::StoreError;
-use crate::s3::{Store, classify, is_definite};
+use crate::s3::{ATTEMPT_TIMEOUT, Store, classify, is_definite, one_try};
 use crate::seal::hex;
 
 /// A manifest as it lies in the bucket.
@@ -77,15 +75,11 @@ impl Store {
 
     async fn publish_once(&self, key: &str, bytes: &[u8]) -> Result<Published, Failure> {
         let result = self
-            .client
-            .put_object()
-            .bucket(self.bucket())
-            .key(key)
+            .put_request(key, bytes)
             .content_type("application/json")
             .if_none_match("*")
-            .body(ByteStream::from(bytes.to_vec()))
             .customize()
-            .config_override(aws_sdk_s3::config::Builder::new().retry_config(RetryConfig::disabled()))
+            .config_override(one_try(ATTEMPT_TIMEOUT))
             .send()
             .await;
         let Err(error) = result else {

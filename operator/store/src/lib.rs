@@ -3,22 +3,36 @@
 
 mod attempt;
 mod catalogue;
+mod checksum;
+mod complete;
+mod confirm;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod layout;
 mod parts;
 mod probe;
+#[cfg(test)]
+mod probe_tests;
 mod recipients;
 mod s3;
 mod seal;
 mod secret;
+mod target;
+mod trial;
 mod upload;
+#[cfg(test)]
+mod upload_tests;
+mod watchdog;
 
 pub use catalogue::{Published, StoredManifest};
+pub use checksum::{Algorithm, Checksums};
 pub use error::StoreError;
 pub use layout::{BackupKeys, Layout};
-pub use parts::{DEFAULT_PART_SIZE, IN_FLIGHT, MAX_PARTS, MIN_PART_SIZE, part_size_for};
+pub use parts::Part;
 pub use recipients::{Recipients, fingerprint};
 pub use s3::Store;
 pub use seal::{SealError, Sealed, Sealer};
 pub use secret::{SecretError, read_certificates, read_secret};
 pub use upload::Upload;
+pub use watchdog::Activity;

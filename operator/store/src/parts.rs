@@ -1,44 +1,43 @@
 //! Cuts a stream into the parts of a multipart upload and hands them on; hashes what is stored. Blocks when the upload is
 //! slower, so memory stays bounded. No I/O of its own.
 //!
-//! Memory of one upload, whatever its length: `part size × (1 being filled + 1 waiting + IN_FLIGHT on their way)`, to which
-//! the compressor adds some 10 MiB at levels up to 3.
+//! A part keeps its buffer until the server has confirmed it, because it may have to be sent again; then the buffer is filled
+//! anew. There are never more buffers than [`buffers_for`] says, and none is allocated twice.
 
 use std::io::{self, Write};
+use std::sync::mpsc as blocking;
 
 use crc_fast::{CrcAlgorithm, Digest as Crc};
+use greenlang_backup_api::sizing::{MIN_PART_SIZE, buffers_for};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-/// Part size for streams that fit: 10,000 of these hold 156 GiB.
-pub const DEFAULT_PART_SIZE: usize = 16 << 20;
-/// Smallest part that S3 takes, but for the last.
-pub const MIN_PART_SIZE: usize = 5 << 20;
-/// Most parts that S3 takes in one upload.
-pub const MAX_PARTS: i32 = 10_000;
-/// Parts on their way at once.
-pub const IN_FLIGHT: usize = 2;
-/// Parts that a stream of the expected size is cut into at most; the rest of [`MAX_PARTS`] is for wrong expectations.
-const PLANNED_PARTS: u64 = 8_000;
-/// Parts are whole MiB, so that the plan can be read in a listing.
-const GRANULE: u64 = 1 << 20;
-
-/// One part of an object, ready to be sent.
+/// One part of an object, ready to be sent. Its buffer goes back to the writer when it is dropped.
 pub struct Part {
-    /// What is stored.
-    pub(crate) bytes: Vec<u8>,
+    bytes: Vec<u8>,
+    free: blocking::Sender<Vec<u8>>,
 }
 
-/// Size of the parts of an object of which so many bytes are expected.
-pub fn part_size_for(expected_bytes: u64) -> usize {
-    let needed = expected_bytes.div_ceil(PLANNED_PARTS).next_multiple_of(GRANULE);
-    usize::try_from(needed).unwrap_or(DEFAULT_PART_SIZE).max(DEFAULT_PART_SIZE)
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // When the writer is gone, nobody needs the buffer.
+        let _ = self.free.send(std::mem::take(&mut self.bytes));
+    }
 }
 
 /// The last link of the chain: everything written to it ends up in parts.
 pub(crate) struct PartWriter {
-    buffer: Vec<u8>,
+    /// The part being filled.
+    part: Option<Part>,
     part_size: usize,
+    buffers: blocking::Receiver<Vec<u8>>,
+    free: blocking::Sender<Vec<u8>>,
     parts: mpsc::Sender<Part>,
     hash: Sha256,
     crc: Crc,
@@ -54,10 +53,18 @@ pub(crate) struct Written {
 }
 
 impl PartWriter {
-    pub(crate) fn new(part_size: usize, parts: mpsc::Sender<Part>) -> Self {
+    pub(crate) fn new(part_size: u64, parts: mpsc::Sender<Part>) -> Self {
+        let part_size = part_size.max(MIN_PART_SIZE);
+        let (free, buffers) = blocking::channel();
+        for _ in 0..buffers_for(part_size) {
+            // The other end is in this very function. Memory is taken when a buffer is first used.
+            let _ = free.send(Vec::new());
+        }
         Self {
-            buffer: Vec::new(),
-            part_size: part_size.max(MIN_PART_SIZE),
+            part: None,
+            part_size: usize::try_from(part_size).unwrap_or(usize::MAX),
+            buffers,
+            free,
             parts,
             hash: Sha256::new(),
             crc: Crc::new(CrcAlgorithm::Crc64Nvme),
@@ -67,31 +74,41 @@ impl PartWriter {
 
     /// Hands on what is left; says how many bytes there were, and their checksums.
     pub(crate) fn finish(mut self) -> io::Result<Written> {
-        if !self.buffer.is_empty() {
-            self.hand_on()?;
+        if let Some(part) = self.part.take() {
+            self.hand_on(part)?;
         }
         Ok(Written { bytes: self.bytes, sha256: self.hash, crc64nvme: self.crc.finalize() })
     }
 
-    fn hand_on(&mut self) -> io::Result<()> {
-        let bytes = std::mem::take(&mut self.buffer);
-        self.parts.blocking_send(Part { bytes }).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    /// The part being filled, or a new one as soon as there is a buffer for it.
+    fn part(&mut self) -> io::Result<Part> {
+        if let Some(part) = self.part.take() {
+            return Ok(part);
+        }
+        let mut bytes = self.buffers.recv().map_err(io::Error::other)?;
+        bytes.clear();
+        bytes.reserve_exact(self.part_size);
+        Ok(Part { bytes, free: self.free.clone() })
+    }
+
+    fn hand_on(&self, part: Part) -> io::Result<()> {
+        self.parts.blocking_send(part).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
     }
 }
 
 impl Write for PartWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if self.buffer.capacity() == 0 {
-            self.buffer.reserve_exact(self.part_size);
-        }
-        let taken = data.len().min(self.part_size - self.buffer.len());
+        let mut part = self.part()?;
+        let taken = data.len().min(self.part_size - part.bytes.len());
         let data = &data[..taken];
-        self.buffer.extend_from_slice(data);
+        part.bytes.extend_from_slice(data);
         self.hash.update(data);
         self.crc.update(data);
         self.bytes += taken as u64;
-        if self.buffer.len() == self.part_size {
-            self.hand_on()?;
+        if part.bytes.len() == self.part_size {
+            self.hand_on(part)?;
+        } else {
+            self.part = Some(part);
         }
         Ok(taken)
     }
@@ -104,23 +121,27 @@ impl Write for PartWriter {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    proptest! {
-        #[test]
-        fn part_sizes_fit_what_s3_takes(expected in 0u64..(5 << 40)) {
-            let size = part_size_for(expected);
-            prop_assert!(size >= DEFAULT_PART_SIZE && size as u64 <= 5 << 30);
-            prop_assert!(expected.div_ceil(size as u64) <= PLANNED_PARTS);
-            prop_assert_eq!(size as u64 % GRANULE, 0);
-        }
+    /// A writer that fills parts on a thread of its own, and where they arrive.
+    fn filled(parts: u64) -> mpsc::Receiver<Part> {
+        let (sender, receiver) = mpsc::channel(10);
+        std::thread::spawn(move || {
+            let mut writer = PartWriter::new(MIN_PART_SIZE, sender);
+            let data = vec![7; usize::try_from(parts * MIN_PART_SIZE).unwrap()];
+            let _ = writer.write_all(&data).and_then(|()| writer.finish());
+        });
+        receiver
     }
 
     #[test]
-    fn small_streams_get_the_default() {
-        assert_eq!(part_size_for(0), DEFAULT_PART_SIZE);
-        assert_eq!(part_size_for(100 << 30), DEFAULT_PART_SIZE);
+    fn there_are_never_more_buffers_than_planned() {
+        let mut parts = filled(10);
+        let held: Vec<Part> =
+            (0..buffers_for(MIN_PART_SIZE)).map(|_| parts.blocking_recv().unwrap()).collect();
+        assert!(parts.try_recv().is_err(), "a buffer too many");
+        drop(held);
+        let rest = std::iter::from_fn(|| parts.blocking_recv()).count();
+        assert_eq!(rest, 10 - buffers_for(MIN_PART_SIZE));
     }
 }

@@ -1,23 +1,76 @@
-//! Finds out whether a bucket can hold backups: puts, gets, lists and deletes a marker object. Network.
+//! Finds out whether a bucket can hold backups, and what its server verifies: does with markers what a backup does with its
+//! objects, and also what the server must refuse. Network.
+//!
+//! Markers lie below a prefix of their own probe, so probes do not see each other's, and are removed whatever happens; what a
+//! probe that was killed left, is small and harmless.
 
-use crate::StoreError;
-use crate::s3::Store;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::checksum::Checksums;
+use crate::error::StoreError;
+use crate::s3::{Store, classify};
 
 /// What the marker holds; says to whoever finds one what it is.
 const CONTENT: &[u8] =
     b"Written by a probe of the GreenLang backup operator. It deletes this object again.\n";
+/// What must not replace it.
+const INTRUDER: &[u8] = b"Written by a probe of the GreenLang backup operator, against a condition.\n";
 
 impl Store {
-    /// Does with a marker what a backup does with its objects. The marker is deleted even when it cannot be read.
-    pub async fn probe(&self, marker: &str) -> Result<(), StoreError> {
-        let key = self.layout().probe(marker);
-        self.put(&key, CONTENT).await?;
-        let read = self.read_back(&key).await;
-        let deleted = self.delete(&key).await;
-        read.and(deleted)
+    /// Checks that objects and uploads can be made, read, listed and removed, that an object is not overwritten when that is
+    /// asked for (`If-None-Match: *`), and finds the checksum that the server verifies. `marker` is unique to the probe. The
+    /// checks take the limit at most, and the clean-up after them as much again. Not to be dropped before it ends, or
+    /// [`Store::remove_markers`] must follow.
+    pub async fn probe(&self, marker: &str, limit: Duration) -> Result<Checksums, StoreError> {
+        Box::pin(self.probe_within(marker, limit, limit)).await
     }
 
-    async fn read_back(&self, key: &str) -> Result<(), StoreError> {
+    pub(crate) async fn probe_within(
+        &self,
+        marker: &str,
+        limit: Duration,
+        clean_up: Duration,
+    ) -> Result<Checksums, StoreError> {
+        let prefix = self.markers(marker);
+        let (object, upload) = (format!("{prefix}object"), format!("{prefix}upload"));
+        let checks = async { tokio::try_join!(self.check_objects(&object), self.find_checksums(&upload)) };
+        let checked = timeout(limit, Box::pin(checks)).await.unwrap_or_else(|_| Err(self.too_slow(limit)));
+        let cleaned = timeout(clean_up, self.remove_attempt(&prefix)).await;
+        let cleaned = cleaned.unwrap_or_else(|_| Err(self.too_slow(clean_up)));
+        if let Err(error) = &cleaned {
+            warn!(prefix, %error, "markers not removed by way of a listing");
+            let deleted = async { tokio::join!(self.delete(&object), self.delete(&upload)) };
+            let _ = timeout(clean_up, deleted).await;
+        }
+        let ((), checksums) = checked?;
+        cleaned?;
+        debug!(?checksums, "bucket probed");
+        Ok(checksums)
+    }
+
+    /// Removes the markers of a probe that was dropped before it ended.
+    pub async fn remove_markers(&self, marker: &str) -> Result<(), StoreError> {
+        self.remove_attempt(&self.markers(marker)).await
+    }
+
+    /// Ends in a slash, so marker 1 does not match marker 10.
+    fn markers(&self, marker: &str) -> String {
+        format!("{}/", self.layout().probe(marker))
+    }
+
+    fn too_slow(&self, limit: Duration) -> StoreError {
+        StoreError::TooSlow { place: self.place.clone(), limit }
+    }
+
+    async fn check_objects(&self, key: &str) -> Result<(), StoreError> {
+        self.put_if_absent(key, CONTENT).await?;
+        if self.put_if_absent(key, INTRUDER).await? {
+            let problem = "it overwrote an object that If-None-Match: * protected";
+            return Err(StoreError::ConditionalWriteUnsupported { place: self.place.clone(), problem });
+        }
         let found = self.get(key).await?;
         // A clean-up lists before it deletes, and without the right to list, S3 calls what is missing forbidden.
         let listed = self.list(key).await?;
@@ -25,6 +78,21 @@ impl Store {
             Ok(())
         } else {
             Err(StoreError::Differs { place: self.place.clone(), key: key.to_owned() })
+        }
+    }
+
+    /// Whether the object was written; not when there was one.
+    async fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+        let Err(error) = self.put_request(key, bytes).if_none_match("*").send().await else {
+            return Ok(true);
+        };
+        match error.raw_response().map(|response| response.status().as_u16()) {
+            Some(412) => Ok(false),
+            Some(501) => Err(StoreError::ConditionalWriteUnsupported {
+                place: self.place.clone(),
+                problem: "it does not know If-None-Match: *",
+            }),
+            _ => Err(classify(&self.place, "put an object", &error)),
         }
     }
 }

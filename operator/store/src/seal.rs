@@ -4,8 +4,6 @@
 use std::io::{self, Read};
 
 use age::stream::StreamWriter;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::Seal;
 use sha2::{Digest as _, Sha256};
@@ -13,12 +11,13 @@ use tokio::sync::mpsc;
 use zstd::stream::write::Encoder;
 
 use crate::StoreError;
+use crate::checksum::crc64_text;
 use crate::parts::{Part, PartWriter};
 use crate::recipients::Recipients;
 
 /// Bytes taken from the source at once; a pipe rarely has more.
 const READ_SIZE: usize = 128 << 10;
-/// Parts that wait between the seal and the upload.
+/// Parts that wait between the seal and the upload; their buffers count among those of the upload.
 const WAITING_PARTS: usize = 1;
 
 /// Seals streams for the recipients of a task.
@@ -96,7 +95,7 @@ impl Sealer {
     pub fn seal(
         &self,
         mut source: impl Read,
-        part_size: usize,
+        part_size: u64,
         parts: mpsc::Sender<Part>,
     ) -> Result<Sealed, SealError> {
         let upload = parts.clone();
@@ -115,13 +114,13 @@ impl Sealer {
             source_sha256: hex(&source_hash.finalize()),
             stored_bytes: written.bytes,
             stored_sha256: hex(&written.sha256.finalize()),
-            stored_crc64nvme: BASE64.encode(written.crc64nvme.to_be_bytes()),
+            stored_crc64nvme: crc64_text(written.crc64nvme),
         })
     }
 
     fn sink(
         &self,
-        part_size: usize,
+        part_size: u64,
         parts: mpsc::Sender<Part>,
     ) -> Result<Encoder<'static, StreamWriter<PartWriter>>, SealError> {
         let age = self

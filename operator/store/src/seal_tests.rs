@@ -9,7 +9,10 @@ use age::x25519::Identity;
 use proptest::prelude::*;
 
 use super::*;
-use crate::parts::MIN_PART_SIZE;
+use greenlang_backup_api::sizing::MIN_PART_SIZE;
+
+/// [`MIN_PART_SIZE`] as a length.
+const SIZE: usize = 5 << 20;
 
 fn for_keys(identities: &[&Identity]) -> Sealer {
     Sealer::new(&Seal {
@@ -26,7 +29,7 @@ fn seal(sealer: &Sealer, data: &[u8]) -> (Sealed, Vec<Vec<u8>>) {
         let collector = scope.spawn(move || {
             let mut parts = Vec::new();
             while let Some(part) = receiver.blocking_recv() {
-                parts.push(part.bytes);
+                parts.push(part.as_ref().to_vec());
             }
             parts
         });
@@ -75,12 +78,12 @@ proptest! {
 #[test]
 fn all_parts_but_the_last_are_full() {
     let identity = Identity::generate();
-    let data = noise(3 * MIN_PART_SIZE);
+    let data = noise(3 * SIZE);
     let (_, parts) = seal(&for_keys(&[&identity]), &data);
     let (last, full) = parts.split_last().unwrap();
     assert_eq!(full.len(), 3);
-    assert!(full.iter().all(|part| part.len() == MIN_PART_SIZE));
-    assert!(!last.is_empty() && last.len() <= MIN_PART_SIZE);
+    assert!(full.iter().all(|part| part.len() == SIZE));
+    assert!(!last.is_empty() && last.len() <= SIZE);
     assert_eq!(opened(&identity, &parts.concat()), data);
 }
 
@@ -125,6 +128,6 @@ fn a_source_that_fails_is_told_from_an_upload_that_ended() {
 
     let (sender, receiver) = Sealer::channel();
     drop(receiver);
-    let data = noise(MIN_PART_SIZE + 1);
+    let data = noise(SIZE + 1);
     assert!(matches!(sealer.seal(data.as_slice(), MIN_PART_SIZE, sender), Err(SealError::UploadEnded)));
 }

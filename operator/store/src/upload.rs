@@ -1,73 +1,71 @@
 //! A multipart upload that becomes an object only when its caller says so. Network.
+//!
+//! How one part is sent is in `target`, what comes of the completion in `complete`.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use greenlang_backup_api::sizing::{MAX_PARTS, buffers_for};
+use greenlang_backup_api::v1alpha1::Verification;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, warn};
 
 use crate::StoreError;
-use crate::parts::{IN_FLIGHT, MAX_PARTS, Part};
-use crate::s3::{Store, classify};
-
-/// Slowest connection, in bytes per second, on which a part still counts as moving.
-const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
-/// What a part is given beyond the time that its bytes need.
-const PART_GRACE: Duration = Duration::from_secs(30);
-/// The server puts the parts together; for big objects that takes its time.
-const COMPLETE_TIMEOUT: Duration = Duration::from_mins(2);
+use crate::checksum::Checksums;
+use crate::complete::Completion;
+use crate::parts::Part;
+use crate::s3::Store;
+use crate::seal::Sealed;
+use crate::target::{SentPart, Target};
+use crate::watchdog::Activity;
 
 /// An open upload. It must be ended by [`Upload::finish`] or [`Upload::abort`]; one that was dropped stays open until the
 /// clean-up of its attempt.
 #[derive(Debug)]
 pub struct Upload {
-    store: Store,
-    key: String,
-    id: String,
-    parts: Vec<CompletedPart>,
+    target: Target,
+    part_size: u64,
+    activity: Activity,
+    parts: BTreeMap<i32, SentPart>,
 }
 
 impl Upload {
-    /// Opens an upload for a key.
-    pub async fn start(store: &Store, key: &str) -> Result<Self, StoreError> {
-        const ACTION: &str = "start an upload";
-        let output = store
-            .client
-            .create_multipart_upload()
-            .bucket(store.bucket())
-            .key(key)
-            .content_type("application/octet-stream")
-            .send()
-            .await
-            .map_err(|error| classify(&store.place, ACTION, &error))?;
-        let id = output.upload_id.ok_or_else(|| StoreError::Refused {
-            place: store.place.clone(),
-            action: ACTION,
-            status: 200,
-            code: "the answer has no upload id".to_owned(),
-            hint: "",
-        })?;
-        debug!(key, "upload started");
-        Ok(Self { store: store.clone(), key: key.to_owned(), id, parts: Vec::new() })
+    /// Opens an upload for a key. Parts have the given size in bytes, which bounds how many are on their way at once.
+    pub async fn start(
+        store: &Store,
+        key: &str,
+        part_size: u64,
+        checksums: Checksums,
+        activity: &Activity,
+    ) -> Result<Self, StoreError> {
+        let target = Target::open(store, key, checksums.algorithm).await?;
+        activity.moved(1);
+        debug!(key, part_size, "upload started");
+        Ok(Self { target, part_size, activity: activity.clone(), parts: BTreeMap::new() })
     }
 
     /// Sends parts until there are no more. May be dropped at any time; the upload can then only be aborted.
     pub async fn send(&mut self, mut parts: mpsc::Receiver<Part>) -> Result<(), StoreError> {
+        // One buffer is being filled.
+        let at_once = buffers_for(self.part_size) - 1;
         let mut in_flight = JoinSet::new();
-        let mut number: i32 = 0;
+        let mut number = 0;
         loop {
-            if in_flight.len() == IN_FLIGHT {
+            if in_flight.len() == at_once {
                 self.collect(in_flight.join_next().await)?;
             }
-            let Some(part) = parts.recv().await else { break };
+            let next = tokio::select! {
+                // A part that failed for good ends the upload now and not when its source has the next part ready.
+                Some(sent) = in_flight.join_next() => { self.collect(Some(sent))?; continue }
+                next = parts.recv() => next,
+            };
+            let Some(part) = next else { break };
             number += 1;
             if number > MAX_PARTS {
-                return Err(StoreError::TooManyParts { key: self.key.clone(), part_size: part.bytes.len() });
+                let key = self.target.key.clone();
+                return Err(StoreError::TooManyParts { key, part_size: self.part_size });
             }
-            in_flight.spawn(send_part(self.store.clone(), self.key.clone(), self.id.clone(), number, part));
+            in_flight.spawn(self.target.clone().send(i32::try_from(number).unwrap_or(i32::MAX), part));
         }
         while let Some(sent) = in_flight.join_next().await {
             self.collect(Some(sent))?;
@@ -75,48 +73,42 @@ impl Upload {
         Ok(())
     }
 
-    fn collect(
-        &mut self,
-        sent: Option<Result<Result<CompletedPart, StoreError>, tokio::task::JoinError>>,
-    ) -> Result<(), StoreError> {
+    fn collect(&mut self, sent: Option<PartEnd>) -> Result<(), StoreError> {
         match sent {
-            Some(Ok(part)) => {
-                self.parts.push(part?);
+            Some(Ok(result)) => {
+                let (number, part) = result?;
+                self.activity.moved(part.sum.len);
+                self.parts.insert(number, part);
                 Ok(())
             }
             Some(Err(error)) => Err(StoreError::ConnectionFailed {
-                place: self.store.place.clone(),
+                place: self.target.store.place.clone(),
                 cause: error.to_string(),
             }),
             None => Ok(()),
         }
     }
 
-    /// Makes the object of all parts sent. Only after its source is known to be complete.
-    pub async fn finish(mut self) -> Result<(), StoreError> {
-        self.parts.sort_by_key(|part| part.part_number);
-        let parts =
-            CompletedMultipartUpload::builder().set_parts(Some(std::mem::take(&mut self.parts))).build();
-        let result = self
-            .store
-            .client
-            .complete_multipart_upload()
-            .bucket(self.store.bucket())
-            .key(&self.key)
-            .upload_id(&self.id)
-            .multipart_upload(parts)
-            .customize()
-            .config_override(attempt_timeout(COMPLETE_TIMEOUT))
-            .send()
-            .await;
-        match result {
-            Ok(_) => {
-                debug!(key = self.key, "upload finished");
-                Ok(())
+    /// Makes the object of all parts sent, and says how far the server confirmed it: [`Verification::Stored`], or
+    /// [`Verification::Streamed`] when it confirmed no checksum, so that only reading it again proves anything. Only after the
+    /// source is known to be complete. On failure neither upload nor object is left, as far as the server can be reached.
+    pub async fn finish(self, sealed: &Sealed) -> Result<Verification, StoreError> {
+        let done = match Completion::new(&self.target, self.parts.values(), sealed) {
+            Ok(completion) => completion.run().await,
+            Err(error) => Err(error),
+        };
+        self.activity.moved(1);
+        match done {
+            Ok(verified) => {
+                debug!(key = self.target.key, ?verified, "upload finished");
+                Ok(verified)
             }
             Err(error) => {
-                let error = classify(&self.store.place, "finish an upload", &error);
-                self.abort().await;
+                self.target.give_up().await;
+                // A completion whose outcome nobody knows may have made the object.
+                if let Err(error) = self.target.store.delete(&self.target.key).await {
+                    warn!(key = self.target.key, %error, "object not removed");
+                }
                 Err(error)
             }
         }
@@ -124,60 +116,9 @@ impl Upload {
 
     /// Gives the upload up. A failure is logged; the clean-up of the attempt tries again.
     pub async fn abort(self) {
-        let result = self
-            .store
-            .client
-            .abort_multipart_upload()
-            .bucket(self.store.bucket())
-            .key(&self.key)
-            .upload_id(&self.id)
-            .send()
-            .await;
-        match result {
-            Ok(_) => debug!(key = self.key, "upload aborted"),
-            Err(error) => {
-                let error = classify(&self.store.place, "abort an upload", &error);
-                warn!(key = self.key, %error, "upload not aborted");
-            }
-        }
+        self.target.give_up().await;
     }
 }
 
-async fn send_part(
-    store: Store,
-    key: String,
-    id: String,
-    number: i32,
-    part: Part,
-) -> Result<CompletedPart, StoreError> {
-    let seconds = part.bytes.len() as u64 / MIN_BYTES_PER_SECOND;
-    let timeout = PART_GRACE + Duration::from_secs(seconds);
-    let output = store
-        .client
-        .upload_part()
-        .bucket(store.bucket())
-        .key(key)
-        .upload_id(id)
-        .part_number(number)
-        .body(ByteStream::from(part.bytes))
-        .customize()
-        .config_override(attempt_timeout(timeout))
-        .send()
-        .await
-        .map_err(|error| classify(&store.place, "upload a part", &error))?;
-    // The server's checksums must be named again when the upload is finished, or it refuses those that it was given.
-    Ok(CompletedPart::builder()
-        .part_number(number)
-        .set_e_tag(output.e_tag)
-        .set_checksum_crc32(output.checksum_crc32)
-        .build())
-}
-
-fn attempt_timeout(timeout: Duration) -> aws_sdk_s3::config::Builder {
-    aws_sdk_s3::config::Builder::new().timeout_config(
-        TimeoutConfig::builder()
-            .connect_timeout(crate::s3::CONNECT_TIMEOUT)
-            .operation_attempt_timeout(timeout)
-            .build(),
-    )
-}
+/// What the task of a part ends with.
+type PartEnd = Result<Result<(i32, SentPart), StoreError>, JoinError>;

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::report::RunReport;
+use greenlang_backup_api::sizing::part_size_for;
 use greenlang_backup_api::task::PostgresDumpTask;
 use greenlang_backup_api::v1alpha1::RolePasswords;
 use greenlang_backup_store::{
-    BackupKeys, Published, Sealer, Store, StoreError, StoredManifest, part_size_for,
+    Activity, BackupKeys, Checksums, Published, Sealer, Store, StoreError, StoredManifest,
 };
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::dump::Dumper;
 use super::manifest::{Facts, StoredObject, assemble};
@@ -25,6 +26,8 @@ use crate::report;
 
 /// Tries of each request to the bucket; with the pauses between them they outlast a restart of its server.
 const ATTEMPTS: u32 = 6;
+/// How long the checks of the bucket may take before a backup.
+const PROBE_LIMIT: Duration = Duration::from_mins(2);
 /// A Pod has 60 seconds to stop; killing children and aborting uploads take some of them.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -79,9 +82,19 @@ impl Attempt<'_> {
         sealer: &Arc<Sealer>,
         cancel: &CancellationToken,
     ) -> Result<RunReport, RunError> {
+        let checksums = self.find_checksums(cancel).await?;
+        let activity = Activity::default();
         let progress = ProgressLog::start(prepared.expected_bytes());
-        let dumper = Dumper { store: self.store, sealer: Arc::clone(sealer), progress: &progress, cancel };
-        let (objects, warnings) = self.dump(prepared, &dumper).await?;
+        let dumper = Dumper {
+            store: self.store,
+            sealer: Arc::clone(sealer),
+            checksums,
+            activity: &activity,
+            progress: &progress,
+            cancel,
+        };
+        let limit = Duration::from_secs(self.task.stall_seconds.into());
+        let (objects, warnings) = activity.watch(limit, self.dump(prepared, &dumper)).await?;
         progress.step("Writing the manifest");
         let facts = Facts {
             task: self.task,
@@ -106,6 +119,20 @@ impl Attempt<'_> {
         }
     }
 
+    /// Tries what the bucket's server verifies; leaves no marker there, also when told to stop.
+    async fn find_checksums(&self, cancel: &CancellationToken) -> Result<Checksums, RunError> {
+        let run = &self.task.run;
+        // No two attempts have the same marker, whatever their policies are called.
+        let marker = format!("{}-{}-{}", run.policy_uid, run.id, run.attempt);
+        let found = until_cancelled(cancel, Box::pin(self.store.probe(&marker, PROBE_LIMIT))).await;
+        if matches!(found, Err(RunError::Interrupted))
+            && !matches!(timeout(CLEAN_UP_TIMEOUT, self.store.remove_markers(&marker)).await, Ok(Ok(())))
+        {
+            warn!(marker, "markers of the bucket's check not removed");
+        }
+        found
+    }
+
     async fn dump(
         &self,
         prepared: &Prepared,
@@ -127,7 +154,7 @@ impl Attempt<'_> {
             let producer = prepared.globals(self.task, passwords);
             let stored = dumper.store(&key, part_size_for(0), producer).await?;
             warnings.extend(stored.warnings);
-            objects.push(StoredObject::globals(key, stored.sealed));
+            objects.push(StoredObject::globals(key, stored.sealed, stored.verified));
         }
         for database in &prepared.databases {
             dumper.progress.step(format!("Dumping {}", database.name));
@@ -136,7 +163,7 @@ impl Attempt<'_> {
             let producer = prepared.database(&database.name);
             let stored = dumper.store(&key, part_size, producer).await?;
             warnings.extend(stored.warnings);
-            objects.push(StoredObject::database(key, &database.name, stored.sealed));
+            objects.push(StoredObject::database(key, &database.name, stored.sealed, stored.verified));
         }
         Ok((objects, warnings))
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use greenlang_backup_store::{SealError, Sealed, Sealer, Store, Upload};
+use greenlang_backup_api::v1alpha1::Verification;
+use greenlang_backup_store::{Activity, Checksums, SealError, Sealed, Sealer, Store, Upload};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,10 @@ const ABORT: Duration = Duration::from_secs(10);
 pub struct Dumper<'a> {
     pub store: &'a Store,
     pub sealer: Arc<Sealer>,
+    /// What the bucket's server verifies.
+    pub checksums: Checksums,
+    /// What moves, for the watchdog.
+    pub activity: &'a Activity,
     pub progress: &'a ProgressLog,
     pub cancel: &'a CancellationToken,
 }
@@ -36,6 +41,8 @@ pub struct Dumper<'a> {
 /// An object that was stored.
 pub struct Dumped {
     pub sealed: Sealed,
+    /// How far the server confirmed it.
+    pub verified: Verification,
     pub warnings: Vec<String>,
 }
 
@@ -44,11 +51,16 @@ type SealEnd = (Result<Sealed, SealError>, Vec<u8>);
 
 impl Dumper<'_> {
     /// Runs a producer and stores what it writes.
-    pub async fn store(&self, key: &str, part_size: usize, producer: Producer) -> Result<Dumped, RunError> {
-        let mut upload = until_cancelled(self.cancel, Box::pin(Upload::start(self.store, key))).await?;
+    pub async fn store(&self, key: &str, part_size: u64, producer: Producer) -> Result<Dumped, RunError> {
+        let mut upload = until_cancelled(
+            self.cancel,
+            Box::pin(Upload::start(self.store, key, part_size, self.checksums, self.activity)),
+        )
+        .await?;
         match self.fill(&mut upload, part_size, producer).await {
-            Ok(dumped) => {
-                until_cancelled(self.cancel, Box::pin(upload.finish())).await?;
+            Ok(mut dumped) => {
+                dumped.verified =
+                    until_cancelled(self.cancel, Box::pin(upload.finish(&dumped.sealed))).await?;
                 info!(
                     key,
                     source_bytes = dumped.sealed.source_bytes,
@@ -69,12 +81,12 @@ impl Dumper<'_> {
     async fn fill(
         &self,
         upload: &mut Upload,
-        part_size: usize,
+        part_size: u64,
         producer: Producer,
     ) -> Result<Dumped, RunError> {
         let (running, output) = producer.start()?;
         let (sender, parts) = Sealer::channel();
-        let mut tap = Tap::new(output, self.progress.counter());
+        let mut tap = Tap::new(output, self.progress.counter(), self.activity.clone());
         let sealer = Arc::clone(&self.sealer);
         let seal: JoinHandle<SealEnd> = tokio::task::spawn_blocking(move || {
             let result = sealer.seal(&mut tap, part_size, sender);
@@ -101,7 +113,7 @@ impl Dumper<'_> {
         };
         let finish = running.finish(sealed.source_bytes, &head);
         let warnings = until_cancelled(self.cancel, finish).await?;
-        Ok(Dumped { sealed, warnings })
+        Ok(Dumped { sealed, verified: Verification::Streamed, warnings })
     }
 }
 
@@ -117,12 +129,13 @@ async fn stop(running: Running, seal: JoinHandle<SealEnd>) {
 struct Tap {
     source: File,
     counter: Arc<AtomicU64>,
+    activity: Activity,
     head: Vec<u8>,
 }
 
 impl Tap {
-    fn new(source: File, counter: Arc<AtomicU64>) -> Self {
-        Self { source, counter, head: Vec::with_capacity(HEAD) }
+    fn new(source: File, counter: Arc<AtomicU64>, activity: Activity) -> Self {
+        Self { source, counter, activity, head: Vec::with_capacity(HEAD) }
     }
 }
 
@@ -130,6 +143,7 @@ impl Read for Tap {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(buffer)?;
         self.counter.fetch_add(read as u64, Ordering::Relaxed);
+        self.activity.moved(read as u64);
         let wanted = (HEAD - self.head.len()).min(read);
         self.head.extend_from_slice(&buffer[..wanted]);
         Ok(read)

@@ -32,15 +32,17 @@ pub struct StoredObject {
     key: String,
     content: Content,
     sealed: Sealed,
+    verified: Verification,
 }
 
 impl StoredObject {
-    pub const fn globals(key: String, sealed: Sealed) -> Self {
-        Self { key, content: Content::PostgresGlobals, sealed }
+    pub const fn globals(key: String, sealed: Sealed, verified: Verification) -> Self {
+        Self { key, content: Content::PostgresGlobals, sealed, verified }
     }
 
-    pub fn database(key: String, database: &str, sealed: Sealed) -> Self {
-        Self { key, content: Content::PostgresArchive { database: database.to_owned() }, sealed }
+    pub fn database(key: String, database: &str, sealed: Sealed, verified: Verification) -> Self {
+        let content = Content::PostgresArchive { database: database.to_owned() };
+        Self { key, content, sealed, verified }
     }
 
     fn describe(self, recipients: &[String]) -> Object {
@@ -65,6 +67,8 @@ pub async fn assemble(
     warnings: Vec<String>,
 ) -> Result<Manifest, RunError> {
     let run = &facts.task.run;
+    // A backup is proved as far as the least of its objects.
+    let verified = objects.iter().map(|object| object.verified).min().unwrap_or(Verification::Streamed);
     let objects: Vec<Object> = objects.into_iter().map(|object| object.describe(&facts.recipients)).collect();
     let tools = tools(facts.task.globals, facts.clients).await?;
     Ok(Manifest {
@@ -90,7 +94,7 @@ pub async fn assemble(
         slot: run.slot,
         start_time: facts.start_time,
         end_time: Timestamp::now(),
-        verified: Verification::Streamed,
+        verified,
         tools,
         server_version: facts.server.version.text.clone(),
         warnings,

@@ -54,7 +54,7 @@ fn a_backup_can_be_recovered_with_public_programs_only() {
     let backup = ended.report.backup.as_ref().unwrap();
     assert_eq!((backup.id.as_str(), backup.path.as_str()), (ID, "database"));
     assert_eq!((backup.stored_bytes, backup.warnings), (manifest.size_bytes, 0));
-    assert_eq!((backup.verified, manifest.verified), (Verification::Streamed, Verification::Streamed));
+    assert_eq!((backup.verified, manifest.verified), (Verification::Stored, Verification::Stored));
     assert_eq!(manifest.database.as_deref(), Some(seeded));
     assert_eq!(manifest.objects.len(), 4);
     assert_eq!(manifest.objects[0].content, Content::PostgresGlobals);

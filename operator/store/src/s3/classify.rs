@@ -41,32 +41,60 @@ pub(crate) fn is_definite<E>(error: &SdkError<E, HttpResponse>) -> bool {
 
 fn answered(place: &Arc<Place>, action: &'static str, status: u16, code: Option<&str>) -> StoreError {
     let place = Arc::clone(place);
-    let code = code.unwrap_or("no error code");
-    let hint = match code {
-        "RequestTimeTooSkewed" => ": the clock of this node or of the server is wrong",
+    let code = code.unwrap_or("no error code").to_owned();
+    let hint = match code.as_str() {
         "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
             ": the bucket is in another region; correct storage.s3.region"
         }
+        "InvalidObjectState" => {
+            ": objects of this storage class cannot be read at once; name another in storage.s3.storageClass"
+        }
+        "InvalidStorageClass" => ": correct storage.s3.storageClass",
         _ => "",
     };
-    match (code, status) {
+    match (code.as_str(), status) {
         ("NoSuchBucket", _) => StoreError::BucketNotFound(place),
-        (_, 401 | 403) if hint.is_empty() => {
-            StoreError::AccessDenied { place, action, code: code.to_owned() }
+        ("RequestTimeTooSkewed" | "RequestExpired", _) => StoreError::ClockSkewed { place, action, code },
+        ("BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch", _) => {
+            StoreError::Damaged { place, action, code }
         }
-        ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) => {
-            StoreError::AccessDenied { place, action, code: code.to_owned() }
+        (code, status) if is_full(code, status) => {
+            StoreError::StorageFull { place, action, code: code.to_owned() }
         }
-        _ => StoreError::Refused { place, action, status, code: code.to_owned(), hint },
+        (_, 401 | 403) | ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) if hint.is_empty() => {
+            StoreError::AccessDenied { place, action, code }
+        }
+        // S3 answers a request whose body did not arrive in time with a status that says it were the client's fault.
+        ("RequestTimeout", 400) => StoreError::Refused { place, action, status: 408, code, hint },
+        _ => StoreError::Refused { place, action, status, code, hint },
     }
+}
+
+/// What servers say when their disks are full or a quota is used up: 507 as HTTP has it, or codes of their own.
+fn is_full(code: &str, status: u16) -> bool {
+    status == 507
+        || matches!(
+            code,
+            "XMinioStorageFull"
+                | "XMinioAdminBucketQuotaExceeded"
+                | "InsufficientStorage"
+                | "InsufficientStorageSpace"
+                | "InsufficientCapacity"
+                | "QuotaExceeded"
+                | "NotEnoughSpace"
+        )
 }
 
 fn unanswered(place: &Arc<Place>, error: &(dyn Error + 'static)) -> StoreError {
     let place = Arc::clone(place);
-    if find::<CredentialsError>(error).is_some() {
-        return StoreError::NoIdentity(place);
-    }
     let cause = innermost(error);
+    match find::<CredentialsError>(error) {
+        Some(CredentialsError::ProviderError(_) | CredentialsError::ProviderTimedOut(_)) => {
+            return StoreError::IdentityFailed { place, cause };
+        }
+        Some(_) => return StoreError::NoIdentity(place),
+        None => {}
+    }
     if find::<ResolveDnsError>(error).is_some() {
         StoreError::HostNotFound { place, cause }
     } else if let Some(tls) = find::<rustls::Error>(error) {
@@ -115,7 +143,13 @@ mod tests {
             ("AccessDenied", 403, reasons::ACCESS_DENIED, false),
             ("InvalidAccessKeyId", 403, reasons::ACCESS_DENIED, false),
             ("ExpiredToken", 400, reasons::ACCESS_DENIED, false),
-            ("RequestTimeTooSkewed", 403, reasons::STORAGE_ERROR, false),
+            ("RequestTimeTooSkewed", 403, reasons::CLOCK_SKEWED, false),
+            ("BadDigest", 400, reasons::STORAGE_ERROR, true),
+            ("RequestTimeout", 400, reasons::STORAGE_ERROR, true),
+            ("XMinioStorageFull", 507, reasons::STORAGE_FULL, true),
+            ("QuotaExceeded", 403, reasons::STORAGE_FULL, true),
+            ("InvalidObjectState", 403, reasons::STORAGE_ERROR, false),
+            ("InternalError", 200, reasons::STORAGE_ERROR, true),
             ("AuthorizationHeaderMalformed", 400, reasons::STORAGE_ERROR, false),
             ("SlowDown", 503, reasons::STORAGE_ERROR, true),
             ("NotImplemented", 501, reasons::STORAGE_ERROR, false),
@@ -133,6 +167,11 @@ mod tests {
         assert_eq!(unanswered(&place(), &wrapped).reason(), reasons::TLS_FAILED);
         let dns = io::Error::other(ResolveDnsError::new(io::Error::other("unknown")));
         assert_eq!(unanswered(&place(), &dns).reason(), reasons::HOST_NOT_FOUND);
+        let identity = CredentialsError::provider_timed_out(std::time::Duration::from_secs(1));
+        let error = unanswered(&place(), &identity);
+        assert!(error.is_transient() && error.reason() == reasons::ACCESS_DENIED, "{error}");
+        let none = CredentialsError::not_loaded("none");
+        assert!(!unanswered(&place(), &none).is_retryable());
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert_eq!(unanswered(&place(), &refused).reason(), reasons::CONNECTION_FAILED);
     }

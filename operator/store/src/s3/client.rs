@@ -19,9 +19,9 @@ use secrecy::ExposeSecret as _;
 use crate::error::Place;
 use crate::{SecretError, StoreError, read_certificates, read_secret};
 
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For one try of a request that moves few bytes; uploads of parts set their own.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For one try of a request that moves few bytes; parts and completions set their own.
+pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 pub(super) async fn build(bucket: &Bucket, attempts: u32) -> Result<Client, StoreError> {
@@ -47,19 +47,25 @@ pub(super) async fn build(bucket: &Bucket, attempts: u32) -> Result<Client, Stor
                 .operation_attempt_timeout(ATTEMPT_TIMEOUT)
                 .build(),
         );
-    Ok(Client::from_conf(for_server(builder, bucket).build()))
+    let builder = match &bucket.endpoint {
+        Some(endpoint) => builder.endpoint_url(endpoint),
+        None => builder,
+    };
+    Ok(Client::from_conf(deliberate(builder).build()))
 }
 
-/// Servers other than AWS often refuse checksums that they were not asked about. Our bodies are whole in memory, so their
-/// SHA-256 is part of the signature everywhere, and AWS gets its checksum as a header, never as a trailer.
-fn for_server(builder: Builder, bucket: &Bucket) -> Builder {
-    match &bucket.endpoint {
-        Some(endpoint) => builder
-            .endpoint_url(endpoint)
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired),
-        None => builder,
-    }
+/// What the SDK would do by itself, and we do not want done.
+///
+/// Checksums: those that we send are ours, as headers; many servers refuse one that they were not asked about. The SHA-256 of
+/// every body is part of its signature all the same, because our bodies are whole in memory.
+///
+/// The clock: the SDK would take the server's time from its answers and sign with that. A clock that is wrong by a day also
+/// makes wrong the times in manifests, by which backups are kept or deleted, so it is said and not made good for.
+fn deliberate(builder: Builder) -> Builder {
+    builder
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .disable_clock_skew_correction(true)
 }
 
 pub(super) fn place(bucket: &Bucket) -> Place {
@@ -100,4 +106,12 @@ fn http_client(ca: Option<&MountedSecret>) -> Result<SharedHttpClient, StoreErro
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .tls_context(context)
         .build_with_resolver(TokioDnsResolver::new()))
+}
+
+/// Override for requests that are tried once, each with a deadline of its own: their callers look at what came of it before
+/// they try again.
+pub(crate) fn one_try(deadline: Duration) -> Builder {
+    Builder::new().retry_config(RetryConfig::disabled()).timeout_config(
+        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(deadline).build(),
+    )
 }

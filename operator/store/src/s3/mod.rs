@@ -2,16 +2,22 @@
 
 mod classify;
 mod client;
+mod patience;
+mod stored_as;
 
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use greenlang_backup_api::task::Bucket;
+use greenlang_backup_api::v1alpha1::Checksum;
 
 pub(crate) use classify::{classify, is_definite};
-pub(crate) use client::CONNECT_TIMEOUT;
+pub(crate) use client::{ATTEMPT_TIMEOUT, one_try};
+pub(crate) use patience::Patience;
+pub(crate) use stored_as::StoredAs;
 
 use crate::error::Place;
 use crate::{Layout, StoreError};
@@ -21,6 +27,10 @@ use crate::{Layout, StoreError};
 pub struct Store {
     pub(crate) client: Client,
     pub(crate) place: Arc<Place>,
+    pub(crate) stored_as: StoredAs,
+    /// What the policy says of checksums.
+    pub(crate) checksum: Checksum,
+    pub(crate) patience: Patience,
     layout: Layout,
     name: String,
 }
@@ -31,6 +41,9 @@ impl Store {
         Ok(Self {
             client: client::build(bucket, attempts).await?,
             place: Arc::new(client::place(bucket)),
+            stored_as: StoredAs::of(bucket),
+            checksum: bucket.checksum,
+            patience: Patience::UPLOAD,
             layout: Layout::new(&bucket.prefix),
             name: bucket.name.clone(),
         })
@@ -46,17 +59,17 @@ impl Store {
         &self.name
     }
 
-    /// Puts a small object, replacing what is there.
-    pub(crate) async fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    /// A put of a small object, stored as the policy says; to be sent by the caller.
+    pub(crate) fn put_request(&self, key: &str, bytes: &[u8]) -> PutObjectFluentBuilder {
         self.client
             .put_object()
             .bucket(&self.name)
             .key(key)
+            .set_storage_class(self.stored_as.class.clone())
+            .set_server_side_encryption(self.stored_as.encryption.clone())
+            .set_ssekms_key_id(self.stored_as.kms_key.clone())
+            .set_bucket_key_enabled(self.stored_as.bucket_key())
             .body(ByteStream::from(bytes.to_vec()))
-            .send()
-            .await
-            .map_err(|error| classify(&self.place, "put an object", &error))?;
-        Ok(())
     }
 
     /// Reads a small object; none when it is not there.

@@ -1,0 +1,83 @@
+//! Asks the server what it stored and compares. Network.
+
+use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
+use aws_sdk_s3::types::ChecksumMode;
+use greenlang_backup_api::v1alpha1::Verification;
+
+use crate::StoreError;
+use crate::checksum::{Algorithm, Fields};
+use crate::s3::{Store, classify};
+
+/// What an object must be.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    pub bytes: u64,
+    /// Checksum of the whole object, if the server verifies one.
+    pub checksum: Option<(Algorithm, String)>,
+    /// Entity tag of the whole object without quotes, if it can be known.
+    pub etag: Option<String>,
+}
+
+/// What there is.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// No such object.
+    Nothing,
+    /// The object, as far as it was confirmed. `same_etag`: its entity tag is the expected one.
+    Same { verified: Verification, same_etag: bool },
+    /// Another object; what does not match, in words.
+    Other(String),
+}
+
+impl Found {
+    /// Whether this is certainly the object that was sent, although nobody said that it was made.
+    pub(crate) fn is_certain(&self) -> Option<Verification> {
+        match self {
+            Self::Same { verified: Verification::Streamed, same_etag: false } => None,
+            Self::Same { verified, .. } => Some(*verified),
+            _ => None,
+        }
+    }
+}
+
+impl Store {
+    /// Compares size, checksum, entity tag, storage class and encryption of an object with what they must be.
+    pub(crate) async fn look(&self, key: &str, expected: &Expected) -> Result<Found, StoreError> {
+        let request =
+            self.client.head_object().bucket(self.bucket()).key(key).checksum_mode(ChecksumMode::Enabled);
+        let head = match request.send().await {
+            Ok(head) => head,
+            Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => {
+                return Ok(Found::Nothing);
+            }
+            Err(error) => return Err(classify(&self.place, "look at an object", &error)),
+        };
+        if let Some((what, wanted, found)) = self.stored_as.differs(&head) {
+            let (place, key) = (self.place.clone(), key.to_owned());
+            return Err(StoreError::NotAsAsked { place, key, what, wanted, found });
+        }
+        Ok(compare(expected, &head))
+    }
+}
+
+fn compare(expected: &Expected, head: &HeadObjectOutput) -> Found {
+    let bytes = head.content_length().and_then(|bytes| u64::try_from(bytes).ok());
+    if bytes != Some(expected.bytes) {
+        return Found::Other(format!("{} bytes instead of {}", bytes.unwrap_or_default(), expected.bytes));
+    }
+    let etag = head.e_tag().map(|etag| etag.trim_matches('"'));
+    let same_etag = expected.etag.is_some() && etag == expected.etag.as_deref();
+    let confirmed = Fields {
+        crc64nvme: head.checksum_crc64_nvme.clone(),
+        crc32: head.checksum_crc32.clone(),
+        sha256: head.checksum_sha256.clone(),
+    };
+    let Some((algorithm, wanted)) = &expected.checksum else {
+        return Found::Same { verified: Verification::Streamed, same_etag };
+    };
+    match confirmed.get(*algorithm) {
+        Some(found) if found == wanted => Found::Same { verified: Verification::Stored, same_etag },
+        Some(found) => Found::Other(format!("{} {found} instead of {wanted}", algorithm.name())),
+        None => Found::Same { verified: Verification::Streamed, same_etag },
+    }
+}

@@ -1,0 +1,170 @@
+//! What the tests of uploads share: a store on a server, objects to send, and versitygw.
+
+use std::io::BufRead as _;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use age::x25519::Identity;
+use greenlang_backup_api::sizing::MIN_PART_SIZE;
+use greenlang_backup_api::task::{Bucket, MountedSecret, Seal};
+use greenlang_backup_api::v1alpha1::{Checksum, Verification};
+use greenlang_backup_test_s3::{ACCESS_KEY, BUCKET, FaultServer, SECRET_KEY};
+use tempfile::TempDir;
+
+use crate::s3::Patience;
+use crate::{Activity, Checksums, Sealed, Sealer, Store, StoreError, Upload};
+
+/// Bound of probes, far beyond what they need.
+pub const LIMIT: Duration = Duration::from_mins(1);
+
+/// A store, and what must live as long.
+pub struct Fixture {
+    pub store: Store,
+    _secret: TempDir,
+}
+
+impl Fixture {
+    pub async fn new(endpoint: String) -> Self {
+        Self::with(endpoint, |_| {}).await
+    }
+
+    /// With other settings of the bucket.
+    pub async fn with(endpoint: String, change: impl FnOnce(&mut Bucket)) -> Self {
+        let secret = tempfile::tempdir().unwrap();
+        std::fs::write(secret.path().join("AWS_ACCESS_KEY_ID"), ACCESS_KEY).unwrap();
+        std::fs::write(secret.path().join("AWS_SECRET_ACCESS_KEY"), SECRET_KEY).unwrap();
+        let mut bucket = Bucket {
+            name: BUCKET.to_owned(),
+            prefix: "p".to_owned(),
+            region: "us-east-1".to_owned(),
+            endpoint: Some(endpoint),
+            force_path_style: true,
+            ca: None,
+            credentials: Some(MountedSecret {
+                secret: "backup-s3".to_owned(),
+                directory: secret.path().display().to_string(),
+            }),
+            storage_class: None,
+            server_side_encryption: None,
+            checksum: Checksum::Auto,
+        };
+        change(&mut bucket);
+        let mut store = Store::open(&bucket, 2).await.unwrap();
+        store.patience = Patience {
+            first_pause: Duration::from_millis(1),
+            longest_pause: Duration::from_millis(10),
+            repeats: 4,
+            ..Patience::UPLOAD
+        };
+        Self { store, _secret: secret }
+    }
+
+    pub async fn probe(&self) -> Result<Checksums, StoreError> {
+        self.store.probe("p-1", LIMIT).await
+    }
+
+    /// Seals noise of so many bytes and uploads it with what a probe finds.
+    pub async fn upload(&self, key: &str, bytes: usize) -> Result<(Verification, Sealed), StoreError> {
+        let checksums = self.probe().await.unwrap();
+        self.upload_with(key, bytes, checksums).await
+    }
+
+    pub async fn upload_with(
+        &self,
+        key: &str,
+        bytes: usize,
+        checksums: Checksums,
+    ) -> Result<(Verification, Sealed), StoreError> {
+        let mut upload =
+            Upload::start(&self.store, key, MIN_PART_SIZE, checksums, &Activity::default()).await?;
+        let (sender, parts) = Sealer::channel();
+        let sealing = tokio::task::spawn_blocking(move || sealer().seal(noise(bytes), MIN_PART_SIZE, sender));
+        if let Err(error) = upload.send(parts).await {
+            upload.abort().await;
+            return Err(error);
+        }
+        let sealed = sealing.await.unwrap().unwrap();
+        Ok((upload.finish(&sealed).await?, sealed))
+    }
+}
+
+/// Nothing is left of anything.
+pub fn assert_clean(server: &FaultServer) {
+    assert_eq!(server.objects(), [] as [&str; 0]);
+    assert_eq!(server.open_uploads(), [] as [&str; 0]);
+}
+
+pub fn sealer() -> Sealer {
+    let recipients = vec![Identity::generate().to_public().to_string()];
+    Sealer::new(&Seal { recipients, compression_level: 1 }).unwrap()
+}
+
+/// The first so many of some bytes that do not compress; made once.
+fn noise(len: usize) -> &'static [u8] {
+    static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let words = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        });
+        words.take(1 << 20).flatten().collect()
+    });
+    &NOISE[..len]
+}
+
+/// A prefix that no other test has, for servers that tests share.
+pub fn own_prefix() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A server that people run, which ends with the test process however that ends: versitygw, or the one that
+/// `TEST_S3_ENDPOINT` names. That one must know the keys of the fault server and have its bucket.
+pub fn real_server() -> String {
+    if let Ok(endpoint) = std::env::var("TEST_S3_ENDPOINT") {
+        return endpoint;
+    }
+    let directory = tempfile::Builder::new().prefix("greenlang-versitygw-").tempdir().unwrap().keep();
+    std::fs::create_dir_all(directory.join("data").join(BUCKET)).unwrap();
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let program = std::env::var_os("VERSITYGW").map_or_else(default_versitygw, PathBuf::from);
+    assert!(program.exists(), "versitygw is missing at {}: set VERSITYGW", program.display());
+    // The shell waits for its own stdin to close, then stops the server and removes the directory.
+    let script = format!(
+        "{} --port 127.0.0.1:{port} posix data >log 2>&1 </dev/null & echo started; read -r end; kill $!; wait $!; cd /; rm -rf \"$DIRECTORY\"",
+        program.display()
+    );
+    let mut child = Command::new("setsid")
+        .args(["sh", "-c", &script])
+        .env("ROOT_ACCESS_KEY", ACCESS_KEY)
+        .env("ROOT_SECRET_KEY", SECRET_KEY)
+        .env("DIRECTORY", &directory)
+        .current_dir(&directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    std::mem::forget(child);
+    let start = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
+        assert!(start.elapsed() < LIMIT, "nothing listens: {log}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    format!("http://127.0.0.1:{port}")
+}
+
+fn default_versitygw() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
+    let cache =
+        || std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("greenlang-backup");
+    std::env::var_os("GREENLANG_CACHE").map_or_else(cache, PathBuf::from).join("bin/versitygw")
+}

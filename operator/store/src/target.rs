@@ -1,0 +1,128 @@
+//! Where the parts of one upload go, and how each gets there: with its own checksum as a header, computed from the buffer that
+//! is sent, and again from that buffer when it failed. Network.
+
+use aws_sdk_s3::primitives::ByteStream;
+use backon::Retryable as _;
+use bytes::Bytes;
+use tracing::{debug, warn};
+
+use crate::StoreError;
+use crate::checksum::{Algorithm, Fields, PartSum};
+use crate::parts::Part;
+use crate::s3::{Store, classify, one_try};
+
+/// Where parts go.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub store: Store,
+    pub key: String,
+    pub id: String,
+    pub algorithm: Option<Algorithm>,
+}
+
+/// A part that the server has.
+#[derive(Debug)]
+pub(crate) struct SentPart {
+    pub sum: PartSum,
+    pub etag: String,
+}
+
+impl Target {
+    pub(crate) async fn open(
+        store: &Store,
+        key: &str,
+        algorithm: Option<Algorithm>,
+    ) -> Result<Self, StoreError> {
+        const ACTION: &str = "start an upload";
+        let output = store
+            .client
+            .create_multipart_upload()
+            .bucket(store.bucket())
+            .key(key)
+            .content_type("application/octet-stream")
+            .set_checksum_algorithm(algorithm.map(Algorithm::sdk))
+            .set_checksum_type(algorithm.map(Algorithm::covers))
+            .set_storage_class(store.stored_as.class.clone())
+            .set_server_side_encryption(store.stored_as.encryption.clone())
+            .set_ssekms_key_id(store.stored_as.kms_key.clone())
+            .set_bucket_key_enabled(store.stored_as.bucket_key())
+            .send()
+            .await
+            .map_err(|error| classify(&store.place, ACTION, &error))?;
+        let id = output.upload_id.ok_or_else(|| StoreError::Refused {
+            place: store.place.clone(),
+            action: ACTION,
+            status: 200,
+            code: "the answer has no upload id".to_owned(),
+            hint: "",
+        })?;
+        Ok(Self { store: store.clone(), key: key.to_owned(), id, algorithm })
+    }
+
+    /// Sends a part until the server has it. Its buffer is kept until then.
+    pub(crate) async fn send(self, number: i32, part: Part) -> Result<(i32, SentPart), StoreError> {
+        let sum = PartSum::of(self.algorithm, part.as_ref());
+        // Not copied: each try takes a reference, and the buffer is free when the last one is dropped.
+        let bytes = Bytes::from_owner(part);
+        let sent = (|| self.send_once(number, sum.clone(), ByteStream::from(bytes.clone())))
+            .retry(self.store.patience.pauses())
+            .when(|error| error.is_transient() || matches!(error, StoreError::Damaged { .. }))
+            .notify(
+                |error, pause| warn!(key = self.key, number, %error, ?pause, "part not sent, trying again"),
+            )
+            .await;
+        Ok((number, sent?))
+    }
+
+    pub(crate) async fn send_once(
+        &self,
+        number: i32,
+        sum: PartSum,
+        body: ByteStream,
+    ) -> Result<SentPart, StoreError> {
+        let checksum = self.fields(sum.sent.as_deref());
+        let output = self
+            .store
+            .client
+            .upload_part()
+            .bucket(self.store.bucket())
+            .key(&self.key)
+            .upload_id(&self.id)
+            .part_number(number)
+            .set_checksum_crc64_nvme(checksum.crc64nvme)
+            .set_checksum_crc32(checksum.crc32)
+            .set_checksum_sha256(checksum.sha256)
+            .body(body)
+            .customize()
+            .config_override(one_try(self.store.patience.for_part(sum.len)))
+            .send()
+            .await
+            .map_err(|error| self.gone(classify(&self.store.place, "upload a part", &error)))?;
+        Ok(SentPart { sum, etag: output.e_tag.unwrap_or_default() })
+    }
+
+    /// An upload that the server does not know any more has an error of its own.
+    pub(crate) fn gone(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Refused { place, code, .. } if code == "NoSuchUpload" => {
+                StoreError::UploadGone { place, key: self.key.clone() }
+            }
+            other => other,
+        }
+    }
+
+    /// A checksum in the field of this upload's algorithm.
+    pub(crate) fn fields(&self, value: Option<&str>) -> Fields {
+        match (self.algorithm, value) {
+            (Some(algorithm), Some(value)) => algorithm.field(value.to_owned()),
+            _ => Fields::default(),
+        }
+    }
+
+    pub(crate) async fn give_up(&self) {
+        match self.store.abort_upload(&self.key, &self.id).await {
+            Ok(()) => debug!(key = self.key, "upload aborted"),
+            Err(error) => warn!(key = self.key, %error, "upload not aborted"),
+        }
+    }
+}
