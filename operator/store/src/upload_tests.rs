@@ -301,7 +301,7 @@ fn peak() -> u64 {
 async fn memory_stays_below_the_formula() {
     let fixture = Fixture::new(real_server()).await;
     let checksums = fixture.probe().await.unwrap();
-    // Of the biggest expected size whose parts are small, then one with parts of 132 MiB, and two streams at once.
+    // Parts of 16 MiB, then parts of 132 MiB, then two streams at once.
     for (expected, bytes, streams) in [(0, 768_u64 << 20, 1), (1 << 40, 768 << 20, 1), (0, 768 << 20, 2)] {
         // Starts anew from what is held now.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
