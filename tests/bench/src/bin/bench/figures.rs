@@ -27,6 +27,11 @@ pub struct Figure {
 }
 
 impl Figure {
+    /// Whether there is a figure at all.
+    pub fn is_measured(&self) -> bool {
+        !self.value.is_nan()
+    }
+
     /// Whether the limit is kept. What is no number keeps none.
     pub fn is_kept(&self) -> bool {
         self.value <= self.limit
@@ -36,7 +41,7 @@ impl Figure {
 /// All figures, in the order of the page.
 pub fn figures(rounds: &[Round], memory: &[Usage; 2]) -> Vec<Figure> {
     let wall = |name, limit, aim, part: fn(&Round) -> Usage, whole: fn(&Round) -> Usage| {
-        ratio(name, limit, aim, rounds, |round| (part(round).wall, whole(round).wall))
+        ratio(name, limit, aim, rounds, |round| Some((part(round).wall, whole(round).wall)))
     };
     let backup: fn(&Round) -> Usage = |round| round.backup;
     let bare: fn(&Round) -> Usage = |round| round.bare;
@@ -44,11 +49,13 @@ pub fn figures(rounds: &[Round], memory: &[Usage; 2]) -> Vec<Figure> {
         wall("backup / bare pg_dump", 1.7, Some(1.4), backup, bare),
         wall("backup / passes of BACKUP-001", 0.22, None, backup, |round| round.passes),
         ratio("processor time of the runner / zstd -1 and age", 1.3, None, rounds, |round| {
-            (round.backup.own_cpu, round.zstd_age.cpu())
+            Some((round.backup.own_cpu, round.zstd_age.cpu()))
         }),
-        wall("backup in two streams / bare pg_dump", 1.4, Some(1.2), |round| round.two_streams, bare),
+        ratio("backup in two streams / bare pg_dump", 1.4, Some(1.2), rounds, |round| {
+            Some((round.two_streams?.wall, round.bare.wall))
+        }),
         ratio("reading back / backup without", 0.35, None, rounds, |round| {
-            (round.read_back.wall.saturating_sub(round.backup.wall), round.backup.wall)
+            Some((round.read_back?.wall.saturating_sub(round.backup.wall), round.backup.wall))
         }),
         wall("backup / source at 150 MB/s", 1.05, None, |round| round.throttled, |round| round.source),
         peak(memory),
@@ -62,20 +69,19 @@ fn ratio(
     limit: f64,
     aim: Option<f64>,
     rounds: &[Round],
-    pair: impl Fn(&Round) -> (Duration, Duration),
+    pair: impl Fn(&Round) -> Option<(Duration, Duration)>,
 ) -> Figure {
-    let pairs: Vec<(f64, f64)> = rounds
+    // A round without it leaves no figure at all: others would stand for what the runner did not always do.
+    let pairs: Option<Vec<(f64, f64)>> = rounds
         .iter()
-        .map(|round| {
-            let (part, whole) = pair(round);
-            (part.as_secs_f64(), whole.as_secs_f64())
-        })
+        .map(|round| pair(round).map(|(part, whole)| (part.as_secs_f64(), whole.as_secs_f64())))
         .collect();
+    let pairs = pairs.unwrap_or_default();
     // Of the ratios, not of the times: a round that was disturbed was so for both.
     let value = median(pairs.iter().map(|(part, whole)| part / whole));
     let part = median(pairs.iter().map(|pair| pair.0));
     let whole = median(pairs.iter().map(|pair| pair.1));
-    let measured = format!("{part:.2} s / {whole:.2} s");
+    let measured = if value.is_nan() { "not done".to_owned() } else { format!("{part:.2} s / {whole:.2} s") };
     Figure { name, measured, value, unit: "", limit, aim, timed: true }
 }
 
@@ -152,8 +158,8 @@ mod tests {
             backup: seconds(backup),
             passes: seconds(60.0),
             zstd_age: Usage { children_cpu: Duration::from_secs(5), ..Usage::default() },
-            two_streams: seconds(8.0),
-            read_back: seconds(backup + 2.0),
+            two_streams: Some(seconds(8.0)),
+            read_back: Some(seconds(backup + 2.0)),
             source: seconds(10.0),
             throttled: seconds(10.4),
         }
@@ -177,7 +183,7 @@ mod tests {
     #[test]
     fn ratios_are_those_of_a_round_and_a_round_that_was_disturbed_does_not_count() {
         let mut rounds = vec![round(8.0, 12.0), round(16.0, 24.0), round(8.0, 80.0)];
-        rounds[1].two_streams.written = 4096;
+        rounds[1].backup.written = 4096;
         let memory = [60.0, 66.1].map(|mib| {
             #[expect(
                 clippy::cast_possible_truncation,
@@ -201,6 +207,17 @@ mod tests {
                 "bytes that runner and pg_dump wrote to disk"
             ]
         );
+    }
+
+    #[test]
+    fn what_the_runner_left_out_even_once_has_no_figure() {
+        let mut rounds = vec![round(8.0, 12.0), round(8.0, 12.0)];
+        rounds[1].read_back = None;
+        rounds[0].two_streams = None;
+        let figures = figures(&rounds, &[Usage { peak_memory: 1 << 20, ..Usage::default() }; 2]);
+        let missing: Vec<&str> =
+            figures.iter().filter(|figure| !figure.is_measured()).map(|figure| figure.name).collect();
+        assert_eq!(missing, ["backup in two streams / bare pg_dump", "reading back / backup without"]);
     }
 
     #[test]

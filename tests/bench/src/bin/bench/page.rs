@@ -67,5 +67,8 @@ impl Page<'_> {
 
 /// As many digits as mean something.
 fn number(value: f64) -> String {
+    if value.is_nan() {
+        return "none".to_owned();
+    }
     if value.fract() == 0.0 || value >= 10.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }

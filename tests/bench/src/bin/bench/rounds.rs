@@ -2,9 +2,11 @@
 //! processes.
 
 use anyhow::Result;
+use greenlang_backup_api::manifest::{Content, Manifest};
 use greenlang_backup_api::task::PostgresDumpTask;
+use greenlang_backup_api::v1alpha1::Verification;
 use greenlang_backup_bench::usage::Usage;
-use greenlang_backup_bench::world::World;
+use greenlang_backup_bench::world::{Backup, World};
 
 use crate::baselines::{self, Dump};
 
@@ -21,10 +23,10 @@ pub struct Round {
     pub passes: Usage,
     /// zstd and age alone.
     pub zstd_age: Usage,
-    /// A backup in two streams.
-    pub two_streams: Usage,
-    /// A backup that is read back.
-    pub read_back: Usage,
+    /// A backup in two streams; none if the runner made it in one.
+    pub two_streams: Option<Usage>,
+    /// A backup that is read back; none if the runner did not.
+    pub read_back: Option<Usage>,
     /// The throttled source alone.
     pub source: Usage,
     /// A backup of the throttled source.
@@ -33,24 +35,24 @@ pub struct Round {
 
 impl Round {
     /// Those of the runner.
-    pub fn backups(&self) -> [Usage; 4] {
-        [self.backup, self.two_streams, self.read_back, self.throttled]
+    pub fn backups(&self) -> impl Iterator<Item = Usage> {
+        [Some(self.backup), self.two_streams, self.read_back, Some(self.throttled)].into_iter().flatten()
     }
 }
 
 /// Measures everything once.
 pub fn round(world: &World, database: &str, synthetic: &str, template: &[u8], dump: &Dump) -> Result<Round> {
-    let streamed = |streams| -> Result<Usage> {
+    let streamed = |streams| -> Result<Backup> {
         let task = world.task(database)?;
-        Ok(world.backup(PostgresDumpTask { streams, read_back_limit: 0, ..task })?.usage)
+        world.backup(PostgresDumpTask { streams, read_back_limit: 0, ..task })
     };
     let clients = world.stand_in(template, dump.bytes, Some(THROTTLE))?;
     Ok(Round {
         bare: baselines::bare(world, database)?,
-        backup: streamed(1)?,
+        backup: streamed(1)?.usage,
         zstd_age: baselines::zstd_age(world, dump)?,
-        two_streams: streamed(2)?,
-        read_back: world.backup(world.task(database)?)?.usage,
+        two_streams: used_if(&streamed(2)?, in_two_streams),
+        read_back: used_if(&world.backup(world.task(database)?)?, was_read_back),
         passes: baselines::passes(world, database)?,
         source: baselines::source(&clients)?,
         throttled: {
@@ -67,4 +69,17 @@ pub fn memory(world: &World, synthetic: &str, template: &[u8], lengths: [u64; 2]
         Ok(world.backup_with_clients(world.task(synthetic)?, &clients)?.usage)
     };
     Ok([measure(lengths[0])?, measure(lengths[1])?])
+}
+
+/// What was used, if it was for what is to be measured: a runner that leaves work out is fast.
+fn used_if(backup: &Backup, did: fn(&Manifest) -> bool) -> Option<Usage> {
+    did(&backup.manifest).then_some(backup.usage)
+}
+
+fn in_two_streams(manifest: &Manifest) -> bool {
+    manifest.objects.iter().any(|object| matches!(object.content, Content::PostgresData { .. }))
+}
+
+fn was_read_back(manifest: &Manifest) -> bool {
+    manifest.verified == Verification::ReadBack
 }

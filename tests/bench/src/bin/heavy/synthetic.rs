@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use greenlang_backup_api::manifest::Content;
+use greenlang_backup_api::v1alpha1::Verification;
 use greenlang_backup_bench::data;
 use greenlang_backup_bench::world::World;
 use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres, S3};
@@ -25,6 +26,8 @@ pub fn twenty_gib() -> Result<()> {
         .sum();
     // The source ends at a row.
     ensure!((20 * GIB - 4096..=20 * GIB).contains(&bytes), "the manifest tells of {bytes} bytes");
+    let verified = backup.manifest.verified;
+    ensure!(verified == Verification::ReadBack, "it was not read back: the manifest says {verified:?}");
     let peak = backup.usage.peak_memory;
     ensure!((1..=MEMORY).contains(&peak), "the runner had {} MiB of memory", peak >> 20);
     ensure!(backup.usage.written == 0, "the runner wrote {} bytes to a disk", backup.usage.written);
