@@ -10,7 +10,9 @@ source tests/steps.sh
 
 # What succeeds against versitygw in `make test` does so against MinIO. All packages again, so that nothing is compiled anew.
 on_minio() {
-  GREENLANG_TEST_S3=minio cargo test --locked --workspace --all-features --no-fail-fast --test it -- --test-threads=2 happy probe
+  export GREENLANG_TEST_S3=minio
+  cargo test --locked --workspace --all-features --no-fail-fast --lib --test it --test storage -- --test-threads=2 \
+    happy probe real_server unseal read_back
 }
 
 heavy_steps() {

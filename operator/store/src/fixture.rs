@@ -1,18 +1,15 @@
 //! What the tests of uploads share: a store on a server, objects to send, and versitygw.
 
-use std::io::BufRead as _;
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use age::x25519::Identity;
 use greenlang_backup_api::sizing::MIN_PART_SIZE;
 use greenlang_backup_api::task::{Bucket, MountedSecret, Seal};
 use greenlang_backup_api::v1alpha1::{Checksum, Verification};
 use greenlang_backup_test_s3::{ACCESS_KEY, BUCKET, FaultServer, SECRET_KEY};
+use greenlang_backup_test_servers::{S3, run};
 use tempfile::TempDir;
 
 use crate::s3::Patience;
@@ -124,47 +121,11 @@ pub fn own_prefix() -> String {
     format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A server that people run, which ends with the test process however that ends: versitygw, or the one that
-/// `TEST_S3_ENDPOINT` names. That one must know the keys of the fault server and have its bucket.
+/// A server that people run, with a bucket of the fault server's name. Both know the same keys.
 pub fn real_server() -> String {
-    if let Ok(endpoint) = std::env::var("TEST_S3_ENDPOINT") {
-        return endpoint;
-    }
-    let directory = tempfile::Builder::new().prefix("greenlang-versitygw-").tempdir().unwrap().keep();
-    std::fs::create_dir_all(directory.join("data").join(BUCKET)).unwrap();
-    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let program = std::env::var_os("VERSITYGW").map_or_else(default_versitygw, PathBuf::from);
-    assert!(program.exists(), "versitygw is missing at {}: set VERSITYGW", program.display());
-    // The shell waits for its own stdin to close, then stops the server and removes the directory.
-    let script = format!(
-        "{} --port 127.0.0.1:{port} posix data >log 2>&1 </dev/null & echo started; read -r end; kill $!; wait $!; cd /; rm -rf \"$DIRECTORY\"",
-        program.display()
-    );
-    let mut child = Command::new("setsid")
-        .args(["sh", "-c", &script])
-        .env("ROOT_ACCESS_KEY", ACCESS_KEY)
-        .env("ROOT_SECRET_KEY", SECRET_KEY)
-        .env("DIRECTORY", &directory)
-        .current_dir(&directory)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
-    std::mem::forget(child);
-    let start = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        let log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
-        assert!(start.elapsed() < LIMIT, "nothing listens: {log}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    format!("http://127.0.0.1:{port}")
-}
-
-fn default_versitygw() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
-    let cache =
-        || std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("greenlang-backup");
-    std::env::var_os("GREENLANG_CACHE").map_or_else(cache, PathBuf::from).join("bin/versitygw")
+    static WITH_BUCKET: LazyLock<()> = LazyLock::new(|| {
+        run(S3.command("aws").args(["s3", "mb", &format!("s3://{BUCKET}")]));
+    });
+    LazyLock::force(&WITH_BUCKET);
+    S3.endpoint.clone()
 }

@@ -13,7 +13,7 @@ use proptest::sample::Index;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::parts::MIN_PART_SIZE;
+use greenlang_backup_api::sizing::MIN_PART_SIZE;
 use crate::seal::hex;
 use crate::{Sealer, fingerprint};
 
@@ -40,7 +40,7 @@ fn seal(keys: &[&x25519::Identity], level: u8, data: &[u8]) -> Stored {
         let collector = scope.spawn(move || {
             let mut bytes = Vec::new();
             while let Some(part) = receiver.blocking_recv() {
-                bytes.extend_from_slice(&part.bytes);
+                bytes.extend_from_slice(part.as_ref());
             }
             bytes
         });

@@ -33,6 +33,11 @@ pub struct S3 {
 }
 
 impl S3 {
+    /// TCP port on localhost.
+    pub fn port(&self) -> u16 {
+        self.endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap()
+    }
+
     /// The server that the environment asks for.
     fn start(tls: bool) -> Self {
         match std::env::var(SERVER_ENV).as_deref() {

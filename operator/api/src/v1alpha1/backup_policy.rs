@@ -64,7 +64,10 @@ pub struct BackupPolicySpec {
     /// (level `ReadBack`); larger ones are left at what the server confirmed (level `Stored`). `0` reads none again. Default:
     /// `100Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), regex(pattern = "^[0-9]+(\\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$"))]
+    #[schemars(
+        length(min = 1, max = 32),
+        regex(pattern = "^[0-9]+(\\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$")
+    )]
     pub read_back_limit: Option<String>,
     /// Seconds without progress (not one byte read, sent or received) after which an attempt is given up and counts as failed.
     /// 30 to 86400. Default: 600.

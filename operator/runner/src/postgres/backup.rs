@@ -94,7 +94,8 @@ impl Attempt<'_> {
             cancel,
         };
         let limit = Duration::from_secs(self.task.stall_seconds.into());
-        let collected = activity.watch(limit, Box::pin(objects::store_all(self.task, self.keys, prepared, &dumper)));
+        let collected =
+            activity.watch(limit, Box::pin(objects::store_all(self.task, self.keys, prepared, &dumper)));
         let Collected { objects, warnings } = collected.await?;
         let verified = self.read_back(&objects, &progress, cancel).await?;
         progress.step("Writing the manifest");

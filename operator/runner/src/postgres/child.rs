@@ -141,11 +141,7 @@ pub struct Running {
 impl Producer {
     /// Starts it; its output passes through the returned tap, which blocks, adds all bytes to the counter and says that
     /// they moved.
-    pub fn start(
-        mut self,
-        counter: Arc<AtomicU64>,
-        activity: Activity,
-    ) -> Result<(Running, Tap), DumpError> {
+    pub fn start(mut self, counter: Arc<AtomicU64>, activity: Activity) -> Result<(Running, Tap), DumpError> {
         match self.spawn() {
             Ok((child, stderr, source)) => Ok((
                 Running { program: self.program, subject: self.subject, child, stderr },

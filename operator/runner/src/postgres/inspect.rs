@@ -110,7 +110,10 @@ async fn expected_bytes(session: &Session) -> Option<u64> {
             session.value(REMEMBERED_BYTES).await
         }
     };
-    bytes.inspect_err(|error| warn!(%error, "size not known")).ok().and_then(|bytes| u64::try_from(bytes).ok())
+    bytes
+        .inspect_err(|error| warn!(%error, "size not known"))
+        .ok()
+        .and_then(|bytes| u64::try_from(bytes).ok())
 }
 
 /// Tables whose data a dump of its own can hold: none of an extension, whose data only a whole dump knows to leave out or in.

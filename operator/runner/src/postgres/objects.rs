@@ -75,10 +75,12 @@ impl Collected {
             }
             let key = keys.globals(attempt);
             let producer = prepared.globals(task, globals.passwords);
-            let Dumped { stored, warnings, archive: _ } = dumper.store(&key, part_size_for(0), producer).await?;
+            let Dumped { stored, warnings, archive: _ } =
+                dumper.store(&key, part_size_for(0), producer).await?;
             self.warnings.extend(warnings);
             self.objects.push(StoredObject { key, content: Content::PostgresGlobals, stored });
-            self.store_json(keys.globals_data(attempt), Content::PostgresGlobalsData, &globals, dumper).await?;
+            self.store_json(keys.globals_data(attempt), Content::PostgresGlobalsData, &globals, dumper)
+                .await?;
         }
         if task.settings {
             dumper.progress.step("Storing settings");

@@ -18,10 +18,6 @@ fn opened(fixture: &Fixture, file: &str) -> String {
     fixture.opened(&format!("clusters/test/database/{ID}/1/{file}.zst.age"))
 }
 
-fn contents(fixture: &Fixture) -> Contents {
-    serde_json::from_str(&opened(fixture, "contents.json")).unwrap()
-}
-
 #[test]
 fn every_table_is_listed_with_its_rows_or_the_reason_why_it_has_none() {
     let mut fixture = Fixture::new("contents", &[*SEEDED]);
@@ -99,7 +95,12 @@ fn roles_and_settings_are_there_as_data() {
     assert_eq!((owner.connection_limit, owner.password_hash.is_some()), (7, true));
     assert!(globals.memberships.iter().any(|member| member.role == "seed_reader" && member.admin));
     let settings: Settings = serde_json::from_str(&opened(&fixture, "settings.json")).unwrap();
-    assert!(settings.parameters.iter().any(|parameter| parameter.name == "ssl" && parameter.value.as_deref() == Some("on")));
+    assert!(
+        settings
+            .parameters
+            .iter()
+            .any(|parameter| parameter.name == "ssl" && parameter.value.as_deref() == Some("on"))
+    );
     assert!(settings.access_rules.is_some_and(|rules| !rules.is_empty()));
     assert!(!text.contains(ADMIN_PASSWORD));
 
@@ -109,7 +110,9 @@ fn roles_and_settings_are_there_as_data() {
     fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
     let text = fixture.opened("clusters/test/database/20251107-030000/1/globals.json.zst.age");
     assert!(!text.contains("SCRAM-SHA-256"));
-    assert!(!fixture.bucket.keys().iter().any(|key| key.contains("20251107-030000") && key.contains("settings")));
+    assert!(
+        !fixture.bucket.keys().iter().any(|key| key.contains("20251107-030000") && key.contains("settings"))
+    );
 }
 
 #[test]
@@ -129,6 +132,10 @@ fn a_backup_is_read_again_up_to_the_limit_or_if_nobody_confirmed_it() {
         ended.expect(Outcome::Done, reasons::SUCCEEDED);
         assert_eq!(ended.report.backup.as_ref().unwrap().verified, level, "{checksum:?}");
         let steps: Vec<String> = ended.progress().into_iter().map(|progress| progress.step).collect();
-        assert_eq!(steps.iter().any(|step| step == "Reading back"), level == Verification::ReadBack, "{steps:?}");
+        assert_eq!(
+            steps.iter().any(|step| step == "Reading back"),
+            level == Verification::ReadBack,
+            "{steps:?}"
+        );
     }
 }

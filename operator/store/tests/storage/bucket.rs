@@ -12,9 +12,11 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::proxy::{Fate, Proxy};
-use crate::servers::{S3, S3_KEY, S3_SECRET};
+use greenlang_backup_test_servers::{S3, S3_KEY, S3_SECRET};
 
 pub const KIB: usize = 1 << 10;
+/// How long a test waits for what must come.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 pub const KEY: &str = "database/20251107-020000/1/greenlang.dump.zst.age";
 
 /// A bucket of its own for each test, and a store that reaches it through a proxy.
@@ -30,7 +32,7 @@ impl TestBucket {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .credentials_provider(Credentials::new(S3_KEY, S3_SECRET, None, None, "test"))
-            .endpoint_url(format!("http://localhost:{}", S3.port))
+            .endpoint_url(&S3.endpoint)
             .force_path_style(true)
             .build();
         let client = Client::from_conf(config);
@@ -52,7 +54,7 @@ impl TestBucket {
 
     /// The code under test, through a proxy of its own.
     pub async fn store(&self, fate: impl Fn(usize) -> Fate + Send + 'static) -> (Store, Proxy) {
-        let proxy = Proxy::start(S3.port, fate);
+        let proxy = Proxy::start(S3.port(), fate);
         (self.store_at(proxy.port).await, proxy)
     }
 

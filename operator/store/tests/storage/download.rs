@@ -8,9 +8,9 @@ use greenlang_backup_store::{Download, ReadSettings, Store, StoreError};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
-use crate::bucket::{KEY, KIB, TestBucket, noise, settings};
+use crate::bucket::{KEY, KIB, PATIENCE, TestBucket, noise, settings};
 use crate::proxy::Fate;
-use crate::servers::poll;
+use greenlang_backup_test_servers::poll;
 
 const LENGTH: usize = 1500 * KIB + 7;
 
@@ -188,7 +188,7 @@ async fn what_is_read_ahead_is_bounded() {
         while read < LENGTH as u64 {
             // Everything that may be fetched ahead is; whatever came beyond that would show in a later step.
             let expected = (LENGTH as u64 - read).min(bound);
-            poll(|| (proxy.answered() - read >= expected).then_some(())).expect("nothing is read ahead");
+            poll(PATIENCE, || (proxy.answered() - read >= expected).then_some(())).expect("nothing is read ahead");
             let headers = (2 * KIB) as u64 * (read / STEP as u64 + 8);
             let ahead = proxy.answered() - read;
             assert!(ahead <= bound + headers, "{ahead} bytes are ahead at {read}");
@@ -209,7 +209,7 @@ async fn a_dropped_download_stops() {
     let settings = ReadSettings { retries: usize::MAX, ..settings() };
     let download = store.download(KEY, LENGTH as u64, settings).await.unwrap();
     blocking(move || {
-        poll(|| (proxy.connections() > 10).then_some(())).expect("nothing is tried again");
+        poll(PATIENCE, || (proxy.connections() > 10).then_some(())).expect("nothing is tried again");
         drop(download);
         // Still twice as it was before only when nobody tries any more.
         let still = || {
@@ -217,7 +217,7 @@ async fn a_dropped_download_stops() {
             std::thread::sleep(Duration::from_millis(50));
             (proxy.connections() == before).then_some(())
         };
-        poll(still).expect("tries go on");
+        poll(PATIENCE, still).expect("tries go on");
     })
     .await;
 }

@@ -6,5 +6,4 @@ mod bucket;
 mod download;
 mod proxy;
 mod read_back;
-mod servers;
 mod unseal;

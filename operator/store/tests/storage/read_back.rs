@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use greenlang_backup_api::reasons;
 use greenlang_backup_store::{ReadSettings, StoredObject};
 
-use crate::bucket::{KEY, KIB, TestBucket, noise, settings, sha256};
+use crate::bucket::{KEY, KIB, PATIENCE, TestBucket, noise, settings, sha256};
 use crate::proxy::Fate;
-use crate::servers::poll;
+use greenlang_backup_test_servers::poll;
 
 const LENGTH: usize = 1500 * KIB + 7;
 
@@ -77,11 +77,11 @@ async fn a_dropped_read_back_stops() {
         store.read_back(&object, &watched, settings).await
     });
     let check = move || {
-        poll(|| (progress.load(Ordering::Relaxed) > 0 && proxy.connections() > 1).then_some(()))
+        poll(PATIENCE, || (progress.load(Ordering::Relaxed) > 0 && proxy.connections() > 1).then_some(()))
             .expect("it does not start");
         task.abort();
         // The thread that hashes has let go of what it counts in.
-        poll(|| (Arc::strong_count(&progress) == 1).then_some(())).expect("it does not stop");
+        poll(PATIENCE, || (Arc::strong_count(&progress) == 1).then_some(())).expect("it does not stop");
         task
     };
     let task = tokio::task::spawn_blocking(check).await.unwrap();

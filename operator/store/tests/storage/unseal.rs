@@ -2,13 +2,16 @@
 
 use std::io::Read as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use age::secrecy::ExposeSecret as _;
 use age::x25519;
 use greenlang_backup_api::manifest::{Content, Object};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::{MountedSecret, Seal};
-use greenlang_backup_store::{Identities, MIN_PART_SIZE, Sealer, Store, StoredObject, Unsealed, Upload};
+use greenlang_backup_api::v1alpha1::Verification;
+use greenlang_backup_api::sizing::MIN_PART_SIZE;
+use greenlang_backup_store::{Activity, Identities, Sealer, Store, StoredObject, Unsealed, Upload};
 
 use crate::bucket::{KEY, KIB, TestBucket, noise, settings};
 use crate::proxy::Fate;
@@ -19,10 +22,12 @@ async fn upload(store: &Store, keys: &[&x25519::Identity], data: Vec<u8>) -> Obj
     let recipients = sealer.fingerprints();
     let (sender, receiver) = Sealer::channel();
     let sealing = tokio::task::spawn_blocking(move || sealer.seal(data.as_slice(), MIN_PART_SIZE, sender));
-    let mut upload = Upload::start(store, KEY).await.unwrap();
+    let checksums = store.probe("unseal", Duration::from_secs(30)).await.unwrap();
+    let mut upload =
+        Upload::start(store, KEY, MIN_PART_SIZE, checksums, &Activity::default()).await.unwrap();
     upload.send(receiver).await.unwrap();
     let written = sealing.await.unwrap().unwrap();
-    upload.finish().await.unwrap();
+    assert_eq!(upload.finish(&written).await.unwrap(), Verification::Stored);
     Object {
         key: KEY.into(),
         content: Content::PostgresArchive { database: "greenlang".into() },
@@ -51,7 +56,7 @@ async fn what_was_uploaded_is_opened_through_bad_connections() {
     let (good, _) = bucket.store(|_| Fate::Forward).await;
     let (one, other) = (x25519::Identity::generate(), x25519::Identity::generate());
     // Several parts.
-    let data = noise(1, 2 * MIN_PART_SIZE + 1000);
+    let data = noise(1, 2 * MIN_PART_SIZE as usize + 1000);
     let object = upload(&good, &[&one, &other], data.clone()).await;
 
     let fate =

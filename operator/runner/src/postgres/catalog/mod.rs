@@ -15,9 +15,7 @@ use super::connect::Session;
 use super::inspect::Version;
 
 pub use database::{server, session_settings};
-#[cfg(test)]
-pub use relations::Member;
-pub use relations::{Config, Relation};
+pub use relations::{Config, Member, Relation};
 
 /// What the catalog says of a database, before anything is known of its dump.
 #[derive(Clone, Debug)]

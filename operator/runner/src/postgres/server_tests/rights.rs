@@ -2,8 +2,8 @@
 
 use super::super::rights;
 use super::{SERVERS, session};
-use greenlang_backup_test_servers::majors::EXTENSION;
 use greenlang_backup_test_servers::Postgres;
+use greenlang_backup_test_servers::majors::EXTENSION;
 
 /// A user of a name that is hostile to SQL, and the same as SQL has it.
 const USER: (&str, &str) = ("it's \"me\"", "\"it's \"\"me\"\"\"");
