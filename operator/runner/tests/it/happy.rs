@@ -89,8 +89,11 @@ fn a_backup_can_be_recovered_with_public_programs_only() {
     let list = manifest.objects.last().unwrap().source_bytes;
     assert_eq!(dumped.bytes_done + list, manifest.source_bytes());
     assert!(dumped.bytes_expected.is_some());
-    let last = ended.progress().pop().unwrap();
-    assert_eq!((last.bytes_done, last.bytes_expected), (manifest.size_bytes, Some(manifest.size_bytes)));
+    let read_back = ended.progress().pop().unwrap();
+    assert_eq!(
+        (read_back.bytes_done, read_back.bytes_expected),
+        (manifest.size_bytes, Some(manifest.size_bytes))
+    );
 
     let target = Postgres::start("another password");
     run(&mut recovery(&fixture, &target, &manifest.recovery.commands));

@@ -54,8 +54,8 @@ async fn what_was_uploaded_is_opened_through_bad_connections() {
     let bucket = TestBucket::create("unseal-circle").await;
     let (good, _) = bucket.store(|_| Fate::Forward).await;
     let (one, other) = (x25519::Identity::generate(), x25519::Identity::generate());
-    // Several parts.
-    let data = noise(1, 2 * MIN_PART_SIZE as usize + 1000);
+    // Three parts.
+    let data = noise(1, 10_500_000);
     let object = upload(&good, &[&one, &other], data.clone()).await;
 
     let fate =
