@@ -9,7 +9,7 @@ use greenlang_backup_api::sizing::MIN_PART_SIZE;
 use greenlang_backup_api::task::{Bucket, MountedSecret, Seal};
 use greenlang_backup_api::v1alpha1::{Checksum, Verification};
 use greenlang_backup_test_s3::{ACCESS_KEY, BUCKET, FaultServer, SECRET_KEY};
-use greenlang_backup_test_servers::{S3, run};
+use greenlang_backup_test_servers::{S3, noise, run};
 use tempfile::TempDir;
 
 use crate::s3::Patience;
@@ -79,7 +79,9 @@ impl Fixture {
         let mut upload =
             Upload::start(&self.store, key, MIN_PART_SIZE, checksums, &Activity::default()).await?;
         let (sender, parts) = Sealer::channel();
-        let sealing = tokio::task::spawn_blocking(move || sealer().seal(noise(bytes), MIN_PART_SIZE, sender));
+        let sealing = tokio::task::spawn_blocking(move || {
+            sealer().seal(noise(1, bytes).as_slice(), MIN_PART_SIZE, sender)
+        });
         if let Err(error) = upload.send(parts).await {
             upload.abort().await;
             return Err(error);
@@ -98,21 +100,6 @@ pub fn assert_clean(server: &FaultServer) {
 pub fn sealer() -> Sealer {
     let recipients = vec![Identity::generate().to_public().to_string()];
     Sealer::new(&Seal { recipients, compression_level: 1 }).unwrap()
-}
-
-/// The first so many of some bytes that do not compress; made once.
-fn noise(len: usize) -> &'static [u8] {
-    static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let words = std::iter::repeat_with(|| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()
-        });
-        words.take(1 << 20).flatten().collect()
-    });
-    &NOISE[..len]
 }
 
 /// A prefix that no other test has, for servers that tests share.

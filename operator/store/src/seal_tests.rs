@@ -6,6 +6,7 @@ use std::process::Command;
 
 use age::secrecy::ExposeSecret as _;
 use age::x25519::Identity;
+use greenlang_backup_test_servers::noise;
 use proptest::prelude::*;
 
 use super::*;
@@ -46,20 +47,6 @@ fn opened(identity: &Identity, stored: &[u8]) -> Vec<u8> {
     data
 }
 
-/// Bytes that do not compress, the same each time.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    })
-    .flatten()
-    .take(len)
-    .collect()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
@@ -78,7 +65,7 @@ proptest! {
 #[test]
 fn all_parts_but_the_last_are_full() {
     let identity = Identity::generate();
-    let data = noise(3 * SIZE);
+    let data = noise(1, 3 * SIZE);
     let (_, parts) = seal(&for_keys(&[&identity]), &data);
     let (last, full) = parts.split_last().unwrap();
     assert_eq!(full.len(), 3);
@@ -90,7 +77,7 @@ fn all_parts_but_the_last_are_full() {
 #[test]
 fn debians_age_and_zstd_open_it() {
     let identity = Identity::generate();
-    let data = noise(100_000);
+    let data = noise(1, 100_000);
     let (_, parts) = seal(&for_keys(&[&Identity::generate(), &identity]), &data);
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("identity.txt");
@@ -128,6 +115,6 @@ fn a_source_that_fails_is_told_from_an_upload_that_ended() {
 
     let (sender, receiver) = Sealer::channel();
     drop(receiver);
-    let data = noise(SIZE + 1);
+    let data = noise(1, SIZE + 1);
     assert!(matches!(sealer.seal(data.as_slice(), MIN_PART_SIZE, sender), Err(SealError::UploadEnded)));
 }

@@ -8,6 +8,7 @@ use age::x25519;
 use greenlang_backup_api::manifest::Content;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::Seal;
+use greenlang_backup_test_servers::noise;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use sha2::{Digest as _, Sha256};
@@ -101,20 +102,6 @@ fn with_true_stored_sums(mut stored: Stored) -> Stored {
     stored.object.stored_bytes = stored.bytes.len() as u64;
     stored.object.stored_sha256 = hex(&Sha256::digest(&stored.bytes));
     stored
-}
-
-/// Bytes that do not compress, the same for the same seed.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed | 1;
-    std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    })
-    .flatten()
-    .take(length)
-    .collect()
 }
 
 /// Sizes around the ends of age's chunks and zstd's blocks as well as any other.

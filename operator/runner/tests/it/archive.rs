@@ -5,18 +5,10 @@ use std::time::Duration;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
 
-use crate::fixture::{Ended, Fixture, kill};
+use crate::faults::with_pg_dump;
+use crate::fixture::{Fixture, kill};
 use crate::happy::SEEDED;
 use crate::servers::{POSTGRES, poll};
-
-/// Runs with a `pg_dump` that this script replaces or precedes.
-fn with_pg_dump(name: &str, script: &str) -> Ended {
-    let fixture = Fixture::new(name, &[*SEEDED]);
-    let clients = fixture.fake_clients(&[("pg_dump", script)]);
-    let ended = fixture.run_with_clients(&clients);
-    fixture.bucket.assert_empty();
-    ended
-}
 
 #[test]
 fn an_archive_cut_in_the_middle_and_said_to_be_well() {

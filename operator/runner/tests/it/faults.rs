@@ -55,7 +55,7 @@ fn told_to_stop_in_mid_dump() {
 }
 
 /// Runs with a `pg_dump` that this script replaces or precedes.
-fn with_pg_dump(name: &str, script: &str) -> Ended {
+pub fn with_pg_dump(name: &str, script: &str) -> Ended {
     let fixture = Fixture::new(name, &[*SEEDED]);
     let clients = fixture.fake_clients(&[("pg_dump", script)]);
     let ended = fixture.run_with_clients(&clients);

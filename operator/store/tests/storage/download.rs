@@ -8,9 +8,9 @@ use greenlang_backup_store::{Download, ReadSettings, Store, StoreError};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
-use crate::bucket::{KEY, KIB, PATIENCE, TestBucket, noise, settings};
+use crate::bucket::{KEY, KIB, PATIENCE, TestBucket, settings};
 use crate::proxy::Fate;
-use greenlang_backup_test_servers::poll;
+use greenlang_backup_test_servers::{noise, poll};
 
 const LENGTH: usize = 1500 * KIB + 7;
 

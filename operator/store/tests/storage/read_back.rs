@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use greenlang_backup_api::reasons;
 use greenlang_backup_store::{ReadSettings, StoredObject};
 
-use crate::bucket::{KEY, KIB, PATIENCE, TestBucket, noise, settings, sha256};
+use crate::bucket::{KEY, KIB, PATIENCE, TestBucket, settings, sha256};
 use crate::proxy::Fate;
-use greenlang_backup_test_servers::poll;
+use greenlang_backup_test_servers::{noise, poll};
 
 const LENGTH: usize = 1500 * KIB + 7;
 

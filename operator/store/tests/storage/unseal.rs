@@ -12,8 +12,9 @@ use greenlang_backup_api::sizing::MIN_PART_SIZE;
 use greenlang_backup_api::task::{MountedSecret, Seal};
 use greenlang_backup_api::v1alpha1::Verification;
 use greenlang_backup_store::{Activity, Identities, Sealer, Store, StoredObject, Unsealed, Upload};
+use greenlang_backup_test_servers::noise;
 
-use crate::bucket::{KEY, KIB, TestBucket, noise, settings};
+use crate::bucket::{KEY, KIB, TestBucket, settings};
 use crate::proxy::Fate;
 
 async fn upload(store: &Store, keys: &[&x25519::Identity], data: Vec<u8>) -> Object {
