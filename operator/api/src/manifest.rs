@@ -118,8 +118,10 @@ pub struct Object {
     pub stored_bytes: u64,
     /// SHA-256 of what is stored, hexadecimal.
     pub stored_sha256: String,
-    /// CRC-64/NVME of what is stored in base64, as S3 shows it (`aws s3api head-object --checksum-mode ENABLED`).
-    pub stored_crc64nvme: String,
+    /// CRC-64/NVME of what is stored in base64, as S3 shows it (`aws s3api head-object --checksum-mode ENABLED`). Absent in
+    /// manifests of the first builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_crc64nvme: Option<String>,
     /// `zstd`.
     pub compression: String,
     /// First 16 hexadecimal digits of the SHA-256 of each age recipient string that can open it.

@@ -15,7 +15,7 @@ pub const TASK_ENV: &str = "GREENLANG_TASK";
 /// Longest encoded task in bytes. Linux refuses to start a process with an environment string of 128 KiB.
 pub const MAX_ENCODED_LEN: usize = 96 * 1024;
 /// Version of the task format that this build writes and reads.
-pub const TASK_VERSION: u32 = 1;
+pub const TASK_VERSION: u32 = 2;
 
 /// One unit of work for one Job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -59,7 +59,7 @@ fn named(keys: &[&x25519::Identity], data: &[u8], bytes: Vec<u8>) -> Stored {
         source_sha256: hex(&Sha256::digest(data)),
         stored_bytes: bytes.len() as u64,
         stored_sha256: hex(&Sha256::digest(&bytes)),
-        stored_crc64nvme: String::new(),
+        stored_crc64nvme: None,
         compression: "zstd".into(),
         recipients: keys.iter().map(|key| fingerprint(&key.to_public().to_string())).collect(),
     };

@@ -90,10 +90,10 @@ pub enum Checksum {
     Auto,
     /// CRC-64/NVME over the whole object.
     Crc64Nvme,
-    /// SHA-256 of each part.
-    Sha256,
     /// CRC-32 over the whole object.
     Crc32,
+    /// SHA-256 of each part.
+    Sha256,
     /// None: every backup is read again.
     None,
 }

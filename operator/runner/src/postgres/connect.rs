@@ -166,13 +166,11 @@ impl Session {
                 let list = rows.iter().map(read).collect::<Result<_, _>>();
                 list.map(Ok).map_err(|error| self.not_understood(&error))
             }
-            Err(
-                PostgresError::PermissionDenied { cause, .. } | PostgresError::DatabaseError { cause, .. },
-            ) => {
+            Err(error) => {
+                let refused = error.refusal().ok_or(error)?;
                 self.execute("ROLLBACK TO SAVEPOINT permitted; RELEASE SAVEPOINT permitted").await?;
-                Ok(Err(Refused(cause)))
+                Ok(Err(Refused(refused)))
             }
-            Err(error) => Err(error),
         }
     }
 

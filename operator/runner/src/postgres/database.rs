@@ -22,6 +22,10 @@ use super::snapshot::Snapshot;
 use super::streams::{Movable, spread};
 use crate::error::{RunError, until_cancelled};
 
+/// What the manifest says of a newer format than the walk knows.
+const NOT_COUNTED: &str = "pg_dump wrote a newer archive format than this release walks; pg_restore read it to its end, but no table was \
+                           looked for in it and no row was counted: use a release that knows it";
+
 /// A database that lies in the bucket.
 pub struct DatabaseDump {
     pub objects: Vec<StoredObject>,
@@ -81,7 +85,11 @@ pub async fn dump(
         archives.push((key.clone(), archive));
         objects.push(StoredObject { key, content: content(name, stream), stored });
     }
-    let contents = contents(catalog, target.server.standby, &archives)?;
+    let Some(walked) = archives.iter().map(|(key, archive)| seen(key, archive.as_ref())).collect::<Option<Vec<_>>>() else {
+        warnings.push(format!("database {name}: {NOT_COUNTED}"));
+        return Ok(DatabaseDump { objects, warnings, contents: catalog.into_contents(Vec::new(), LargeObjects::default()) });
+    };
+    let contents = contents(catalog, target.server.standby, &walked)?;
     Ok(DatabaseDump { objects, warnings, contents })
 }
 
@@ -97,20 +105,10 @@ fn content(database: &str, stream: u8) -> Content {
 fn contents(
     catalog: DatabaseCatalog,
     standby: bool,
-    archives: &[(String, Option<Inspected>)],
+    walked: &[Archive],
 ) -> Result<DatabaseContents, CoverageError> {
-    let walked: Option<Vec<Archive>> =
-        archives.iter().map(|(key, archive)| seen(key, archive.as_ref())).collect();
-    let Some(walked) = walked else {
-        let mut contents = catalog.into_contents(Vec::new(), LargeObjects::default());
-        contents.notes.push(
-            "pg_dump wrote a newer archive format than this release walks: pg_restore read it to its end, but no rows were counted"
-                .to_owned(),
-        );
-        return Ok(contents);
-    };
-    let tables = coverage::tables(catalog.relations.clone(), standby, &walked)?;
-    let large_objects = coverage::large_objects(catalog.large_objects, &walked)?;
+    let tables = coverage::tables(catalog.relations.clone(), standby, walked)?;
+    let large_objects = coverage::large_objects(catalog.large_objects, walked)?;
     Ok(catalog.into_contents(tables, large_objects))
 }
 

@@ -182,6 +182,17 @@ impl PostgresError {
         matches!(self, Self::DatabaseError { code, .. } if gone.contains(code))
     }
 
+    /// The server's words, where it does not let this be known: for the want of a right, of a file, or altogether. Any other
+    /// error, such as one of our own questions, is none.
+    pub fn refusal(&self) -> Option<String> {
+        let unknowable = [SqlState::FEATURE_NOT_SUPPORTED, SqlState::UNDEFINED_FILE, SqlState::IO_ERROR];
+        match self {
+            Self::PermissionDenied { cause, .. } => Some(cause.clone()),
+            Self::DatabaseError { code, cause, .. } if unknowable.contains(code) => Some(cause.clone()),
+            _ => None,
+        }
+    }
+
     /// What a failure of the driver means: by SQLSTATE where the server spoke, else by where it happened.
     pub fn classify(target: Arc<Target>, error: &tokio_postgres::Error) -> Self {
         if let Some(answer) = error.as_db_error() {

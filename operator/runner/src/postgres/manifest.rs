@@ -46,7 +46,7 @@ impl StoredObject {
             source_sha256: sealed.source_sha256,
             stored_bytes: sealed.stored_bytes,
             stored_sha256: sealed.stored_sha256,
-            stored_crc64nvme: sealed.stored_crc64nvme,
+            stored_crc64nvme: Some(sealed.stored_crc64nvme),
             compression: COMPRESSION.to_owned(),
             recipients: recipients.to_vec(),
         }

@@ -2,13 +2,16 @@
 //! processes.
 
 use greenlang_backup_api::contents::{Contents, DatabaseContents, SCHEMA_VERSION, Server};
+use greenlang_backup_api::globals::Globals;
 use greenlang_backup_api::manifest::Content;
+use greenlang_backup_api::settings::Settings;
 use greenlang_backup_api::sizing::part_size_for;
 use greenlang_backup_api::task::PostgresDumpTask;
 use greenlang_backup_api::v1alpha1::RolePasswords;
 use greenlang_backup_store::BackupKeys;
 use serde::Serialize;
 
+use super::PostgresError;
 use super::catalog;
 use super::database;
 use super::dump::{Dumped, Dumper};
@@ -45,6 +48,29 @@ pub async fn store_all(
     Ok(collected)
 }
 
+/// Who the server is, and of its roles and settings what is wanted.
+async fn ask_server(
+    task: &PostgresDumpTask,
+    prepared: &Prepared,
+) -> Result<(Server, Option<Globals>, Option<Settings>), PostgresError> {
+    let version = &prepared.server.version;
+    let session = prepared.endpoint.connect(&task.server.maintenance_database).await?;
+    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    let server = catalog::server(&session, version).await?;
+    let globals = match task.globals {
+        true => {
+            let passwords = task.role_passwords == RolePasswords::Auto;
+            Some(globals::read(&session, version, passwords).await?)
+        }
+        false => None,
+    };
+    let settings = match task.settings {
+        true => Some(settings::read(&session, version).await?),
+        false => None,
+    };
+    Ok((server, globals, settings))
+}
+
 impl Collected {
     /// What belongs to the server as a whole.
     async fn store_server(
@@ -54,39 +80,42 @@ impl Collected {
         prepared: &Prepared,
         dumper: &Dumper<'_>,
     ) -> Result<Server, RunError> {
-        let (attempt, version) = (task.run.attempt, &prepared.server.version);
-        let asked = async {
-            let session = prepared.endpoint.connect(&task.server.maintenance_database).await?;
-            session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-            let server = catalog::server(&session, version).await?;
-            let wanted = task.role_passwords == RolePasswords::Auto;
-            let globals = globals::read(&session, version, wanted).await?;
-            let settings = settings::read(&session, version).await?;
-            Ok::<_, RunError>((server, globals, settings))
-        };
+        let asked = Box::pin(ask_server(task, prepared));
         let (server, globals, settings) = until_cancelled(dumper.cancel, asked).await?;
-        if task.globals {
-            dumper.progress.step("Dumping roles and tablespaces");
-            if task.role_passwords == RolePasswords::Auto && !globals.passwords {
-                self.warnings.push(format!(
-                    "the password hashes of roles are not part of this backup: user {} may not read them; after a restore, set passwords anew",
-                    prepared.endpoint.user
-                ));
-            }
-            let key = keys.globals(attempt);
-            let producer = prepared.globals(task, globals.passwords);
-            let Dumped { stored, warnings, archive: _ } =
-                dumper.store(&key, part_size_for(0), producer).await?;
-            self.warnings.extend(warnings);
-            self.objects.push(StoredObject { key, content: Content::PostgresGlobals, stored });
-            self.store_json(keys.globals_data(attempt), Content::PostgresGlobalsData, &globals, dumper)
-                .await?;
+        if let Some(globals) = globals {
+            self.store_globals(task, keys, prepared, &globals, dumper).await?;
         }
-        if task.settings {
+        if let Some(settings) = settings {
             dumper.progress.step("Storing settings");
-            self.store_json(keys.settings(attempt), Content::PostgresSettings, &settings, dumper).await?;
+            let key = keys.settings(task.run.attempt);
+            self.store_json(key, Content::PostgresSettings, &settings, dumper).await?;
         }
         Ok(server)
+    }
+
+    /// Roles and tablespaces, as SQL for people and as data for programs.
+    async fn store_globals(
+        &mut self,
+        task: &PostgresDumpTask,
+        keys: &BackupKeys,
+        prepared: &Prepared,
+        globals: &Globals,
+        dumper: &Dumper<'_>,
+    ) -> Result<(), RunError> {
+        dumper.progress.step("Dumping roles and tablespaces");
+        if task.role_passwords == RolePasswords::Auto && !globals.passwords {
+            self.warnings.push(format!(
+                "the password hashes of roles are not part of this backup: user {} may not read them; after a restore, set passwords anew",
+                prepared.endpoint.user
+            ));
+        }
+        let key = keys.globals(task.run.attempt);
+        let producer = prepared.globals(task, globals.passwords);
+        let Dumped { stored, warnings, archive: _ } = dumper.store(&key, part_size_for(0), producer).await?;
+        self.warnings.extend(warnings);
+        self.objects.push(StoredObject { key, content: Content::PostgresGlobals, stored });
+        let key = keys.globals_data(task.run.attempt);
+        self.store_json(key, Content::PostgresGlobalsData, globals, dumper).await
     }
 
     async fn store_contents(

@@ -6,7 +6,7 @@ use tokio_postgres::{Error, Row};
 
 use super::PostgresError;
 use super::catalog::session_settings;
-use super::connect::Session;
+use super::connect::{Session, quoted_identifier};
 use super::inspect::Version;
 use super::withhold::{could_be_secret, without_secret};
 
@@ -31,13 +31,18 @@ pub async fn read(session: &Session, version: &Version) -> Result<Settings, Post
     Ok(settings)
 }
 
+/// What gives the right, but for whom. Views of files need the right to their function, too.
 const GRANT_SETTINGS: &str = "GRANT pg_read_all_settings";
-const GRANT_RULES: &str = "GRANT SELECT ON pg_hba_file_rules and EXECUTE ON FUNCTION pg_hba_file_rules()";
+const GRANT_RULES: &str =
+    "GRANT SELECT ON pg_hba_file_rules TO {user}; GRANT EXECUTE ON FUNCTION pg_hba_file_rules()";
 const GRANT_MAPPINGS: &str =
-    "GRANT SELECT ON pg_ident_file_mappings and EXECUTE ON FUNCTION pg_ident_file_mappings()";
+    "GRANT SELECT ON pg_ident_file_mappings TO {user}; GRANT EXECUTE ON FUNCTION pg_ident_file_mappings()";
 
 fn forbidden(session: &Session, what: &str, grant: &str) -> String {
-    format!("{what}: user {} may not read them ({grant} in the maintenance database)", session.target().user)
+    let user = quoted_identifier(&session.target().user);
+    let grant = grant.replace("{user}", &user);
+    let database = &session.target().database;
+    format!("{what}: user {user} may not read them; as a superuser in database {database}: {grant} TO {user};")
 }
 
 async fn parameters(session: &Session) -> Result<Vec<Parameter>, PostgresError> {

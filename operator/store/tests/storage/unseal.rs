@@ -35,7 +35,7 @@ async fn upload(store: &Store, keys: &[&x25519::Identity], data: Vec<u8>) -> Obj
         source_sha256: written.source_sha256,
         stored_bytes: written.stored_bytes,
         stored_sha256: written.stored_sha256,
-        stored_crc64nvme: written.stored_crc64nvme,
+        stored_crc64nvme: Some(written.stored_crc64nvme),
         compression: "zstd".into(),
         recipients,
     }

@@ -10,6 +10,8 @@ use greenlang_backup_bench::world::World;
 use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres, S3};
 
 const TABLES: usize = 20_000;
+/// Of which so many have more than one row.
+const LARGE: usize = 9;
 const DATABASE: &str = "tables";
 /// Every dump locks every table, and so may who keeps them still.
 const SETTINGS: [(&str, &str); 2] = [("max_locks_per_transaction", "2048"), ("max_connections", "50")];
@@ -22,6 +24,10 @@ static SERVER: LazyLock<Postgres> = LazyLock::new(|| {
             FOR i IN 1..{TABLES} LOOP
                 EXECUTE format('CREATE TABLE t_%s AS SELECT %s AS i', i, i);
                 IF i % 500 = 0 THEN COMMIT; END IF;
+            END LOOP;
+            -- Large enough to be worth a dump of their own.
+            FOR i IN 1..{LARGE} LOOP
+                EXECUTE format('INSERT INTO t_%s SELECT generate_series(2, 60000)', i);
             END LOOP;
         END $$"
     );
