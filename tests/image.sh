@@ -9,7 +9,8 @@ profile=${1:?usage: tests/image.sh release|dev}
 programs=(greenlang-backup-operator greenlang-backup-runner)
 
 case $profile in
-  release) folder=release; cargo build --locked --release "${programs[@]/#/--package=}" >&2 ;;
+  # The demo itself is built along: apart from these, its dependencies would be compiled a second time with other features.
+  release) folder=release; cargo build --locked --release "${programs[@]/#/--package=}" --package=greenlang-backup-tests --bins >&2 ;;
   # With all targets, the features of every dependency are those that the tests build with: one build serves both.
   dev) folder=debug; cargo build --locked --workspace --all-targets --all-features >&2 ;;
   *) echo "error: no profile '$profile': release or dev" >&2; exit 2 ;;

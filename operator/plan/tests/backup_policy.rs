@@ -376,3 +376,33 @@ let ended = entry.history.last_success.as_ref().map(|run| &run.id).into_iter()
         prop_assert!(world.jobs.len() <= 3, "only failed Jobs stay: {:?}", world.jobs);
     }
 }
+
+#[test]
+fn the_memory_limit_of_a_job_follows_the_largest_database() {
+    const GIB: u64 = 1 << 30;
+    for (bytes, streams, template, limit) in [
+        (None, 1, json!({}), json!({"memory": "512Mi"})),
+        (Some(100 * GIB), 1, json!({}), json!({"memory": "512Mi"})),
+        // 5 TiB, with what it may have grown, cut into 8,000 are 656 MiB, of which two are in memory: 40 + 2 × 656 + 8 + 128.
+        (Some(1024 * GIB), 1, json!({}), json!({"memory": "512Mi"})),
+        (Some(4096 * GIB), 1, json!({}), json!({"memory": "1488Mi"})),
+        (Some(GIB), 4, json!({}), json!({"memory": "776Mi"})),
+        (Some(4096 * GIB), 1, json!({"resources": {"limits": {"memory": "1Gi"}}}), json!({"memory": "1Gi"})),
+    ] {
+        let mut world = World::new(policy(json!({"spec": {"jobTemplate": template}})));
+        world.policy.spec.backups[0].postgres_dump.as_mut().unwrap().streams = Some(streams);
+        world.findings.largest_database_bytes = bytes;
+        let mut world = probed(world);
+        assert_eq!(world.status().probe.unwrap().largest_database_bytes, bytes);
+        world.now = at("2025-11-07T00:10:02Z");
+        world.pass(Cut::Nowhere);
+        let jobs = world.decide().effects.into_iter().filter_map(|effect| match effect {
+            Effect::CreateJob(job) => Some(serde_json::to_value(job).unwrap()),
+            Effect::DeleteJob { .. } => None,
+        });
+        let limits: Vec<_> = jobs
+            .map(|job| job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"].clone())
+            .collect();
+        assert_eq!(limits, [limit], "{bytes:?} in {streams} streams");
+    }
+}

@@ -91,12 +91,11 @@ impl RunError {
         match self {
             Self::Task(_) => reasons::INVALID_TASK,
             Self::Secret(error) => error.reason(),
-            Self::Store(error) => error.reason(),
+            Self::Store(error) | Self::ReadBack(error) => error.reason(),
             Self::Seal(error) => error.reason(),
             Self::Postgres(error) => error.reason(),
             Self::Dump(error) => error.reason(),
             Self::Coverage(_) => reasons::INCOMPLETE_DUMP,
-            Self::ReadBack(error) => error.reason(),
             Self::PathTaken { .. } => reasons::PATH_TAKEN,
             Self::Interrupted => reasons::INTERRUPTED,
             Self::Machine { .. } | Self::Defect(_) | Self::Encode(_) => reasons::INTERNAL_ERROR,
@@ -112,8 +111,11 @@ impl RunError {
             Self::Postgres(error) => error.is_retryable(),
             Self::Dump(error) => error.is_retryable(),
             // Another attempt dumps another snapshot and stores other objects.
-            Self::Coverage(_) | Self::ReadBack(_) => true,
-            Self::Interrupted | Self::Machine { .. } | Self::Defect(_) => true,
+            Self::Coverage(_)
+            | Self::ReadBack(_)
+            | Self::Interrupted
+            | Self::Machine { .. }
+            | Self::Defect(_) => true,
         }
     }
 }

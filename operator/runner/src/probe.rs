@@ -24,7 +24,7 @@ pub async fn run(task: &ProbeTask) -> RunReport {
     let check_database = async {
         let checked = check_database(task.postgres.as_ref()?);
         let message = async { checked.await.map(|checked| note(checked, &mut largest_database_bytes)) };
-        Some(bounded("the database server", message).await)
+        Some(bounded("the database server", Box::pin(message)).await)
     };
     let (storage, database) =
         tokio::join!(bounded("the bucket", check_storage(&task.bucket, &task.marker)), check_database);

@@ -46,14 +46,23 @@ pub fn describes(manifest: &Manifest, policy: &BackupPolicy, parts: &Parts) {
     assert_eq!(manifest.timestamp.slot().unwrap(), manifest.slot);
     assert_eq!(manifest.slot.as_second() % 60, 0, "the id is the slot, not the start");
     assert!(manifest.slot <= manifest.start_time && manifest.start_time <= manifest.end_time);
-    assert!(manifest.verified >= Verification::Streamed);
+    assert!(manifest.verified == Verification::ReadBack);
     assert!(manifest.server_version.contains("17."), "{}", manifest.server_version);
     let tool =
         |name: &str| manifest.tools.iter().any(|tool| tool.name == name && tool.version.contains(" 17."));
     assert!(tool("pg_dump") && tool("pg_dumpall"), "{:?}", manifest.tools);
     let contents: Vec<_> = manifest.objects.iter().map(|object| &object.content).collect();
     let database = dataset::DATABASE.to_owned();
-    assert_eq!(contents, [&Content::PostgresGlobals, &Content::PostgresArchive { database }]);
+    assert_eq!(
+        contents,
+        [
+            &Content::PostgresGlobals,
+            &Content::PostgresGlobalsData,
+            &Content::PostgresSettings,
+            &Content::PostgresArchive { database },
+            &Content::PostgresContents,
+        ]
+    );
     let fingerprint = |recipient: &&str| {
         Sha256::digest(recipient)
             .iter()

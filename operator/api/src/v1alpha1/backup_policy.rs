@@ -70,9 +70,9 @@ pub struct BackupPolicySpec {
     )]
     pub read_back_limit: Option<String>,
     /// Seconds without progress (not one byte read, sent or received) after which an attempt is given up and counts as failed.
-    /// 30 to 86400. Default: 600.
+    /// 120 to 86400. Default: 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 30, max = 86_400))]
+    #[schemars(range(min = 120, max = 86_400))]
     pub stall_seconds: Option<u32>,
     /// Days that a run asked for by annotation or by `firstRun: Immediately` is kept. 1 to 36500. Default: 30.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -21,6 +21,8 @@ use crate::job::{JobRequest, RunnerSettings, build_job};
 
 /// Least memory limit of a Job in bytes: 512 MiB.
 const MIN_MEMORY: u64 = 512 << 20;
+/// For each `pg_dump` beside the runner, in bytes: it keeps the catalog in memory.
+const PROGRAM_MEMORY: u64 = 128 << 20;
 /// Seconds until a probe is stopped. Its checks have limits of their own, far below.
 const PROBE_DEADLINE_SECONDS: u32 = 120;
 /// Stands for the backup in the name of a probe's Job. No backup can have this name: it has a dot.
@@ -95,7 +97,9 @@ impl ValidatedPolicy {
     fn memory(&self, backup: &ValidatedBackup, largest_database_bytes: u64) -> u64 {
         let Source::PostgresDump { streams, .. } = backup.source;
         let expected = largest_database_bytes.saturating_add(largest_database_bytes / 4);
-        memory_for(expected, streams, self.seal.compression_level).max(MIN_MEMORY)
+        let programs = u64::from(streams) * PROGRAM_MEMORY;
+        let memory = memory_for(expected, streams, self.seal.compression_level);
+        memory.saturating_add(programs).max(MIN_MEMORY)
     }
 
     /// Retries that a run is allowed.

@@ -62,7 +62,7 @@ pub async fn dump(
             plan_streams(prepared, database, target.streams, &catalog, &snapshot, &mut warnings).await?;
         Ok::<_, PostgresError>((snapshot, catalog, moved))
     };
-    let (snapshot, catalog, moved) = until_cancelled(dumper.cancel, asked).await?;
+    let (snapshot, catalog, moved) = until_cancelled(dumper.cancel, Box::pin(asked)).await?;
     let streams = streams(prepared, database, target, &moved, snapshot.id());
 
     dumper.progress.step(match streams.len() {
@@ -70,12 +70,13 @@ pub async fn dump(
         several => format!("Dumping {name} in {several} streams"),
     });
     let keys: Vec<String> = streams.iter().map(|stream| stream.key.clone()).collect();
-    let dumped = tokio::select! {
-        dumped = run_all(streams, dumper) => dumped?,
+    let outputs = tokio::select! {
+        result = run_all(streams, dumper) => result?,
         lost = snapshot.hold().lost() => return Err(lost),
     };
     let (mut objects, mut archives) = (Vec::new(), Vec::new());
-    for ((key, stream), Dumped { stored, warnings: said, archive }) in keys.into_iter().zip(1..).zip(dumped) {
+    for ((key, stream), Dumped { stored, warnings: said, archive }) in keys.into_iter().zip(1..).zip(outputs)
+    {
         warnings.extend(said);
         archives.push((key.clone(), archive));
         objects.push(StoredObject { key, content: content(name, stream), stored });
@@ -98,7 +99,8 @@ fn contents(
     standby: bool,
     archives: &[(String, Option<Inspected>)],
 ) -> Result<DatabaseContents, CoverageError> {
-    let walked: Option<Vec<Archive>> = archives.iter().map(|(key, archive)| seen(key, archive)).collect();
+    let walked: Option<Vec<Archive>> =
+        archives.iter().map(|(key, archive)| seen(key, archive.as_ref())).collect();
     let Some(walked) = walked else {
         let mut contents = catalog.into_contents(Vec::new(), LargeObjects::default());
         contents.notes.push(
@@ -113,7 +115,7 @@ fn contents(
 }
 
 /// What coverage wants to know of an archive; none if it was not walked.
-fn seen(key: &str, archive: &Option<Inspected>) -> Option<Archive> {
+fn seen(key: &str, archive: Option<&Inspected>) -> Option<Archive> {
     let Some(Inspected::Walked(archive)) = archive else {
         return None;
     };
@@ -212,13 +214,16 @@ async fn run_all(streams: Vec<Stream>, dumper: &Dumper<'_>) -> Result<Vec<Dumped
         }
         end
     }));
-    let (dumped, failed): (Vec<_>, Vec<_>) = ends.await.into_iter().partition(Result::is_ok);
-    match failed
-        .into_iter()
-        .filter_map(Result::err)
-        .min_by_key(|error| matches!(error, RunError::Interrupted))
-    {
+    let (mut outputs, mut failures) = (Vec::new(), Vec::new());
+    for end in ends.await {
+        match end {
+            Ok(output) => outputs.push(output),
+            Err(error) => failures.push(error),
+        }
+    }
+    // Those that were stopped only followed.
+    match failures.into_iter().min_by_key(|error| matches!(error, RunError::Interrupted)) {
         Some(error) => Err(error),
-        None => Ok(dumped.into_iter().filter_map(Result::ok).collect()),
+        None => Ok(outputs),
     }
 }

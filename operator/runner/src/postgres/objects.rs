@@ -96,6 +96,7 @@ impl Collected {
         databases: Vec<DatabaseContents>,
         dumper: &Dumper<'_>,
     ) -> Result<(), RunError> {
+        dumper.progress.step("Storing the list of contents");
         let contents = Contents { schema_version: SCHEMA_VERSION, server, databases };
         self.store_json(key, Content::PostgresContents, &contents, dumper).await
     }

@@ -42,7 +42,7 @@ pub async fn check(session: &Session) -> Result<(), PostgresError> {
     }
     Err(PostgresError::PermissionDenied {
         target: Arc::clone(session.target()),
-        cause: format!("{}; see docs/operations.md, Rights in the database", missing.join("; ")),
+        cause: format!("{} (see docs/operations.md, Rights in the database)", missing.join(" and ")),
     })
 }
 

@@ -18,7 +18,7 @@ const TRIES: u32 = 5;
 /// Tables named in one LOCK TABLE: the names stay well below what a server takes as one statement.
 const LOCK_BATCH: usize = 500;
 /// How long one LOCK TABLE may wait for whoever alters a table.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 /// Keeps the connection from being called idle by whatever stands between it and the server.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 

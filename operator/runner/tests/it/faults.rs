@@ -126,8 +126,8 @@ fn a_table_that_may_not_be_read() {
         fixture.secret("stranger", &[("username", "stranger"), ("password", "stranger")]);
     fixture.task.globals = false;
     let ended = fixture.run();
-    ended.expect(Outcome::Retryable, reasons::DUMP_FAILED);
-    ended.expect_message(&["permission denied"]);
+    ended.expect(Outcome::Failed, reasons::PERMISSION_DENIED);
+    ended.expect_message(&["cannot be read", "GRANT pg_read_all_data TO \"stranger\";"]);
     fixture.bucket.assert_empty();
 }
 

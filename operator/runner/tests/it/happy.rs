@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use greenlang_backup_api::manifest::Content;
+use greenlang_backup_api::progress::Progress;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
 use greenlang_backup_api::v1alpha1::{RolePasswords, Verification};
@@ -55,10 +56,22 @@ fn a_backup_can_be_recovered_with_public_programs_only() {
     let backup = ended.report.backup.as_ref().unwrap();
     assert_eq!((backup.id.as_str(), backup.path.as_str()), (ID, "database"));
     assert_eq!((backup.stored_bytes, backup.warnings), (manifest.size_bytes, 0));
-    assert_eq!((backup.verified, manifest.verified), (Verification::Stored, Verification::Stored));
+    assert_eq!((backup.verified, manifest.verified), (Verification::ReadBack, Verification::ReadBack));
     assert_eq!(manifest.database.as_deref(), Some(seeded));
-    assert_eq!(manifest.objects.len(), 4);
-    assert_eq!(manifest.objects[0].content, Content::PostgresGlobals);
+    let archive = |database: &str| Content::PostgresArchive { database: database.to_owned() };
+    let stored: Vec<&Content> = manifest.objects.iter().map(|object| &object.content).collect();
+    assert_eq!(
+        stored,
+        [
+            &Content::PostgresGlobals,
+            &Content::PostgresGlobalsData,
+            &Content::PostgresSettings,
+            &archive(seeded),
+            &archive(HOSTILE),
+            &archive("postgres"),
+            &Content::PostgresContents,
+        ]
+    );
     let mut expected: Vec<String> = manifest.objects.iter().map(|object| object.key.clone()).collect();
     expected.push(format!("clusters/test/database/{ID}/manifest.json"));
     expected.sort();
@@ -66,12 +79,21 @@ fn a_backup_can_be_recovered_with_public_programs_only() {
     assert_eq!(fixture.bucket.open_uploads(), Vec::<String>::new());
 
     let steps: Vec<String> = ended.progress().into_iter().map(|progress| progress.step).collect();
-    for step in ["Dumping roles and tablespaces", "Dumping greenlang", "Writing the manifest"] {
+    for step in ["Dumping roles and tablespaces", "Dumping greenlang", "Reading back", "Writing the manifest"]
+    {
         assert!(steps.iter().any(|found| found == step), "{steps:?}");
     }
-    let last = ended.progress().pop().unwrap();
-    assert_eq!(last.bytes_done, manifest.source_bytes());
-    assert!(last.bytes_expected.is_some());
+    // The line comes before what it announces; reading back counts anew, in bytes as stored.
+    let storing = |progress: &Progress| progress.step == "Storing the list of contents";
+    let dumped = ended.progress().into_iter().rfind(storing).unwrap();
+    let list = manifest.objects.last().unwrap().source_bytes;
+    assert_eq!(dumped.bytes_done + list, manifest.source_bytes());
+    assert!(dumped.bytes_expected.is_some());
+    let read_back = ended.progress().pop().unwrap();
+    assert_eq!(
+        (read_back.bytes_done, read_back.bytes_expected),
+        (manifest.size_bytes, Some(manifest.size_bytes))
+    );
 
     let target = Postgres::start("another password");
     run(&mut recovery(&fixture, &target, &manifest.recovery.commands));
