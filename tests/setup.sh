@@ -2,7 +2,7 @@
 # Installs the Debian packages that building and testing need, if any is missing. Needs root for that only.
 set -euo pipefail
 packages=("$@")
-[[ ${#packages[@]} -gt 0 ]] || packages=(gcc libc6-dev make python3-venv shellcheck jq age zstd npm postgresql awscli openssl)
+[[ ${#packages[@]} -gt 0 ]] || packages=(gcc libc6-dev make python3-venv shellcheck jq age zstd npm postgresql awscli openssl pgbouncer faketime)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -36,6 +36,8 @@ pub enum Fault {
     DoneThenErrorBody(&'static str),
     /// All is done; then the connection is cut without an answer.
     DoneThenCut,
+    /// All is done and never answered.
+    DoneThenBlackHole,
     /// All is done, and of what is stored a byte is other than it was sent; its checksum is that of what is stored.
     Changed,
 }

@@ -85,6 +85,10 @@ async fn handle(
             drop(call(&service, request).await?);
             Err(cut())
         }
+        Some(Fault::DoneThenBlackHole) => {
+            drop(call(&service, request).await?);
+            pending().await
+        }
         Some(Fault::Changed) => CHANGED.scope((), call(&service, request)).await,
     }
 }

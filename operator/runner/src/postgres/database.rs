@@ -162,7 +162,7 @@ async fn plan_streams(
     if streams <= 1 {
         return Ok(Vec::new());
     }
-    if let Some(why) = pooler::in_between(&prepared.endpoint, &database.name, snapshot).await? {
+    if let Some(why) = pooler::in_between(&prepared.endpoint, &database.name, snapshot, streams).await? {
         let warning =
             format!("database {} is dumped in one stream instead of {streams}: {why}", database.name);
         warn!(warning);

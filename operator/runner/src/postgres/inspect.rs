@@ -44,7 +44,8 @@ const DUMPED_BYTES: &str = "
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
 
-const NO_WAITING: &str = "SET lock_timeout = '1s'";
+/// For this transaction only: behind a pooler, others get the server's session after us.
+const NO_WAITING: &str = "BEGIN; SET LOCAL lock_timeout = '1s'";
 
 /// The same without looking at the files, and so without a lock.
 const REMEMBERED_BYTES: &str = "
@@ -103,7 +104,10 @@ async fn expected_bytes(session: &Session) -> Option<u64> {
         session.execute(NO_WAITING).await?;
         session.value::<i64>(DUMPED_BYTES).await
     };
-    let bytes = match measured.await {
+    let measured = measured.await;
+    // A connection that is gone says so to the next question.
+    let _ = session.execute("ROLLBACK").await;
+    let bytes = match measured {
         Ok(bytes) => Ok(bytes),
         Err(error) => {
             warn!(%error, "tables not measured");

@@ -14,21 +14,27 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 /// A bucket of its own for each test.
 pub struct TestBucket {
     client: Client,
+    pub endpoint: String,
     pub name: String,
 }
 
 impl TestBucket {
     pub fn create(name: &str) -> Self {
+        let bucket = Self::at(&S3.endpoint, name);
+        RUNTIME.block_on(bucket.client.create_bucket().bucket(name).send()).unwrap();
+        bucket
+    }
+
+    /// One that is there. Every server of the tests has the same keys.
+    pub fn at(endpoint: &str, name: &str) -> Self {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .credentials_provider(Credentials::new(S3_KEY, S3_SECRET, None, None, "test"))
-            .endpoint_url(&S3.endpoint)
+            .endpoint_url(endpoint)
             .force_path_style(true)
             .build();
-        let client = Client::from_conf(config);
-        RUNTIME.block_on(client.create_bucket().bucket(name).send()).unwrap();
-        Self { client, name: name.to_owned() }
+        Self { client: Client::from_conf(config), endpoint: endpoint.to_owned(), name: name.to_owned() }
     }
 
     pub fn keys(&self) -> Vec<String> {

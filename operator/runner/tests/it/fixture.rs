@@ -15,10 +15,11 @@ use greenlang_backup_api::task::{
     ServedSchedule, Task,
 };
 use greenlang_backup_api::v1alpha1::{Checksum, RolePasswords, SslMode, Trigger};
+use greenlang_backup_test_s3::{BUCKET, FaultServer};
 use tempfile::TempDir;
 
 use crate::bucket::TestBucket;
-use crate::servers::{ADMIN_PASSWORD, POSTGRES, S3, S3_KEY, S3_SECRET, poll};
+use crate::servers::{ADMIN_PASSWORD, POSTGRES, S3_KEY, S3_SECRET, poll};
 
 pub const ID: &str = "20251107-020000";
 
@@ -47,6 +48,15 @@ pub struct Started {
 impl Fixture {
     /// A world in which a backup of these databases succeeds.
     pub fn new(name: &str, databases: &[&str]) -> Self {
+        Self::on(TestBucket::create(name), databases)
+    }
+
+    /// The same with a server that fails as it is told to.
+    pub fn on_faulty(server: &FaultServer, databases: &[&str]) -> Self {
+        Self::on(TestBucket::at(&server.endpoint(), BUCKET), databases)
+    }
+
+    fn on(bucket: TestBucket, databases: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let identity = Identity::generate();
         let identity_file = directory.path().join("identity.txt");
@@ -62,10 +72,10 @@ impl Fixture {
         let task = PostgresDumpTask {
             run: identity_of_run(),
             bucket: Bucket {
-                name: name.to_owned(),
+                name: bucket.name.clone(),
                 prefix: "clusters/test".to_owned(),
                 region: "us-east-1".to_owned(),
-                endpoint: Some(S3.endpoint.clone()),
+                endpoint: Some(bucket.endpoint.clone()),
                 force_path_style: true,
                 ca: None,
                 credentials: Some(s3),
@@ -90,7 +100,7 @@ impl Fixture {
             read_back_limit: 100 << 30,
             stall_seconds: 600,
         };
-        Self { bucket: TestBucket::create(name), task, directory, identity_file, identity }
+        Self { bucket, task, directory, identity_file, identity }
     }
 
     /// A mounted Secret with these keys.
@@ -194,6 +204,13 @@ impl Started {
         };
         kill("STOP", pid);
         pid
+    }
+
+    /// Most memory that the runner has had at once, in KiB, until now; none once it has ended.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        peak.trim().trim_end_matches(" kB").parse().ok()
     }
 
     fn said(&self, file: &str) -> String {

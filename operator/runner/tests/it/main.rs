@@ -4,12 +4,18 @@
 
 mod archive;
 mod bucket;
+mod clock;
 mod contents;
 mod faults;
 mod fixture;
 mod happy;
+mod large_rows;
+mod mid_run;
+mod odd_databases;
+mod pooler;
 mod probe;
 mod rights;
+mod s3_faults;
 mod streams;
 mod tls;
 mod warnings;
