@@ -127,7 +127,7 @@ impl Attempt<'_> {
     async fn find_checksums(&self, cancel: &CancellationToken) -> Result<Checksums, RunError> {
         let run = &self.task.run;
         // No two attempts have the same marker, whatever their policies are called.
-        let marker = format!("{}-{}-{}", run.policy_uid, run.id, run.attempt);
+        let marker = format!("{}-{}-{}-{}", run.policy_uid, run.backup, run.id, run.attempt);
         let found = until_cancelled(cancel, Box::pin(self.store.probe(&marker, PROBE_LIMIT))).await;
         if matches!(found, Err(RunError::Interrupted))
             && !matches!(timeout(CLEAN_UP_TIMEOUT, self.store.remove_markers(&marker)).await, Ok(Ok(())))

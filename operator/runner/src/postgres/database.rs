@@ -76,8 +76,9 @@ pub async fn dump(
     let keys: Vec<String> = streams.iter().map(|stream| stream.key.clone()).collect();
     let outputs = tokio::select! {
         result = run_all(streams, dumper) => result?,
-        lost = snapshot.hold().lost() => return Err(lost),
+        lost = snapshot.lost() => return Err(lost.into()),
     };
+    until_cancelled(dumper.cancel, snapshot.verify()).await?;
     let (mut objects, mut archives) = (Vec::new(), Vec::new());
     for ((key, stream), Dumped { stored, warnings: said, archive }) in keys.into_iter().zip(1..).zip(outputs)
     {

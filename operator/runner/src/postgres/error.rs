@@ -112,7 +112,7 @@ pub enum PostgresError {
     },
     /// Tables are dropped or rewritten all the time.
     #[error(
-        "database {} of {target} gave no snapshot that can be dumped: {table} was dropped, truncated or rewritten each time before it could be locked; try again at a quieter time",
+        "database {} of {target} gave no snapshot that can be dumped: {table} was dropped, truncated, rewritten or replaced before it was locked; try again at a quieter time",
         target.database
     )]
     SnapshotUnstable {

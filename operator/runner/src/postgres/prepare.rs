@@ -1,6 +1,7 @@
 //! What is found out, and made ready, before a backup by `pg_dump` writes anything. Asks the server.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use greenlang_backup_api::task::PostgresDumpTask;
 use tokio::process::Command;
@@ -14,6 +15,9 @@ use super::rights;
 use super::streams::Movable;
 use super::tap::Output;
 use crate::error::RunError;
+
+/// How long `pg_dump` may wait for the lock of a table that this run has locked already.
+const LOCK_WAIT: Duration = Duration::from_mins(1);
 
 /// What is known before anything is written.
 pub struct Prepared {
@@ -92,6 +96,8 @@ impl Prepared {
     fn pg_dump(&self, database: &str, snapshot: &str) -> Command {
         let mut command = libpq::command(&self.clients.join("pg_dump"), &self.endpoint, database);
         command.args(["--format=custom", "--compress=0"]).arg(format!("--snapshot={snapshot}"));
+        // Who asks for a stronger lock waits for us, and pg_dump would wait for them: a circle that the server cannot see.
+        command.arg(format!("--lock-wait-timeout={}", LOCK_WAIT.as_millis()));
         command
     }
 }

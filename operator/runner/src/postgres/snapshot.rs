@@ -6,12 +6,11 @@
 
 use std::time::Duration;
 
-use tokio_util::task::AbortOnDropHandle;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::PostgresError;
 use super::connect::{Endpoint, Session};
-use crate::error::RunError;
 
 /// Snapshots taken before it is given up that tables change faster than they can be locked.
 const TRIES: u32 = 5;
@@ -21,6 +20,9 @@ const LOCK_BATCH: usize = 500;
 const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 /// Keeps the connection from being called idle by whatever stands between it and the server.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// How long the session may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Opens the transaction. A server's time limits would end it in the middle of a long dump.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
@@ -37,32 +39,22 @@ const TABLES: &str = "
       AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
     ORDER BY c.oid";
-/// Names of tables whose file is no longer the one that the snapshot knows. `pg_class` is read under the snapshot, the function
-/// looks at what is there now.
-const REWRITTEN: &str = "
+/// Tables that are no longer what the snapshot knows: with another file (truncated, rewritten), dropped, or with another table
+/// under their name, which `pg_dump` would find empty. `pg_class` is read under the snapshot, the functions look at what is
+/// there now.
+const CHANGED: &str = "
     SELECT format('%I.%I', n.nspname, c.relname)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND c.oid = ANY ($1) AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)";
+    WHERE c.oid = ANY ($1)
+      AND (c.relkind = 'r' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
+        OR c.oid IS DISTINCT FROM to_regclass(format('%I.%I', n.nspname, c.relname))::oid)";
 
-/// A snapshot that is held, and the session that stands in it.
+/// A snapshot that is held, and the session that stands in it. It ends when this is dropped.
 pub struct Snapshot {
     session: Session,
     id: String,
-}
-
-/// A held snapshot whose session is asked now and then whether it is still there.
-pub struct Held {
-    keeper: AbortOnDropHandle<PostgresError>,
-}
-
-impl Held {
-    /// Ends only when the snapshot was lost.
-    pub async fn lost(self) -> RunError {
-        match self.keeper.await {
-            Ok(error) => error.into(),
-            Err(error) => error.into(),
-        }
-    }
+    /// The tables that are locked.
+    tables: Vec<u32>,
 }
 
 impl Snapshot {
@@ -72,9 +64,9 @@ impl Snapshot {
         let mut changed = String::new();
         for _ in 0..TRIES {
             match Self::try_take(&session, major).await? {
-                Ok(id) => {
-                    info!(database, snapshot = id, "snapshot taken, tables locked");
-                    return Ok(Self { session, id });
+                Ok((id, tables)) => {
+                    info!(database, snapshot = id, tables = tables.len(), "snapshot taken, tables locked");
+                    return Ok(Self { session, id, tables });
                 }
                 Err(table) => {
                     warn!(
@@ -89,8 +81,8 @@ impl Snapshot {
         Err(PostgresError::SnapshotUnstable { target: session.target().clone(), table: changed })
     }
 
-    /// The snapshot's name, or the table that changed before it was locked.
-    async fn try_take(session: &Session, major: u32) -> Result<Result<String, String>, PostgresError> {
+    /// The snapshot's name and the tables that are locked, or the table that changed before it was.
+    async fn try_take(session: &Session, major: u32) -> Result<Result<(String, Vec<u32>), String>, PostgresError> {
         session.execute(BEGIN).await?;
         if major >= TRANSACTION_TIMEOUT_SINCE {
             session.execute(NO_TRANSACTION_TIMEOUT).await?;
@@ -108,9 +100,12 @@ impl Snapshot {
                 Err(error) => return Err(error),
             }
         }
-        let oids: Vec<u32> = tables.iter().map(|(oid, _)| *oid).collect();
-        let rewritten = session.rows_for(REWRITTEN, &oids).await?;
-        Ok(rewritten.first().map_or(Ok(id), |row| Err(row.get(0))))
+        let oids: Vec<u32> = tables.into_iter().map(|(oid, _)| oid).collect();
+        let changed = session.rows_for(CHANGED, &oids).await?;
+        Ok(match changed.first() {
+            Some(row) => Err(row.get(0)),
+            None => Ok((id, oids)),
+        })
     }
 
     /// Name for `pg_dump --snapshot`.
@@ -123,19 +118,37 @@ impl Snapshot {
         &self.session
     }
 
-    /// Holds the snapshot until the returned value is dropped.
-    pub fn hold(self) -> Held {
-        let keeper = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(KEEP_ALIVE).await;
-                if let Err(error) = self.session.execute("SELECT").await {
-                    return PostgresError::SnapshotLost {
-                        target: self.session.target().clone(),
-                        cause: error.to_string(),
-                    };
-                }
+    /// Asks now and then whether the session is still there. Ends only when it is not.
+    pub async fn lost(&self) -> PostgresError {
+        loop {
+            tokio::time::sleep(KEEP_ALIVE).await;
+            if let Err(error) = self.answered(self.session.execute("SELECT")).await {
+                return error;
             }
-        });
-        Held { keeper: AbortOnDropHandle::new(keeper) }
+        }
+    }
+
+    /// Proves, once all dumps have ended, that snapshot and locks were held all the time and no table has changed.
+    pub async fn verify(&self) -> Result<(), PostgresError> {
+        let changed = self.answered(self.session.rows_for(CHANGED, &self.tables)).await?;
+        match changed.first() {
+            None => Ok(()),
+            Some(row) => Err(PostgresError::SnapshotUnstable {
+                target: self.session.target().clone(),
+                table: row.get(0),
+            }),
+        }
+    }
+
+    /// A session that says nothing is as lost as one that says that it is.
+    async fn answered<T>(
+        &self,
+        question: impl Future<Output = Result<T, PostgresError>>,
+    ) -> Result<T, PostgresError> {
+        let lost = |cause| PostgresError::SnapshotLost { target: self.session.target().clone(), cause };
+        match timeout(ANSWER_TIMEOUT, question).await {
+            Ok(answer) => answer.map_err(|error| lost(error.to_string())),
+            Err(_) => Err(lost(format!("no answer within {ANSWER_TIMEOUT:?}"))),
+        }
     }
 }
