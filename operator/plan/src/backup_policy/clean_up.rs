@@ -94,22 +94,19 @@ pub(super) fn advance_all(pass: &mut Pass<'_>) {
     pass.decision.status.backups = backups;
 }
 
+/// Follows the clean-up of a backup that goes on, and forgets what is done.
 fn follow_active(pass: &mut Pass<'_>, status: &mut BackupStatus) {
+    // A time too far ahead was written under a wrong clock.
+    let latest = seconds_later(pass.now(), LONGEST_DEADLINE + UNSEEN_MARGIN);
     let running = status.active.is_some();
-    let name = status.name.clone();
-    let following = std::mem::take(&mut status.clean_ups);
-    status.clean_ups = following
-        .into_iter()
-        .filter_map(|mut entry| match entry.active.clone() {
-            Some(active) => follow(pass, &name, entry, active, running),
-            None => {
-                // A time too far ahead was written under a wrong clock.
-                let latest = seconds_later(pass.now(), LONGEST_DEADLINE + UNSEEN_MARGIN);
-                entry.next_time = entry.next_time.filter(|time| time.0 <= latest);
-                Some(entry)
-            }
-        })
-        .collect();
+    for mut entry in std::mem::take(&mut status.clean_ups) {
+        entry.next_time = entry.next_time.filter(|time| time.0 <= latest);
+        let after = match entry.active.clone() {
+            Some(active) => follow(pass, &status.name, entry, active, running),
+            None => Some(entry),
+        };
+        status.clean_ups.extend(after);
+    }
 }
 
 /// Starts the oldest entry whose time has come; says whether there was one.

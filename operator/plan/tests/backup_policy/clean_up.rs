@@ -169,11 +169,11 @@ fn a_refused_job_is_a_failed_clean_up() {
     world.jobs_end(Fate::IsKilled);
     world.pass(Cut::Nowhere);
     let decision = world.decide();
-    let jobs = decision.effects.iter().filter_map(|effect| match effect {
+    let mut jobs = decision.effects.iter().filter_map(|effect| match effect {
         Effect::CreateJob(job) => job.metadata.name.clone(),
         Effect::DeleteJob { .. } => None,
     });
-    let refusal = Refusal { job: jobs.last().unwrap(), reason: "JobRefused", message: "quota".into() };
+    let refusal = Refusal { job: jobs.next_back().unwrap(), reason: "JobRefused", message: "quota".into() };
     let seen = Observed { now: world.now, served: true, jobs: world.jobs.clone() };
     let valid = validate(&world.policy).unwrap();
     let refused = decision.refused(&valid, &seen, &world::runner(), &refusal);

@@ -62,7 +62,7 @@ enum Work {
     Probe,
     /// An attempt of a run.
     Backup(BackupId, u32),
-    CleanUp(CleanUpTask),
+    CleanUp(Box<CleanUpTask>),
 }
 
 pub struct World {
@@ -365,6 +365,6 @@ fn work(job: &Job) -> Work {
     match Task::decode(task.value.as_ref().unwrap()).unwrap() {
         Task::Probe(_) => Work::Probe,
         Task::PostgresDump(task) => Work::Backup(task.run.id, task.run.attempt),
-        Task::CleanUp(task) => Work::CleanUp(task),
+        Task::CleanUp(task) => Work::CleanUp(Box::new(task)),
     }
 }
