@@ -13,9 +13,9 @@ use proptest::sample::Index;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
+use greenlang_backup_api::sizing::MIN_PART_SIZE;
 use crate::seal::hex;
 use crate::{Sealer, fingerprint};
-use greenlang_backup_api::sizing::MIN_PART_SIZE;
 
 const AGE_CHUNK: usize = 64 << 10;
 

@@ -188,8 +188,7 @@ async fn what_is_read_ahead_is_bounded() {
         while read < LENGTH as u64 {
             // Everything that may be fetched ahead is; whatever came beyond that would show in a later step.
             let expected = (LENGTH as u64 - read).min(bound);
-            poll(PATIENCE, || (proxy.answered() - read >= expected).then_some(()))
-                .expect("nothing is read ahead");
+            poll(PATIENCE, || (proxy.answered() - read >= expected).then_some(())).expect("nothing is read ahead");
             let headers = (2 * KIB) as u64 * (read / STEP as u64 + 8);
             let ahead = proxy.answered() - read;
             assert!(ahead <= bound + headers, "{ahead} bytes are ahead at {read}");

@@ -8,9 +8,9 @@ use age::secrecy::ExposeSecret as _;
 use age::x25519;
 use greenlang_backup_api::manifest::{Content, Object};
 use greenlang_backup_api::reasons;
-use greenlang_backup_api::sizing::MIN_PART_SIZE;
 use greenlang_backup_api::task::{MountedSecret, Seal};
 use greenlang_backup_api::v1alpha1::Verification;
+use greenlang_backup_api::sizing::MIN_PART_SIZE;
 use greenlang_backup_store::{Activity, Identities, Sealer, Store, StoredObject, Unsealed, Upload};
 
 use crate::bucket::{KEY, KIB, TestBucket, noise, settings};
@@ -23,7 +23,8 @@ async fn upload(store: &Store, keys: &[&x25519::Identity], data: Vec<u8>) -> Obj
     let (sender, receiver) = Sealer::channel();
     let sealing = tokio::task::spawn_blocking(move || sealer.seal(data.as_slice(), MIN_PART_SIZE, sender));
     let checksums = store.probe("unseal", Duration::from_secs(30)).await.unwrap();
-    let mut upload = Upload::start(store, KEY, MIN_PART_SIZE, checksums, &Activity::default()).await.unwrap();
+    let mut upload =
+        Upload::start(store, KEY, MIN_PART_SIZE, checksums, &Activity::default()).await.unwrap();
     upload.send(receiver).await.unwrap();
     let written = sealing.await.unwrap().unwrap();
     assert_eq!(upload.finish(&written).await.unwrap(), Verification::Stored);
