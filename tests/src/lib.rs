@@ -15,6 +15,7 @@ pub mod operator;
 pub mod package;
 pub mod parts;
 pub mod policy;
+pub mod process;
 pub mod random;
 pub mod secrets_search;
 pub mod suite;

@@ -9,9 +9,10 @@ use greenlang_backup_tests::cluster::Cluster;
 use greenlang_backup_tests::held::{self, HeldDump};
 use greenlang_backup_tests::jobs::Recorder;
 use greenlang_backup_tests::parts::{Parts, postgres};
-use greenlang_backup_tests::{bucket, policy, suite, wait};
+use greenlang_backup_tests::{bucket, command, policy, process, suite, wait};
+use tokio::process::Command;
 
-const NAMES: &[&str] = &["deleted", "stopped", "killed", "lost", "hopeless"];
+const NAMES: &[&str] = &["deleted", "stopped", "killed", "gone", "lost", "hopeless"];
 const LIMIT: Duration = Duration::from_mins(4);
 
 /// A policy whose dump of the big table can be held, with a backup asked for.
@@ -52,6 +53,12 @@ impl Held {
 
     /// The first attempt failed for one of these reasons, and left nothing in the bucket.
     async fn first_attempt_failed(&self, reasons: &[&str]) -> Result<()> {
+        self.first_attempt_ended(reasons).await?;
+        assert_eq!(self.left_by_first_attempt().await?, [""; 0]);
+        Ok(())
+    }
+
+    async fn first_attempt_ended(&self, reasons: &[&str]) -> Result<()> {
         let what = format!("the first attempt failed with {reasons:?}");
         // From the event, which stays whatever the next attempt does meanwhile.
         let events = format!("get events -n {} --field-selector reason=BackupRetrying", self.parts.namespace);
@@ -59,11 +66,13 @@ impl Held {
             let events = self.cluster.kube(&events).await?;
             Ok(reasons.iter().any(|reason| events.contains(&format!("attempt 1: {reason}: "))).then_some(()))
         })
-        .await?;
-        let left = bucket::everything(&self.cluster, &self.parts, "").await?;
-        let left: Vec<_> = left.iter().filter(|line| line.contains("/1/")).collect();
-        assert!(left.is_empty(), "{left:?}");
-        Ok(())
+        .await
+    }
+
+    async fn left_by_first_attempt(&self) -> Result<Vec<String>> {
+        let mut left = bucket::everything(&self.cluster, &self.parts, "").await?;
+        left.retain(|line| line.contains("/1/"));
+        Ok(left)
     }
 
     /// The second attempt made the backup: one manifest, whose objects are all that there is, counted once.
@@ -123,6 +132,28 @@ async fn a_killed_pg_dump_leaves_nothing_and_is_tried_again() -> Result<()> {
     assert!(said.contains("killed"), "no pg_dump in {pod}");
     held.first_attempt_failed(&["DumpFailed"]).await?;
     held.let_go().await?;
+    held.second_attempt_made_it().await
+}
+
+/// As by a lack of memory: nobody cleans up, so the operator sends a Job that does, once the run is over.
+#[tokio::test]
+async fn a_killed_runner_leaves_nothing_in_the_end() -> Result<()> {
+    let held = Held::new("gone").await?;
+    // A container's first process cannot be killed from within it.
+    if !held.cluster.is_local {
+        return held.let_go().await;
+    }
+    let runner = process::find(&format!("HOSTNAME={}", held.pod().await?), "greenlang-backup-runner")?;
+    command::run(Command::new("kill").args(["-s", "KILL", &runner]), "").await?;
+    held.first_attempt_ended(&["ReportLost"]).await?;
+    assert_ne!(held.left_by_first_attempt().await?, [""; 0], "there is something to remove");
+    held.let_go().await?;
+    let is_clean = |status: &BackupPolicyStatus| {
+        let backup = status.backup("database");
+        backup.is_some_and(|backup| backup.active.is_none() && backup.clean_ups.is_empty())
+    };
+    policy::until(&held.cluster, &held.policy, "the first attempt is cleaned up", LIMIT, is_clean).await?;
+    assert_eq!(held.recorder.jobs("gone", labels::TASK_CLEAN_UP).len(), 1);
     held.second_attempt_made_it().await
 }
 

@@ -12,7 +12,7 @@ use greenlang_backup_tests::cluster::Cluster;
 use greenlang_backup_tests::jobs::Recorder;
 use greenlang_backup_tests::operator::{NAMESPACE, RELEASE};
 use greenlang_backup_tests::parts::Parts;
-use greenlang_backup_tests::{bucket, command, held, operator, policy, suite, wait};
+use greenlang_backup_tests::{bucket, command, held, operator, policy, process, suite, wait};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
@@ -115,7 +115,7 @@ struct Hung {
 /// Stops a leader in its tracks. Only on the local node its process is in reach; elsewhere its Pod is killed.
 async fn hang(cluster: &Cluster, pod: &str) -> Result<Hung> {
     let pid = if cluster.is_local {
-        let pid = process_of(pod)?;
+        let pid = process::find(&format!("POD_NAME={pod}"), "greenlang-backup-operator")?;
         command::run(Command::new("kill").args(["-s", "STOP", &pid]), "").await?;
         Some(pid)
     } else {
@@ -139,20 +139,6 @@ impl Hung {
         })
         .await
     }
-}
-
-/// The process on this machine of an operator's Pod: its environment has the Pod's name.
-fn process_of(pod: &str) -> Result<String> {
-    let wanted = format!("POD_NAME={pod}");
-    for process in std::fs::read_dir("/proc")? {
-        let path = process?.path();
-        // Many are gone, or are none.
-        let Ok(environment) = std::fs::read(path.join("environ")) else { continue };
-        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
-            return Ok(path.file_name().context("a process")?.to_string_lossy().into_owned());
-        }
-    }
-    anyhow::bail!("no process of Pod {pod} on this machine")
 }
 
 /// Deletes a Pod as a drain or an upgrade does, and gives the exit code of its container.

@@ -7,18 +7,20 @@ pub const FIELD_MANAGER: &str = "greenlang-backup-operator";
 
 /// Label: name of the policy that a Job serves.
 pub const POLICY: &str = "backup.greenlang.io/policy";
-/// Label: name of the backup within the policy; absent on probes.
+/// Label: name of the backup within the policy; absent on probes and clean-ups.
 pub const BACKUP: &str = "backup.greenlang.io/backup";
-/// Label: what the Job does, [`TASK_BACKUP`] or [`TASK_PROBE`].
+/// Label: what the Job does, [`TASK_BACKUP`], [`TASK_PROBE`] or [`TASK_CLEAN_UP`].
 pub const TASK: &str = "backup.greenlang.io/task";
-/// Label: backup id (`yyyymmdd-hhmmss`) of the run.
+/// Label: backup id (`yyyymmdd-hhmmss`) of the run; absent on probes.
 pub const ID: &str = "backup.greenlang.io/id";
-/// Label: number of the attempt, from 1.
+/// Label: number of the attempt, from 1; only on backups.
 pub const ATTEMPT: &str = "backup.greenlang.io/attempt";
 /// Value of [`TASK`] for a Job that makes a backup.
 pub const TASK_BACKUP: &str = "backup";
 /// Value of [`TASK`] for a Job that checks bucket, database and keys.
 pub const TASK_PROBE: &str = "probe";
+/// Value of [`TASK`] for a Job that removes what failed attempts left.
+pub const TASK_CLEAN_UP: &str = "clean-up";
 
 /// Prefix of the annotation of a policy that starts a run at once: `run.backup.greenlang.io/<backup>: <token>`.
 pub const RUN_PREFIX: &str = "run.backup.greenlang.io/";

@@ -124,6 +124,10 @@ reasons! {
     BACKUP_FAILED = "BackupFailed";
     /// Event: an attempt failed and another follows.
     BACKUP_RETRYING = "BackupRetrying";
+    /// Event: what a failed attempt left in the bucket could not be removed yet.
+    CLEAN_UP_FAILED = "CleanUpFailed";
+    /// Event: too many clean-ups wait; the oldest is not tried again.
+    CLEAN_UP_DROPPED = "CleanUpDropped";
     /// Event: a probe found what it could not find before.
     PROBE_RECOVERED = "ProbeRecovered";
     /// Event and condition: a probe found something wrong.

@@ -74,6 +74,9 @@ pub struct RunReport {
     /// Findings of a probe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeReport>,
+    /// Whether objects or open uploads of the attempt may have stayed in the bucket, so that a clean-up has to look.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub leftovers: bool,
     /// How many texts were shortened to keep within [`MAX_LEN`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cuts: u32,
@@ -142,6 +145,7 @@ impl RunReport {
             message: message.into(),
             backup: None,
             probe: None,
+            leftovers: false,
             cuts: 0,
         }
     }
@@ -168,7 +172,7 @@ impl RunReport {
 
     /// Every text whose length somebody else decides.
     fn texts(&mut self) -> Vec<&mut String> {
-        let Self { version: _, outcome: _, reason, message, backup, probe, cuts: _ } = self;
+        let Self { version: _, outcome: _, reason, message, backup, probe, leftovers: _, cuts: _ } = self;
         let mut texts = vec![reason, message];
         if let Some(backup) = backup {
             texts.push(&mut backup.path);
@@ -196,6 +200,11 @@ fn shorten(text: &mut String, limit: usize) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_false(is: &bool) -> bool {
+    !*is
 }
 
 #[cfg(test)]
@@ -226,6 +235,15 @@ mod tests {
             let cut = read.message != report.message || read.probe != report.probe;
             prop_assert_eq!(read.cuts > 0, cut);
         }
+    }
+
+    #[test]
+    fn a_report_that_says_nothing_of_leftovers_has_none() {
+        let mut report = RunReport::new(Outcome::Retryable, "StorageError", "away");
+        assert!(!report.encode().contains("leftovers"), "as older releases wrote it");
+        assert!(!RunReport::decode(&report.encode()).unwrap().leftovers);
+        report.leftovers = true;
+        assert!(RunReport::decode(&report.encode()).unwrap().leftovers);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum Task {
     Probe(ProbeTask),
     /// Back up databases with `pg_dump`.
     PostgresDump(PostgresDumpTask),
+    /// Remove what attempts left in the bucket that could not clean up after themselves.
+    CleanUp(CleanUpTask),
 }
 
 /// Checks of a probe.
@@ -77,6 +79,29 @@ pub struct PostgresDumpTask {
     pub read_back_limit: u64,
     /// Seconds without a byte moved after which the attempt is given up.
     pub stall_seconds: u32,
+}
+
+/// Removal of what attempts at one backup left: their objects, their open uploads, the markers of their checks. An attempt that
+/// the backup's manifest names is spared; where the manifest is of another policy or backup, everything is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CleanUpTask {
+    /// Namespace of the policy.
+    pub namespace: String,
+    /// Name of the policy.
+    pub policy: String,
+    /// UID of the policy.
+    pub policy_uid: String,
+    /// Name of the backup within the policy.
+    pub backup: String,
+    /// Directory of the backup in the bucket, below the prefix.
+    pub path: String,
+    /// Name of the backup within its path.
+    pub id: BackupId,
+    /// Numbers of the attempts, all of which have ended.
+    pub attempts: Vec<u32>,
+    /// Where they wrote.
+    pub bucket: Bucket,
 }
 
 /// Identity of one attempt at one backup; goes into the manifest.

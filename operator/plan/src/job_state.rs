@@ -29,6 +29,8 @@ pub struct Ended {
     pub time: Timestamp,
     /// What the runner reported, or what can be said without a report.
     pub report: RunReport,
+    /// Whether the container is known to have ended. Otherwise it may still run on a node that nobody hears of.
+    pub container_ended: bool,
 }
 
 /// Reads a Job and its Pod. `created` stands in where Kubernetes gives no end time.
@@ -45,12 +47,15 @@ pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
         };
     };
     let time = ending.last_transition_time.as_ref().map_or(created, |time| time.0);
-    // At its time limit the Pod is told to stop as at any eviction; the runner cannot know why, Kubernetes does.
-    let report = pod
-        .and_then(reported)
-        .filter(|report| report.outcome != Outcome::Interrupted || pod_reason(pod) != Some(DEADLINE_EXCEEDED))
-        .unwrap_or_else(|| unreported(job, pod, ending.message.as_deref()));
-    JobState::Ended(Box::new(Ended { time, report }))
+    let report = match pod.and_then(reported) {
+        // At its time limit the Pod is told to stop as at any eviction; the runner cannot know why, Kubernetes does.
+        Some(said) if said.outcome == Outcome::Interrupted && pod_reason(pod) == Some(DEADLINE_EXCEEDED) => {
+            RunReport { leftovers: said.leftovers, ..unreported(job, pod, ending.message.as_deref()) }
+        }
+        Some(said) => said,
+        None => unreported(job, pod, ending.message.as_deref()),
+    };
+    JobState::Ended(Box::new(Ended { time, report, container_ended: pod.and_then(terminated).is_some() }))
 }
 
 fn state(pod: &Pod) -> Option<&ContainerState> {
@@ -91,7 +96,7 @@ fn reported(pod: &Pod) -> Option<RunReport> {
     RunReport::decode(terminated(pod)?.message.as_deref()?)
 }
 
-/// What can be said of a Job that left no report.
+/// What can be said of a Job that left no report. Nobody knows what it left in the bucket, unless it never started.
 fn unreported(job: &Job, pod: Option<&Pod>, ending: Option<&str>) -> RunReport {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let container = pod.and_then(terminated);
@@ -99,12 +104,12 @@ fn unreported(job: &Job, pod: Option<&Pod>, ending: Option<&str>) -> RunReport {
     if pod_reason(pod) == Some(DEADLINE_EXCEEDED) {
         let message =
             format!("Job {name} was stopped at its time limit: raise activeDeadlineSeconds of the schedule");
-        return RunReport::new(Outcome::Failed, reasons::DEADLINE_EXCEEDED, message);
+        return silent(Outcome::Failed, reasons::DEADLINE_EXCEEDED, message);
     }
     if container_reason == Some("OOMKilled") {
         let message =
             format!("Job {name} was killed for its memory: raise spec.jobTemplate.resources.limits.memory");
-        return RunReport::new(Outcome::Retryable, reasons::OUT_OF_MEMORY, message);
+        return silent(Outcome::Retryable, reasons::OUT_OF_MEMORY, message);
     }
     if let Some(waiting) = pod.and_then(|pod| started(pod).err()).flatten() {
         return RunReport::new(
@@ -123,7 +128,11 @@ fn unreported(job: &Job, pod: Option<&Pod>, ending: Option<&str>) -> RunReport {
         (None, Some(message)) => format!("its Pod was deleted, as by a drain ({message})"),
         (None, None) => "its Pod was deleted, as by a drain".to_owned(),
     };
-    RunReport::new(outcome, reasons::REPORT_LOST, format!("Job {name} left no report: {end}"))
+    silent(outcome, reasons::REPORT_LOST, format!("Job {name} left no report: {end}"))
+}
+
+fn silent(outcome: Outcome, reason: &str, message: String) -> RunReport {
+    RunReport { leftovers: true, ..RunReport::new(outcome, reason, message) }
 }
 
 #[cfg(test)]
@@ -174,38 +183,61 @@ mod tests {
             &json!([{"type": "Failed", "status": "True", "lastTransitionTime": "2025-11-07T02:30:00Z", "message": "has failed"}]),
         );
         let report = RunReport::new(Outcome::Failed, reasons::ACCESS_DENIED, "no");
-        let stopped = RunReport::new(Outcome::Interrupted, reasons::INTERRUPTED, "SIGTERM").encode();
-        let stopped = json!({"terminated": {"exitCode": 30, "message": stopped}});
+        let stopped = RunReport::new(Outcome::Interrupted, reasons::INTERRUPTED, "SIGTERM");
+        let untidy = RunReport { leftovers: true, ..stopped.clone() };
+        let [stopped, untidy] = [stopped, untidy]
+            .map(|report| json!({"terminated": {"exitCode": 30, "message": report.encode()}}));
+        // Pod, outcome, reason; whether it may have left something, and whether it has ended for sure.
         let cases = vec![
             (
                 Some(pod(None, &json!({"terminated": {"exitCode": 10, "message": report.encode()}}))),
-                Outcome::Failed,
-                "AccessDenied",
+                (Outcome::Failed, "AccessDenied"),
+                (false, true),
             ),
             (
                 Some(pod(None, &json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}))),
-                Outcome::Retryable,
-                "OutOfMemory",
+                (Outcome::Retryable, "OutOfMemory"),
+                (true, true),
             ),
-            (Some(pod(None, &stopped)), Outcome::Interrupted, "Interrupted"),
-            (Some(pod(Some("DeadlineExceeded"), &stopped)), Outcome::Failed, "DeadlineExceeded"),
+            (Some(pod(None, &stopped)), (Outcome::Interrupted, "Interrupted"), (false, true)),
+            (Some(pod(None, &untidy)), (Outcome::Interrupted, "Interrupted"), (true, true)),
+            (
+                Some(pod(Some("DeadlineExceeded"), &stopped)),
+                (Outcome::Failed, "DeadlineExceeded"),
+                (false, true),
+            ),
+            (
+                Some(pod(Some("DeadlineExceeded"), &untidy)),
+                (Outcome::Failed, "DeadlineExceeded"),
+                (true, true),
+            ),
             (
                 Some(pod(Some("DeadlineExceeded"), &json!({"terminated": {"exitCode": 143}}))),
-                Outcome::Failed,
-                "DeadlineExceeded",
+                (Outcome::Failed, "DeadlineExceeded"),
+                (true, true),
             ),
             (
                 Some(pod(None, &json!({"waiting": {"reason": "ErrImagePull", "message": "x"}}))),
-                Outcome::Retryable,
-                "PodNotStarted",
+                (Outcome::Retryable, "PodNotStarted"),
+                (false, false),
             ),
-            (Some(pod(None, &json!({"terminated": {"exitCode": 30}}))), Outcome::Interrupted, "ReportLost"),
-            (Some(pod(None, &json!({"terminated": {"exitCode": 0}}))), Outcome::Retryable, "ReportLost"),
-            (None, Outcome::Retryable, "ReportLost"),
+            (
+                Some(pod(None, &json!({"terminated": {"exitCode": 30}}))),
+                (Outcome::Interrupted, "ReportLost"),
+                (true, true),
+            ),
+            (
+                Some(pod(None, &json!({"terminated": {"exitCode": 0}}))),
+                (Outcome::Retryable, "ReportLost"),
+                (true, true),
+            ),
+            (Some(pod(None, &json!({"running": {}}))), (Outcome::Retryable, "ReportLost"), (true, false)),
+            (None, (Outcome::Retryable, "ReportLost"), (true, false)),
         ];
-        for (pod, outcome, reason) in cases {
+        for (pod, (outcome, reason), left) in cases {
             let JobState::Ended(ended) = read(&failed, pod.as_ref()) else { panic!("not ended") };
             assert_eq!((ended.report.outcome, ended.report.reason.as_str()), (outcome, reason));
+            assert_eq!((ended.report.leftovers, ended.container_ended), left, "{reason}");
             assert_eq!(ended.time.to_string(), "2025-11-07T02:30:00Z");
         }
     }

@@ -1,6 +1,7 @@
 //! The program in the backup Jobs: one Task from the environment, one RunReport in the termination message. Talks to
 //! whatever the task names; decides nothing but how to end.
 
+mod clean_up;
 mod error;
 mod postgres;
 mod probe;
@@ -64,6 +65,7 @@ async fn run(cancel: &CancellationToken) -> Result<RunReport, RunError> {
         match task {
             Task::Probe(task) => Ok(Box::pin(probe::run(&task)).await),
             Task::PostgresDump(task) => Box::pin(postgres::backup::run(&task, &cancel)).await,
+            Task::CleanUp(task) => Box::pin(clean_up::run(&task, &cancel)).await,
         }
     })
     .await?

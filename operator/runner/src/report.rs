@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{BackupReport, Outcome, RunReport};
-use greenlang_backup_store::StoredManifest;
+use greenlang_backup_store::{StoreError, StoredManifest};
 use tracing::{error, info};
 
 use crate::error::RunError;
@@ -22,7 +22,13 @@ pub fn failed(error: &RunError) -> RunReport {
         error if error.is_retryable() => Outcome::Retryable,
         _ => Outcome::Failed,
     };
-    RunReport::new(outcome, error.reason(), error.to_string())
+    RunReport { leftovers: may_leave(error), ..RunReport::new(outcome, error.reason(), error.to_string()) }
+}
+
+/// Whether what was written stays: on purpose while a manifest may name it, or because nobody was left to remove it. All other
+/// failures end before the first byte is written, or clean up first.
+fn may_leave(error: &RunError) -> bool {
+    matches!(error, RunError::Store(StoreError::ManifestUncertain { .. }) | RunError::Defect(_))
 }
 
 /// Report of a backup that this run made.

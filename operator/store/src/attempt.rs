@@ -11,6 +11,7 @@ use crate::s3::{Store, classify};
 const ROUNDS: usize = 3;
 
 /// An upload that was started and neither completed nor aborted.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OpenUpload {
     pub key: String,
     pub id: String,
@@ -43,7 +44,13 @@ impl Store {
     }
 
     async fn abort_uploads(&self, prefix: &str) -> Result<usize, StoreError> {
-        let uploads = self.open_uploads(prefix).await?;
+        let mut uploads = self.open_uploads(prefix).await?;
+        // MinIO lists the open uploads of one key only, and none for a directory.
+        for key in self.started_below(prefix) {
+            uploads.extend(self.open_uploads(&key).await?.into_iter().filter(|upload| upload.key == key));
+        }
+        uploads.sort();
+        uploads.dedup();
         for upload in &uploads {
             self.abort_upload(&upload.key, &upload.id).await?;
         }

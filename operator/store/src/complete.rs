@@ -118,7 +118,7 @@ impl<'a> Completion<'a> {
             .set_checksum_crc32(checksum.crc32)
             .mpu_object_size(i64::try_from(self.expected.bytes).unwrap_or(i64::MAX))
             .customize()
-            .config_override(one_try(target.store.patience.complete))
+            .config_override(one_try(target.store.patience.for_completion(self.expected.bytes)))
             .send()
             .await;
         let Err(error) = result else { return Ok(()) };

@@ -34,6 +34,7 @@ impl Target {
         algorithm: Option<Algorithm>,
     ) -> Result<Self, StoreError> {
         const ACTION: &str = "start an upload";
+        store.remember(key);
         let output = store
             .client
             .create_multipart_upload()

@@ -94,10 +94,9 @@ impl Upload {
     /// source is known to be complete. On failure neither upload nor object is left, as far as the server can be reached.
     pub async fn finish(self, sealed: &Sealed) -> Result<Verification, StoreError> {
         let done = match Completion::new(&self.target, self.parts.values(), sealed) {
-            Ok(completion) => completion.run().await,
+            Ok(completion) => self.activity.keep_moving(completion.run()).await,
             Err(error) => Err(error),
         };
-        self.activity.moved(1);
         match done {
             Ok(verified) => {
                 debug!(key = self.target.key, ?verified, "upload finished");

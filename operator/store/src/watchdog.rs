@@ -3,16 +3,20 @@
 //! A run has one [`Activity`]. Whatever moves bytes says so: the thread that reads the source, the upload with each part that
 //! the server took. A hang anywhere stops them all, because the buffers between them are few.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::StoreError;
 
 /// How often it is looked whether something moved, as a share of the limit.
 const LOOKS: u32 = 20;
+
+/// How often work without a count says that it goes on.
+const TICK: Duration = Duration::from_secs(5);
 
 /// Counts what moves; clones count together.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +26,17 @@ impl Activity {
     /// Says that bytes moved, or with 1 that a step was done that moves none.
     pub fn moved(&self, bytes: u64) {
         self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Does work of the server that has limits of its own and moves nothing here meanwhile; it counts as moving.
+    pub async fn keep_moving<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            self.moved(1);
+            if let Ok(result) = timeout(TICK, &mut work).await {
+                return result;
+            }
+        }
     }
 
     /// Does the work, but drops it and fails with [`StoreError::Stalled`] once nothing moved for the limit; found out within
@@ -61,6 +76,14 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_mins(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn work_of_the_server_may_take_longer_than_the_limit() {
+        let activity = Activity::default();
+        let work = activity.keep_moving(sleep(3 * LIMIT));
+        let done = activity.watch(LIMIT, async { Ok::<_, StoreError>(work.await) }).await;
+        assert!(done.is_ok());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn work_that_never_moves_is_given_up() {

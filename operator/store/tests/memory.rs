@@ -74,7 +74,10 @@ async fn memory_stays_below_the_formula_and_does_not_grow() {
             tokio::join!(one, upload(&store, checksums, "m/2", expected, bytes));
         }
         let (peak, limit) = (peak(), memory_for(expected, streams, 1));
-        assert!(peak < limit, "{bytes} bytes in {streams} streams took {peak} bytes of memory, the formula says {limit}");
+        assert!(
+            peak < limit,
+            "{bytes} bytes in {streams} streams took {peak} bytes of memory, the formula says {limit}"
+        );
         store.remove_attempt("m/").await.unwrap();
     }
 }

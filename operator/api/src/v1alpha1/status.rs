@@ -10,6 +10,8 @@ use crate::progress::Progress;
 
 /// Most entries of [`BackupPolicyStatus::available`].
 pub const MAX_AVAILABLE: usize = 100;
+/// Most entries of [`BackupStatus::clean_ups`].
+pub const MAX_CLEAN_UPS: usize = 20;
 
 /// What the operator knows of a policy. Until the operator has seen it, `observedGeneration` is -1, so that tools which wait for
 /// readiness (kstatus, Argo CD) do not take a new object for a finished one.
@@ -109,6 +111,46 @@ pub struct BackupStatus {
     /// Id of the newest run of any kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_id: Option<BackupId>,
+    /// What ended attempts may have left in the bucket and is still to be removed, oldest first, 20 at most. A Pod that was
+    /// killed leaves objects and open uploads, and so does one that could not reach the bucket to remove them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub clean_ups: Vec<CleanUp>,
+}
+
+/// What attempts of one run may have left in the bucket. The entry goes once a Job has removed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CleanUp {
+    /// Id of the backup that the attempts were to make.
+    pub id: BackupId,
+    /// Directory in the bucket that they wrote to, below the prefix.
+    pub path: String,
+    /// Numbers of the attempts, ascending.
+    pub attempts: Vec<u32>,
+    /// Clean-ups that failed so far; the pause between them grows with it, from 30 s to one hour.
+    #[serde(default)]
+    pub failures: u32,
+    /// The next clean-up does not start before this time: after a failure, or while a Pod that nobody saw end may still write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_time: Option<Time>,
+    /// Why the last clean-up failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// The clean-up that is going on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<ActiveCleanUp>,
+}
+
+/// A clean-up that is going on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActiveCleanUp {
+    /// When it was decided; its Job is named after it.
+    pub start_time: Time,
+    /// UID of its Job, once that exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_uid: Option<String>,
 }
 
 /// What asked for a run.

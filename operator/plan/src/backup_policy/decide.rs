@@ -11,11 +11,11 @@ use k8s_openapi::api::batch::v1::Job;
 
 use super::observe::{Observed, ObservedJob, Refusal};
 use super::validate::{Invalid, ValidatedPolicy};
-use super::{probe, run, summary};
+use super::{clean_up, probe, run, summary};
 use crate::job::RunnerSettings;
 use crate::job_state::JobState;
 
-/// Failed Jobs that are kept for their logs, of each backup and of the probes.
+/// Failed Jobs that are kept for their logs, of each backup, and of probes and clean-ups.
 const FAILED_JOBS_KEPT: usize = 3;
 /// Seconds after which a policy in a namespace without rights is looked at again.
 const UNSERVED_SECONDS: i64 = 300;
@@ -109,6 +109,7 @@ pub fn decide(
     if seen.served {
         probe::advance(&mut pass);
         run::advance_all(&mut pass);
+        clean_up::advance_all(&mut pass);
         sweep(&mut pass, before);
     } else {
         pass.wake_at(seconds_later(seen.now, UNSERVED_SECONDS));
@@ -149,6 +150,7 @@ impl Decision {
         let decision = Decision { status, effects: vec![], ..self };
         let mut pass = Pass { policy, seen, runner, decision };
         run::refused(&mut pass, refusal);
+        clean_up::refused(&mut pass, refusal);
         probe::refused(&mut pass, refusal);
         summary::summarise(&mut pass);
         pass.decision
@@ -164,6 +166,13 @@ fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
     for status in [before, &pass.decision.status] {
         let active = status.backups.iter().filter_map(|backup| Some((&backup.name, backup.active.as_ref()?)));
         needed.extend(active.map(|(backup, active)| policy.run_job_name(backup, active)));
+        let clean_ups = status
+            .backups
+            .iter()
+            .flat_map(|backup| backup.clean_ups.iter().map(move |entry| (backup, entry)));
+        needed.extend(clean_ups.filter_map(|(backup, entry)| {
+            Some(policy.clean_up_job_name(&backup.name, entry, entry.active.as_ref()?))
+        }));
         let probe = status.probe.as_ref().and_then(|probe| probe.active.as_ref());
         needed.extend(probe.map(|active| policy.probe_job_name(active)));
     }

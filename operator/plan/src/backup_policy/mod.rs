@@ -4,6 +4,7 @@
 //! its Job exists, and the Job's name follows from it. A Job therefore either belongs to what status says is going on, or
 //! its end has been counted already.
 
+mod clean_up;
 mod decide;
 mod observe;
 mod probe;

@@ -25,7 +25,7 @@ pub struct ObservedJob {
     pub uid: String,
     /// When it was made.
     pub created: Timestamp,
-    /// The backup it serves; none for a probe.
+    /// The backup that it is to make; none for a probe or a clean-up.
     pub backup: Option<String>,
     /// Whether it is being deleted.
     pub deleting: bool,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::PROGRESS_SECONDS;
+use super::clean_up;
 use super::decide::{Pass, backoff_seconds, seconds_later};
 use super::observe::{ObservedJob, Refusal};
 use super::validate::{ValidatedBackup, ValidatedPolicy};
@@ -97,9 +98,15 @@ fn start_if_due(
     status: &mut BackupStatus,
     accepted_before: bool,
 ) {
-    let Some(run) = due(pass, backup, status, accepted_before) else {
+    let mut started = status.clone();
+    let Some(run) = due(pass, backup, &mut started, accepted_before) else {
         return;
     };
+    if clean_up::is_active(status, &run.id) {
+        // Its end wakes us, and the run is still due then.
+        return;
+    }
+    *status = started;
     let schedules =
         if run.schedules.is_empty() { String::new() } else { format!(" for {}", run.schedules.join(", ")) };
     pass.event(
@@ -181,13 +188,9 @@ fn follow(pass: &mut Pass<'_>, backup: &ValidatedBackup, status: &mut BackupStat
         None if active.job_uid.is_some() => {
             let message =
                 format!("the Job of backup {} {} was deleted before its end", backup.name, active.run.id);
-            fail(
-                pass,
-                backup,
-                status,
-                active,
-                &RunReport::new(Outcome::Retryable, reasons::JOB_DELETED, message),
-            );
+            let report = RunReport::new(Outcome::Retryable, reasons::JOB_DELETED, message);
+            clean_up::note(pass, backup, status, &active, false);
+            fail(pass, backup, status, active, &report);
         }
         None => {
             let wait = active
@@ -203,10 +206,17 @@ fn follow(pass: &mut Pass<'_>, backup: &ValidatedBackup, status: &mut BackupStat
                 pass.wake_at(seconds_later(now, PROGRESS_SECONDS));
             }
         }
-        Some(ObservedJob { state: JobState::Ended(ended), .. }) => match &ended.report.backup {
-            Some(made) if ended.report.outcome.is_success() => succeed(pass, backup, status, &active, made),
-            _ => fail(pass, backup, status, active, &ended.report),
-        },
+        Some(ObservedJob { state: JobState::Ended(ended), .. }) => {
+            if ended.report.leftovers {
+                clean_up::note(pass, backup, status, &active, ended.container_ended);
+            }
+            match &ended.report.backup {
+                Some(made) if ended.report.outcome.is_success() => {
+                    succeed(pass, backup, status, &active, made);
+                }
+                _ => fail(pass, backup, status, active, &ended.report),
+            }
+        }
         Some(job) => {
             if let JobState::Pending(Some(why)) = &job.state {
                 active.last_error = Some(format!("the Pod has not started: {why}"));

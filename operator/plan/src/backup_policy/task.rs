@@ -1,4 +1,4 @@
-//! Builds the Task and the Job of a run or a probe. Pure.
+//! Builds the Task and the Job of a run, a probe or a clean-up. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,12 @@ use greenlang_backup_api::names::{BackupId, job_name};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::sizing::memory_for;
 use greenlang_backup_api::task::{
-    MountedSecret, PostgresDumpTask, PostgresProbe, ProbeTask, RunIdentity, ServedSchedule, Task, TaskError,
+    CleanUpTask, MountedSecret, PostgresDumpTask, PostgresProbe, ProbeTask, RunIdentity, ServedSchedule,
+    Task, TaskError,
 };
-use greenlang_backup_api::v1alpha1::{ActiveProbe, ActiveRun, BackupPolicy, Run, Trigger};
+use greenlang_backup_api::v1alpha1::{
+    ActiveCleanUp, ActiveProbe, ActiveRun, BackupPolicy, CleanUp, Run, Trigger,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -25,6 +28,10 @@ const MIN_MEMORY: u64 = 512 << 20;
 const PROGRAM_MEMORY: u64 = 128 << 20;
 /// Seconds until a probe is stopped. Its checks have limits of their own, far below.
 const PROBE_DEADLINE_SECONDS: u32 = 120;
+/// Seconds until a clean-up is stopped: it deletes some hundred objects at most.
+const CLEAN_UP_DEADLINE_SECONDS: u32 = 600;
+/// Stands for the backup in the name of a clean-up's Job, as [`PROBE_SUBJECT`] does.
+const CLEAN_UP_SUBJECT: &str = "clean-up.";
 /// Stands for the backup in the name of a probe's Job. No backup can have this name: it has a dot.
 const PROBE_SUBJECT: &str = "probe.";
 
@@ -38,6 +45,14 @@ impl ValidatedPolicy {
     pub(super) fn probe_job_name(&self, active: &ActiveProbe) -> String {
         let key = BackupId::from_slot(active.start_time.0);
         job_name(&self.identity.uid, &self.identity.name, PROBE_SUBJECT, key.as_str(), 1)
+    }
+
+    /// Name of the Job for a clean-up: every try of each has its own.
+    pub(super) fn clean_up_job_name(&self, backup: &str, entry: &CleanUp, active: &ActiveCleanUp) -> String {
+        let start = BackupId::from_slot(active.start_time.0);
+        let key = format!("{backup}/{}/{:?}/{start}", entry.id, entry.attempts);
+        let try_ = entry.failures.saturating_add(1);
+        job_name(&self.identity.uid, &self.identity.name, CLEAN_UP_SUBJECT, &key, try_)
     }
 
     /// The Job for the active attempt of a run.
@@ -55,7 +70,6 @@ impl ValidatedPolicy {
             (labels::ID, active.run.id.to_string()),
             (labels::ATTEMPT, active.attempt.to_string()),
         ]);
-        let deadline = served(backup, &active.run).map(|schedule| schedule.active_deadline_seconds).max();
         Ok(build_job(
             JobRequest {
                 name: self.run_job_name(&backup.name, active),
@@ -64,7 +78,7 @@ impl ValidatedPolicy {
                 labels,
                 secrets: mounts(&task),
                 task: task.encode()?,
-                active_deadline_seconds: deadline.unwrap_or(ACTIVE_DEADLINE_SECONDS),
+                active_deadline_seconds: Self::active_deadline_seconds(backup, &active.run),
                 memory: self.memory(backup, largest_database_bytes.unwrap_or_default()),
                 template: &self.job_template,
             },
@@ -92,6 +106,43 @@ impl ValidatedPolicy {
         ))
     }
 
+    /// The Job for a clean-up.
+    pub(super) fn clean_up_job(
+        &self,
+        backup: &str,
+        entry: &CleanUp,
+        active: &ActiveCleanUp,
+        runner: &RunnerSettings,
+    ) -> Result<Job, TaskError> {
+        let task = Task::CleanUp(CleanUpTask {
+            namespace: self.identity.namespace.clone(),
+            policy: self.identity.name.clone(),
+            policy_uid: self.identity.uid.clone(),
+            backup: backup.to_owned(),
+            path: entry.path.clone(),
+            id: entry.id.clone(),
+            attempts: entry.attempts.clone(),
+            bucket: self.bucket.clone(),
+        });
+        Ok(build_job(
+            JobRequest {
+                name: self.clean_up_job_name(backup, entry, active),
+                namespace: &self.identity.namespace,
+                owner: self.owner(),
+                labels: self.labels([
+                    (labels::TASK, labels::TASK_CLEAN_UP.to_owned()),
+                    (labels::ID, entry.id.to_string()),
+                ]),
+                secrets: mounts(&task),
+                task: task.encode()?,
+                active_deadline_seconds: CLEAN_UP_DEADLINE_SECONDS,
+                memory: MIN_MEMORY,
+                template: &self.job_template,
+            },
+            runner,
+        ))
+    }
+
     /// Memory limit of a backup's Job. Databases are dumped one after the other, so the largest decides; it may have grown by a
     /// quarter since it was looked at.
     fn memory(&self, backup: &ValidatedBackup, largest_database_bytes: u64) -> u64 {
@@ -100,6 +151,12 @@ impl ValidatedPolicy {
         let programs = u64::from(streams) * PROGRAM_MEMORY;
         let memory = memory_for(expected, streams, self.seal.compression_level);
         memory.saturating_add(programs).max(MIN_MEMORY)
+    }
+
+    /// Seconds until an attempt of a run is stopped.
+    pub(super) fn active_deadline_seconds(backup: &ValidatedBackup, run: &Run) -> u32 {
+        let deadline = served(backup, run).map(|schedule| schedule.active_deadline_seconds).max();
+        deadline.unwrap_or(ACTIVE_DEADLINE_SECONDS)
     }
 
     /// Retries that a run is allowed.
@@ -212,6 +269,7 @@ fn mounts(task: &Task) -> BTreeMap<String, String> {
     let (bucket, server) = match task {
         Task::Probe(probe) => (&probe.bucket, probe.postgres.as_ref().map(|postgres| &postgres.server)),
         Task::PostgresDump(dump) => (&dump.bucket, Some(&dump.server)),
+        Task::CleanUp(clean_up) => (&clean_up.bucket, None),
     };
     let database = server.into_iter().flat_map(|server| [Some(&server.credentials), server.ca.as_ref()]);
     [bucket.credentials.as_ref(), bucket.ca.as_ref()]

@@ -1,11 +1,12 @@
 //! A model of a cluster that carries out decisions, can be cut between any two writes, and counts what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use greenlang_backup_api::labels;
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{BackupReport, Finding, Outcome, ProbeReport, RunReport};
+use greenlang_backup_api::task::{CleanUpTask, TASK_ENV, Task};
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, Verification};
 use greenlang_backup_plan::backup_policy::{
     Decision, Effect, Observed, ObservedJob, decide, reject, validate,
@@ -35,8 +36,33 @@ pub enum Fate {
     FailsForNow,
     /// Fails for good.
     Fails,
-    /// Is deleted by somebody.
+    /// Is deleted by somebody, with all that it knew.
     IsDeleted,
+    /// Is killed in its middle: what it wrote stays, and nobody hears of it.
+    IsKilled,
+    /// Fails, and cannot remove what it wrote.
+    FailsUntidily,
+}
+
+impl Fate {
+    pub const ALL: [Self; 7] = [
+        Self::Succeeds,
+        Self::SucceedsUnheard,
+        Self::FailsForNow,
+        Self::Fails,
+        Self::IsDeleted,
+        Self::IsKilled,
+        Self::FailsUntidily,
+    ];
+}
+
+/// What a Job is there for.
+#[derive(Clone, Debug)]
+enum Work {
+    Probe,
+    /// An attempt of a run.
+    Backup(BackupId, u32),
+    CleanUp(Box<CleanUpTask>),
 }
 
 pub struct World {
@@ -45,13 +71,19 @@ pub struct World {
     pub jobs: Vec<ObservedJob>,
     /// Ids of backups in the bucket.
     pub bucket: Vec<BackupId>,
+    /// The attempt that each of them names in its manifest.
+    pub manifests: BTreeMap<BackupId, u32>,
+    /// Attempts below whose prefix something lies.
+    pub objects: BTreeSet<(BackupId, u32)>,
     /// How often each attempt's Job was made.
     pub made: BTreeMap<String, u32>,
     /// Findings of every probe to come.
     pub findings: ProbeReport,
     /// Reasons of all events, in order.
     pub told: Vec<&'static str>,
-    ids: BTreeMap<String, BackupId>,
+    /// Messages of the events that say so of clean-ups which are not tried again.
+    pub dropped: Vec<String>,
+    work: BTreeMap<String, Work>,
     uids: u64,
 }
 
@@ -108,6 +140,8 @@ impl World {
             policy,
             jobs: vec![],
             bucket: vec![],
+            manifests: BTreeMap::new(),
+            objects: BTreeSet::new(),
             made: BTreeMap::new(),
             findings: ProbeReport {
                 storage: finding(),
@@ -116,7 +150,8 @@ impl World {
                 largest_database_bytes: None,
             },
             told: vec![],
-            ids: BTreeMap::new(),
+            dropped: vec![],
+            work: BTreeMap::new(),
             uids: 0,
         }
     }
@@ -143,6 +178,8 @@ impl World {
         if cut == Cut::Nowhere {
             self.policy.status = Some(decision.status);
             self.told.extend(decision.events.iter().map(|event| event.reason));
+            let dropped = decision.events.iter().filter(|event| event.reason == reasons::CLEAN_UP_DROPPED);
+            self.dropped.extend(dropped.map(|event| event.message.clone()));
         }
         still && decision.wake.is_none_or(|wake| wake > self.now)
     }
@@ -180,9 +217,9 @@ impl World {
         }
         let labels = job.metadata.labels.clone().unwrap();
         *self.made.entry(name.clone()).or_default() += 1;
-        if let Some(id) = labels.get(labels::ID) {
-            self.ids.insert(name.clone(), id.parse().unwrap());
-        }
+        let work = work(job);
+        self.assert_apart(&work);
+        self.work.insert(name.clone(), work);
         self.uids += 1;
         self.jobs.push(ObservedJob {
             name,
@@ -195,20 +232,40 @@ impl World {
         });
     }
 
+    /// No clean-up begins while a run goes on or beside another, and no attempt of a run while its own id is cleaned up.
+    fn assert_apart(&self, new: &Work) {
+        let running = self.jobs.iter().filter(|job| job.state == JobState::Running);
+        for old in running.filter_map(|job| self.work.get(&job.name)) {
+            match (old, new) {
+                (Work::CleanUp(old), Work::CleanUp(new)) => panic!("two clean-ups at once: {old:?} {new:?}"),
+                (Work::Backup(id, _), Work::CleanUp(new)) => panic!("{new:?} while {id} is made"),
+                (Work::CleanUp(old), Work::Backup(id, _)) => assert_ne!(old.id, *id),
+                _ => {}
+            }
+        }
+    }
+
+    /// What lies in the bucket and no manifest names.
+    pub fn leftovers(&self) -> Vec<(BackupId, u32)> {
+        let named = |entry: &&(BackupId, u32)| self.manifests.get(&entry.0) == Some(&entry.1);
+        self.objects.iter().filter(|entry| !named(entry)).cloned().collect()
+    }
+
     /// Every running Job meets its fate.
     pub fn jobs_end(&mut self, fate: Fate) {
         let running = self.jobs.iter().filter(|job| job.state == JobState::Running);
         for name in running.map(|job| job.name.clone()).collect::<Vec<_>>() {
-            let report = match self.ids.get(&name).cloned() {
-                Some(id) => self.backup_report(&id, fate),
-                None => Some(self.probe_report()),
+            let report = match self.work[&name].clone() {
+                Work::Probe => Some(self.probe_report()),
+                Work::Backup(id, attempt) => self.backup_report(&id, attempt, fate),
+                Work::CleanUp(task) => self.clean_up_report(&task, fate),
             };
             match report {
                 None => self.delete_by_hand(&name),
                 Some(report) => {
                     let time = self.now;
                     let job = self.jobs.iter_mut().find(|job| job.name == name).unwrap();
-                    job.state = JobState::Ended(Box::new(Ended { time, report }));
+                    job.state = JobState::Ended(Box::new(Ended { time, report, container_ended: true }));
                 }
             }
         }
@@ -216,12 +273,12 @@ impl World {
 
     /// A Job that vanishes before any status has named it leaves no trace: making it again is right, and not counted.
     fn delete_by_hand(&mut self, name: &str) {
-        let known = self.status().backups.iter().any(|backup| {
-            backup.active.as_ref().is_some_and(|active| {
-                self.jobs.iter().any(|job| job.name == name && Some(&job.uid) == active.job_uid.as_ref())
-            })
-        });
-        if !known {
+        let status = self.status();
+        let runs = status.backups.iter().filter_map(|backup| backup.active.as_ref()?.job_uid.as_ref());
+        let clean_ups = status.backups.iter().flat_map(|backup| &backup.clean_ups);
+        let clean_ups = clean_ups.filter_map(|entry| entry.active.as_ref()?.job_uid.as_ref());
+        let uid = self.jobs.iter().find(|job| job.name == name).map(|job| &job.uid);
+        if !runs.chain(clean_ups).any(|known| Some(known) == uid) {
             self.made.remove(name);
         }
         self.jobs.retain(|job| job.name != name);
@@ -233,13 +290,26 @@ impl World {
         report
     }
 
-    fn backup_report(&mut self, id: &BackupId, fate: Fate) -> Option<RunReport> {
-        if matches!(fate, Fate::Succeeds | Fate::SucceedsUnheard) && !self.bucket.contains(id) {
-            self.bucket.push(id.clone());
+    /// As the runner: an attempt that finds a manifest of its id is done.
+    fn backup_report(&mut self, id: &BackupId, attempt: u32, fate: Fate) -> Option<RunReport> {
+        match fate {
+            Fate::Succeeds | Fate::SucceedsUnheard if !self.bucket.contains(id) => {
+                self.bucket.push(id.clone());
+                self.manifests.insert(id.clone(), attempt);
+                self.objects.insert((id.clone(), attempt));
+            }
+            Fate::FailsForNow | Fate::Fails if self.manifests.get(id) != Some(&attempt) => {
+                self.objects.remove(&(id.clone(), attempt));
+            }
+            Fate::IsDeleted | Fate::IsKilled | Fate::FailsUntidily if !self.bucket.contains(id) => {
+                self.objects.insert((id.clone(), attempt));
+            }
+            _ => {}
         }
         match fate {
             Fate::IsDeleted => None,
-            Fate::SucceedsUnheard => Some(RunReport::new(Outcome::Retryable, reasons::REPORT_LOST, "lost")),
+            Fate::SucceedsUnheard | Fate::IsKilled => Some(lost()),
+            Fate::FailsUntidily => Some(RunReport { leftovers: true, ..away() }),
             Fate::FailsForNow => Some(RunReport::new(Outcome::Retryable, reasons::DUMP_FAILED, "for now")),
             Fate::Fails => Some(RunReport::new(Outcome::Failed, reasons::ACCESS_DENIED, "for good")),
             Fate::Succeeds => {
@@ -258,5 +328,43 @@ impl World {
                 Some(report)
             }
         }
+    }
+
+    /// As the runner: what a manifest names stays.
+    fn clean_up_report(&mut self, task: &CleanUpTask, fate: Fate) -> Option<RunReport> {
+        if matches!(fate, Fate::Succeeds | Fate::SucceedsUnheard) {
+            let named = self.manifests.get(&task.id);
+            let removed = task.attempts.iter().filter(|attempt| named != Some(attempt));
+            for attempt in removed {
+                self.objects.remove(&(task.id.clone(), *attempt));
+            }
+        }
+        match fate {
+            Fate::Succeeds => Some(RunReport::new(Outcome::Done, reasons::SUCCEEDED, "clean")),
+            Fate::IsDeleted => None,
+            Fate::SucceedsUnheard | Fate::IsKilled => Some(lost()),
+            Fate::FailsForNow | Fate::FailsUntidily => Some(away()),
+            Fate::Fails => Some(RunReport::new(Outcome::Failed, reasons::ACCESS_DENIED, "for good")),
+        }
+    }
+}
+
+/// What is said of a Pod that said nothing.
+fn lost() -> RunReport {
+    RunReport { leftovers: true, ..RunReport::new(Outcome::Retryable, reasons::REPORT_LOST, "lost") }
+}
+
+fn away() -> RunReport {
+    RunReport::new(Outcome::Retryable, reasons::CONNECTION_FAILED, "away")
+}
+
+/// Read from the Job's own Task, as the runner does.
+fn work(job: &Job) -> Work {
+    let container = &job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0];
+    let task = container.env.as_ref().unwrap().iter().find(|env| env.name == TASK_ENV).unwrap();
+    match Task::decode(task.value.as_ref().unwrap()).unwrap() {
+        Task::Probe(_) => Work::Probe,
+        Task::PostgresDump(task) => Work::Backup(task.run.id, task.run.attempt),
+        Task::CleanUp(task) => Work::CleanUp(Box::new(task)),
     }
 }

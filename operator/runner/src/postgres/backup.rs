@@ -20,6 +20,7 @@ use super::dump::Dumper;
 use super::manifest::{Facts, StoredObject, assemble};
 use super::objects::{self, Collected};
 use super::prepare::Prepared;
+use crate::clean_up::{self, Owner};
 use crate::error::{RunError, until_cancelled};
 use crate::progress::ProgressLog;
 use crate::report;
@@ -42,7 +43,10 @@ pub async fn run(task: &PostgresDumpTask, cancel: &CancellationToken) -> Result<
         return found_already(task, &manifest, found);
     }
     let sealer = Arc::new(Sealer::new(&task.seal)?);
-    let prepared = until_cancelled(cancel, Prepared::new(task)).await?;
+    // A server that falls silent in between ends this as it would end the dump.
+    let limit = Duration::from_secs(task.stall_seconds.into());
+    let prepared = timeout(limit, until_cancelled(cancel, Prepared::new(task)));
+    let prepared = prepared.await.unwrap_or_else(|_| Err(StoreError::Stalled { limit }.into()))?;
     let attempt = Attempt { task, store: &store, keys: &keys, start_time };
     match attempt.make(&prepared, &sealer, cancel).await {
         Ok(report) => Ok(report),
@@ -54,17 +58,16 @@ pub async fn run(task: &PostgresDumpTask, cancel: &CancellationToken) -> Result<
 /// A manifest of this id is there: the backup exists, if it is of this very policy and backup. Anybody else's would make a
 /// success of what was never stored.
 fn found_already(task: &PostgresDumpTask, key: &str, found: StoredManifest) -> Result<RunReport, RunError> {
-    if is_ours(task, &found) {
+    if owner(task).made(&found.manifest) {
         return Ok(report::unchanged(found));
     }
     let Manifest { policy, backup, .. } = found.manifest;
     Err(RunError::PathTaken { key: key.to_owned(), namespace: policy.namespace, policy: policy.name, backup })
 }
 
-/// Not by UID: a policy that was deleted and made again goes on with its backups.
-fn is_ours(task: &PostgresDumpTask, found: &StoredManifest) -> bool {
-    let Manifest { policy, backup, .. } = &found.manifest;
-    policy.namespace == task.run.namespace && policy.name == task.run.policy && *backup == task.run.backup
+fn owner(task: &PostgresDumpTask) -> Owner<'_> {
+    let run = &task.run;
+    Owner { namespace: &run.namespace, policy: &run.policy, backup: &run.backup }
 }
 
 /// One attempt, from the first byte written on.
@@ -117,8 +120,9 @@ impl Attempt<'_> {
         match self.store.publish(&self.keys.manifest(), &json).await? {
             Published::Written { sha256 } => Ok(report::made(&manifest, sha256)),
             Published::Other(other) => {
-                self.clean_up().await;
-                found_already(self.task, &self.keys.manifest(), *other)
+                let problem = self.clean_up().await;
+                let report = found_already(self.task, &self.keys.manifest(), *other)?;
+                Ok(RunReport { leftovers: problem.is_some(), ..report })
             }
         }
     }
@@ -126,8 +130,7 @@ impl Attempt<'_> {
     /// Tries what the bucket's server verifies; leaves no marker there, also when told to stop.
     async fn find_checksums(&self, cancel: &CancellationToken) -> Result<Checksums, RunError> {
         let run = &self.task.run;
-        // No two attempts have the same marker, whatever their policies are called.
-        let marker = format!("{}-{}-{}-{}", run.policy_uid, run.backup, run.id, run.attempt);
+        let marker = clean_up::marker(&run.policy_uid, &run.backup, &run.id, run.attempt);
         let found = until_cancelled(cancel, Box::pin(self.store.probe(&marker, PROBE_LIMIT))).await;
         if matches!(found, Err(RunError::Interrupted))
             && !matches!(timeout(CLEAN_UP_TIMEOUT, self.store.remove_markers(&marker)).await, Ok(Ok(())))
@@ -175,29 +178,23 @@ impl Attempt<'_> {
         let mut report = report::failed(error);
         if let Some(problem) = self.clean_up().await {
             report.message = format!("{}; clean-up failed, too: {problem}", report.message);
+            report.leftovers = true;
         }
         report
     }
 
+    /// Removes what was written, unless a manifest names it: after a node came back from the dead, two Pods may have worked
+    /// on one attempt, and the other may have made the backup. Says what went wrong.
     async fn clean_up(&self) -> Option<String> {
+        let attempts = [self.task.run.attempt];
         let prefix = self.keys.attempt(self.task.run.attempt);
-        let problem = match timeout(CLEAN_UP_TIMEOUT, self.remove(&prefix)).await {
-            Ok(Ok(())) => return None,
+        let removed = clean_up::remove(self.store, self.keys, owner(self.task), &attempts);
+        let problem = match timeout(CLEAN_UP_TIMEOUT, removed).await {
+            Ok(Ok(_)) => return None,
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("what lies below {prefix} was not removed within {CLEAN_UP_TIMEOUT:?}"),
         };
         error!(prefix, problem, "clean-up failed");
         Some(problem)
-    }
-
-    /// Removes what was written, unless a manifest names it: after a node came back from the dead, two Pods may have worked
-    /// on one attempt, and the other may have made the backup.
-    async fn remove(&self, prefix: &str) -> Result<(), StoreError> {
-        match self.store.read_manifest(&self.keys.manifest()).await? {
-            Some(found) if found.manifest.attempt == self.task.run.attempt || !is_ours(self.task, &found) => {
-                Ok(())
-            }
-            _ => self.store.remove_attempt(prefix).await,
-        }
     }
 }

@@ -104,9 +104,16 @@ impl DumpError {
     }
 
     /// Whether another attempt may succeed without a change.
-    pub const fn is_retryable(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         // A warning comes back with the next attempt.
-        !matches!(self, Self::Start { .. } | Self::UnknownWarning { .. })
+        match self {
+            // A machine under pressure may start it the next time; a program that is not there stays so.
+            Self::Start { error, .. } => {
+                !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+            }
+            Self::UnknownWarning { .. } => false,
+            _ => true,
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use super::catalog::{Config, Member, Relation};
 pub struct Archive {
     /// Key of the object that holds it.
     pub key: String,
+    /// Whether its names are in another encoding than the catalog's, UTF-8: then only OIDs tell tables apart.
+    pub other_encoding: bool,
     /// Entries whose rows went by; entries without data are not here.
     pub tables: Vec<TableEntry>,
     /// Its large objects.
@@ -120,10 +122,10 @@ pub fn tables(
     let mut tables = Vec::with_capacity(relations.len());
     for relation in relations {
         let data = match (no_data(&relation, standby), stored.remove(&relation.oid)) {
-            (None, Some((key, entry))) => data(&relation, key, entry)?,
+            (None, Some((archive, entry))) => data(&relation, archive, entry)?,
             (Some(reason), None) => TableData::Absent { reason },
-            (Some(reason), Some((key, entry))) => {
-                return Err(unexpected(key, entry, format!("has none in a dump ({reason:?})")));
+            (Some(reason), Some((archive, entry))) => {
+                return Err(unexpected(&archive.key, entry, format!("has none in a dump ({reason:?})")));
             }
             (None, None) => {
                 missing.push(format!("{}.{}", relation.schema, relation.name));
@@ -134,8 +136,8 @@ pub fn tables(
     }
     let mut strangers: Vec<_> = stored.into_values().collect();
     strangers.sort_by_key(|(_, entry)| entry.oid);
-    if let Some((key, entry)) = strangers.into_iter().next() {
-        return Err(unexpected(key, entry, "the catalog does not know".to_owned()));
+    if let Some((archive, entry)) = strangers.into_iter().next() {
+        return Err(unexpected(&archive.key, entry, "the catalog does not know".to_owned()));
     }
     match missing.first() {
         Some(table) => Err(CoverageError::Missing { table: table.clone(), count: missing.len() }),
@@ -168,14 +170,14 @@ pub fn large_objects(expected: u64, archives: &[Archive]) -> Result<LargeObjects
 }
 
 /// All entries by the OID of their table.
-fn index(archives: &[Archive]) -> Result<HashMap<u32, (&str, &TableEntry)>, CoverageError> {
-    let mut stored: HashMap<u32, (&str, &TableEntry)> = HashMap::new();
+fn index(archives: &[Archive]) -> Result<HashMap<u32, (&Archive, &TableEntry)>, CoverageError> {
+    let mut stored: HashMap<u32, (&Archive, &TableEntry)> = HashMap::new();
     for archive in archives {
         for entry in &archive.tables {
-            if let Some((first, _)) = stored.insert(entry.oid, (&archive.key, entry)) {
+            if let Some((first, _)) = stored.insert(entry.oid, (archive, entry)) {
                 return Err(CoverageError::Twice {
                     table: format!("{}.{}", entry.schema, entry.name),
-                    first: first.to_owned(),
+                    first: first.key.clone(),
                     second: archive.key.clone(),
                 });
             }
@@ -200,27 +202,23 @@ fn no_data(relation: &Relation, standby: bool) -> Option<NoData> {
 }
 
 /// An OID may be used again after its table was dropped, so the names must agree, too.
-fn data(relation: &Relation, key: &str, entry: &TableEntry) -> Result<TableData, CoverageError> {
-    if !agrees(&entry.schema, &relation.schema) || !agrees(&entry.name, &relation.name) {
+fn data(relation: &Relation, archive: &Archive, entry: &TableEntry) -> Result<TableData, CoverageError> {
+    let same = (&entry.schema, &entry.name) == (&relation.schema, &relation.name);
+    if !same && !archive.other_encoding {
         let problem = format!("the catalog calls {}.{}", relation.schema, relation.name);
-        return Err(unexpected(key, entry, problem));
+        return Err(unexpected(&archive.key, entry, problem));
     }
     let filter = relation.extension.as_ref().and_then(|member| match &member.config {
         Config::Filtered(condition) => Some(condition.clone()),
         Config::No | Config::Whole => None,
     });
     Ok(TableData::Stored {
-        object: key.to_owned(),
+        object: archive.key.clone(),
         rows: entry.rows,
         bytes: entry.bytes,
         digest: entry.digest.clone(),
         filter,
     })
-}
-
-/// Names in an archive are in the encoding of their database; what is not UTF-8 came out as replacement characters.
-fn agrees(in_archive: &str, in_catalog: &str) -> bool {
-    in_archive == in_catalog || in_archive.contains(char::REPLACEMENT_CHARACTER)
 }
 
 fn unexpected(key: &str, entry: &TableEntry, problem: String) -> CoverageError {

@@ -86,9 +86,15 @@ pub async fn dump(
         archives.push((key.clone(), archive));
         objects.push(StoredObject { key, content: content(name, stream), stored });
     }
-    let Some(walked) = archives.iter().map(|(key, archive)| seen(key, archive.as_ref())).collect::<Option<Vec<_>>>() else {
+    let Some(walked) =
+        archives.iter().map(|(key, archive)| seen(key, archive.as_ref())).collect::<Option<Vec<_>>>()
+    else {
         warnings.push(format!("database {name}: {NOT_COUNTED}"));
-        return Ok(DatabaseDump { objects, warnings, contents: catalog.into_contents(Vec::new(), LargeObjects::default()) });
+        return Ok(DatabaseDump {
+            objects,
+            warnings,
+            contents: catalog.into_contents(Vec::new(), LargeObjects::default()),
+        });
     };
     let contents = contents(catalog, target.server.standby, &walked)?;
     Ok(DatabaseDump { objects, warnings, contents })
@@ -137,6 +143,7 @@ fn seen(key: &str, archive: Option<&Inspected>) -> Option<Archive> {
     });
     Some(Archive {
         key: key.to_owned(),
+        other_encoding: archive.encoding.as_deref() != Some("UTF8"),
         tables: tables.collect(),
         large_objects: LargeObjectEntries {
             count: objects.count,

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::PostgresError;
 use super::catalog;
+use super::connect::Session;
 use super::database;
 use super::dump::{Dumped, Dumper};
 use super::manifest::StoredObject;
@@ -27,48 +28,57 @@ pub struct Collected {
     pub warnings: Vec<String>,
 }
 
-/// Stores roles and tablespaces, settings, each database, and last what all of them hold.
+/// Stores each database, then roles, tablespaces and settings, and last what the databases hold. Roles come after the databases,
+/// so that one which is made during the dumps and then owns something is not missing; recovery needs them first.
 pub async fn store_all(
     task: &PostgresDumpTask,
     keys: &BackupKeys,
     prepared: &Prepared,
     dumper: &Dumper<'_>,
 ) -> Result<Collected, RunError> {
-    let mut collected = Collected::default();
-    let server = collected.store_server(task, keys, prepared, dumper).await?;
-    let mut databases = Vec::with_capacity(prepared.databases.len());
+    let server = until_cancelled(dumper.cancel, Box::pin(who(task, prepared))).await?;
+    let (mut dumps, mut contents) = (Collected::default(), Vec::with_capacity(prepared.databases.len()));
     let target = database::Target { keys, attempt: task.run.attempt, streams: task.streams, server: &server };
     for database in &prepared.databases {
         let dump = Box::pin(database::dump(prepared, database, &target, dumper)).await?;
-        collected.objects.extend(dump.objects);
-        collected.warnings.extend(dump.warnings);
-        databases.push(dump.contents);
+        dumps.objects.extend(dump.objects);
+        dumps.warnings.extend(dump.warnings);
+        contents.push(dump.contents);
     }
-    collected.store_contents(keys.contents(task.run.attempt), server, databases, dumper).await?;
+    let mut collected = Collected::default();
+    collected.store_server(task, keys, prepared, dumper).await?;
+    collected.objects.append(&mut dumps.objects);
+    collected.warnings.append(&mut dumps.warnings);
+    collected.store_contents(keys.contents(task.run.attempt), server, contents, dumper).await?;
     Ok(collected)
 }
 
-/// Who the server is, and of its roles and settings what is wanted.
+/// A session on the server as a whole, in a transaction.
+async fn session(task: &PostgresDumpTask, prepared: &Prepared) -> Result<Session, PostgresError> {
+    let session = prepared.endpoint.connect(&task.server.maintenance_database).await?;
+    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    Ok(session)
+}
+
+/// Who the server is.
+async fn who(task: &PostgresDumpTask, prepared: &Prepared) -> Result<Server, PostgresError> {
+    catalog::server(&session(task, prepared).await?, &prepared.server.version).await
+}
+
+/// Of roles and settings what is wanted.
 async fn ask_server(
     task: &PostgresDumpTask,
     prepared: &Prepared,
-) -> Result<(Server, Option<Globals>, Option<Settings>), PostgresError> {
-    let version = &prepared.server.version;
-    let session = prepared.endpoint.connect(&task.server.maintenance_database).await?;
-    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-    let server = catalog::server(&session, version).await?;
-    let globals = match task.globals {
-        true => {
-            let passwords = task.role_passwords == RolePasswords::Auto;
-            Some(globals::read(&session, version, passwords).await?)
-        }
-        false => None,
+) -> Result<(Option<Globals>, Option<Settings>), PostgresError> {
+    let (session, version) = (session(task, prepared).await?, &prepared.server.version);
+    let globals = if task.globals {
+        let passwords = task.role_passwords == RolePasswords::Auto;
+        Some(globals::read(&session, version, passwords).await?)
+    } else {
+        None
     };
-    let settings = match task.settings {
-        true => Some(settings::read(&session, version).await?),
-        false => None,
-    };
-    Ok((server, globals, settings))
+    let settings = if task.settings { Some(settings::read(&session, version).await?) } else { None };
+    Ok((globals, settings))
 }
 
 impl Collected {
@@ -79,9 +89,9 @@ impl Collected {
         keys: &BackupKeys,
         prepared: &Prepared,
         dumper: &Dumper<'_>,
-    ) -> Result<Server, RunError> {
+    ) -> Result<(), RunError> {
         let asked = Box::pin(ask_server(task, prepared));
-        let (server, globals, settings) = until_cancelled(dumper.cancel, asked).await?;
+        let (globals, settings) = until_cancelled(dumper.cancel, asked).await?;
         if let Some(globals) = globals {
             self.store_globals(task, keys, prepared, &globals, dumper).await?;
         }
@@ -90,7 +100,7 @@ impl Collected {
             let key = keys.settings(task.run.attempt);
             self.store_json(key, Content::PostgresSettings, &settings, dumper).await?;
         }
-        Ok(server)
+        Ok(())
     }
 
     /// Roles and tablespaces, as SQL for people and as data for programs.

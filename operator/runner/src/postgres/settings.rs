@@ -42,7 +42,9 @@ fn forbidden(session: &Session, what: &str, grant: &str) -> String {
     let user = quoted_identifier(&session.target().user);
     let grant = grant.replace("{user}", &user);
     let database = &session.target().database;
-    format!("{what}: user {user} may not read them; as a superuser in database {database}: {grant} TO {user};")
+    format!(
+        "{what}: user {user} may not read them; as a superuser in database {database}: {grant} TO {user};"
+    )
 }
 
 async fn parameters(session: &Session) -> Result<Vec<Parameter>, PostgresError> {

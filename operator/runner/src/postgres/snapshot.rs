@@ -82,7 +82,10 @@ impl Snapshot {
     }
 
     /// The snapshot's name and the tables that are locked, or the table that changed before it was.
-    async fn try_take(session: &Session, major: u32) -> Result<Result<(String, Vec<u32>), String>, PostgresError> {
+    async fn try_take(
+        session: &Session,
+        major: u32,
+    ) -> Result<Result<(String, Vec<u32>), String>, PostgresError> {
         session.execute(BEGIN).await?;
         if major >= TRANSACTION_TIMEOUT_SINCE {
             session.execute(NO_TRANSACTION_TIMEOUT).await?;

@@ -13,7 +13,7 @@ use crate::happy::SEEDED;
 use crate::servers::{POSTGRES, poll};
 
 /// A database big enough to be in the middle of.
-static BIG: LazyLock<&str> = LazyLock::new(|| {
+pub static BIG: LazyLock<&str> = LazyLock::new(|| {
     let name = "big";
     POSTGRES.create_database(name);
     let rows = "SELECT i, md5(i::text) || md5((i + 1)::text) || md5((i * 7)::text) FROM generate_series(1, 1200000) i";
@@ -21,7 +21,7 @@ static BIG: LazyLock<&str> = LazyLock::new(|| {
     name
 });
 /// Enough for a part to be on its way.
-const MIDDLE: u64 = 60 << 20;
+pub const MIDDLE: u64 = 60 << 20;
 
 #[test]
 fn pg_dump_killed_in_mid_stream() {
@@ -33,6 +33,7 @@ fn pg_dump_killed_in_mid_stream() {
     let ended = started.end();
     ended.expect(Outcome::Retryable, reasons::DUMP_FAILED);
     ended.expect_message(&["pg_dump of database big", "SIGKILL"]);
+    assert!(!ended.report.leftovers, "what cleaned up after itself needs no clean-up");
     fixture.bucket.assert_empty();
 
     let mut fixture = fixture;

@@ -166,7 +166,7 @@ impl Fixture {
         crate::servers::run(Command::new("sh").args(["-c", command]).arg(&self.identity_file).arg(&stored))
     }
 
-    fn start_task(&self, task: &Task, env: &[(&str, &Path)]) -> Started {
+    pub fn start_task(&self, task: &Task, env: &[(&str, &Path)]) -> Started {
         let log = self.directory.path().join("report");
         let _ = fs::remove_file(&log);
         let child = Command::new(env!("CARGO_BIN_EXE_greenlang-backup-runner"))
@@ -211,6 +211,12 @@ impl Started {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         peak.trim().trim_end_matches(" kB").parse().ok()
+    }
+
+    /// Waits for the end of a runner that had no time to say anything.
+    pub fn end_without_report(mut self) {
+        self.child.wait().unwrap();
+        assert_eq!(self.said("report"), "");
     }
 
     fn said(&self, file: &str) -> String {

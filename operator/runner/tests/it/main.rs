@@ -4,6 +4,7 @@
 
 mod archive;
 mod bucket;
+mod clean_up;
 mod clock;
 mod contents;
 mod faults;

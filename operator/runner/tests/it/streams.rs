@@ -110,7 +110,11 @@ fn a_table_that_changes_between_snapshot_and_lock_leads_to_another_snapshot() {
         ("truncated", "TRUNCATE t", "0"),
         ("rewritten", "ALTER TABLE t ALTER i TYPE bigint", "5"),
         ("dropped", "DROP TABLE t; CREATE TABLE t AS SELECT 1 AS i", "1"),
-        ("renamed", "ALTER TABLE t RENAME TO t_old; CREATE TABLE t AS SELECT generate_series(1, 3) AS i", "3"),
+        (
+            "renamed",
+            "ALTER TABLE t RENAME TO t_old; CREATE TABLE t AS SELECT generate_series(1, 3) AS i",
+            "3",
+        ),
     ] {
         POSTGRES.create_database(name);
         POSTGRES.sql(

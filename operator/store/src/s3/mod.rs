@@ -5,7 +5,8 @@ mod client;
 mod patience;
 mod stored_as;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectError;
@@ -31,6 +32,8 @@ pub struct Store {
     /// What the policy says of checksums.
     pub(crate) checksum: Checksum,
     pub(crate) patience: Patience,
+    /// Keys for which uploads were started here: some servers (MinIO) list open uploads by whole keys only.
+    started: Arc<Mutex<BTreeSet<String>>>,
     layout: Layout,
     name: String,
 }
@@ -44,9 +47,21 @@ impl Store {
             stored_as: StoredAs::of(bucket),
             checksum: bucket.checksum,
             patience: Patience::UPLOAD,
+            started: Arc::default(),
             layout: Layout::new(&bucket.prefix),
             name: bucket.name.clone(),
         })
+    }
+
+    /// Remembers that an upload was started for a key.
+    pub(crate) fn remember(&self, key: &str) {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned());
+    }
+
+    /// Keys below a prefix for which uploads were started here.
+    pub(crate) fn started_below(&self, prefix: &str) -> Vec<String> {
+        let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        started.iter().filter(|key| key.starts_with(prefix)).cloned().collect()
     }
 
     /// Where things lie.

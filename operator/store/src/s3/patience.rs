@@ -6,6 +6,8 @@ use backon::ExponentialBuilder;
 
 /// Slowest connection, in bytes per second, on which a part still counts as moving.
 const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
+/// How fast a server puts parts together at the least, where it copies them: 64 MiB per second.
+const COPIED_BYTES_PER_SECOND: u64 = 64 << 20;
 /// What the bytes of a part may take at most: a link that is slower than this for the parts of a database of terabytes would
 /// need weeks for it.
 const MAX_FOR_BYTES: Duration = Duration::from_mins(5);
@@ -15,7 +17,7 @@ const MAX_FOR_BYTES: Duration = Duration::from_mins(5);
 pub(crate) struct Patience {
     /// What a request is given beyond the time that its bytes need.
     pub grace: Duration,
-    /// What one completion is given: the server puts the parts together, which for big objects takes its time.
+    /// What one completion is given beyond the time that copying its bytes needs.
     pub complete: Duration,
     /// First pause before a request is sent again; each is twice the last, and up to as much again is added by chance, so that
     /// the Jobs of a cluster do not come back all at once.
@@ -35,6 +37,11 @@ impl Patience {
         longest_pause: Duration::from_secs(20),
         repeats: 11,
     };
+
+    /// Deadline of one try to complete an upload: some servers copy all of its parts meanwhile.
+    pub fn for_completion(&self, bytes: u64) -> Duration {
+        self.complete + Duration::from_secs(bytes / COPIED_BYTES_PER_SECOND)
+    }
 
     /// Deadline of one try to send a part.
     pub fn for_part(&self, bytes: u64) -> Duration {

@@ -1,0 +1,201 @@
+//! Decides when a Job removes what attempts left in the bucket that could not clean up after themselves. Pure.
+
+use greenlang_backup_api::names::BackupId;
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_api::v1alpha1::{ActiveCleanUp, ActiveRun, BackupStatus, CleanUp, MAX_CLEAN_UPS};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::PROGRESS_SECONDS;
+use super::decide::{Pass, backoff_seconds, seconds_later};
+use super::observe::{ObservedJob, Refusal};
+use super::validate::{ValidatedBackup, ValidatedPolicy};
+use crate::job_state::JobState;
+
+/// Seconds to the next clean-up after a first failure; doubled with each further one.
+const RETRY_SECONDS: i64 = 30;
+/// Longest pause between failing clean-ups.
+const MAX_RETRY_SECONDS: i64 = 3_600;
+/// Seconds beyond the time limit of a Pod after which it has ended, whoever saw it: the kubelet counts from the Pod's start,
+/// gives it a minute to stop, and may have a clock that is a little slow.
+const UNSEEN_MARGIN: i64 = 300;
+/// Longest time limit that a schedule may have. A clean-up that is to wait longer was put off under a wrong clock.
+const LONGEST_DEADLINE: i64 = 604_800;
+
+/// Notes that an attempt may have left something. `seen_to_end`: its container is known to have ended. Otherwise it may go on
+/// where nobody hears of it, so nothing is removed before its time limit is over: a backup that it still finishes must be whole.
+pub(super) fn note(
+    pass: &mut Pass<'_>,
+    backup: &ValidatedBackup,
+    status: &mut BackupStatus,
+    active: &ActiveRun,
+    seen_to_end: bool,
+) {
+    let limit = i64::from(ValidatedPolicy::active_deadline_seconds(backup, &active.run));
+    let wait = (!seen_to_end).then(|| Time(seconds_later(pass.now(), limit + UNSEEN_MARGIN)));
+    // What a clean-up that goes on was told cannot be changed any more; it gets a successor.
+    let known = status
+        .clean_ups
+        .iter_mut()
+        .find(|entry| entry.id == active.run.id && entry.path == backup.path && entry.active.is_none());
+    if let Some(entry) = known {
+        entry.attempts.push(active.attempt);
+        entry.attempts.sort_unstable();
+        entry.attempts.dedup();
+        entry.next_time = entry.next_time.take().max(wait);
+        return;
+    }
+    make_room(pass, status);
+    status.clean_ups.push(CleanUp {
+        id: active.run.id.clone(),
+        path: backup.path.clone(),
+        attempts: vec![active.attempt],
+        failures: 0,
+        next_time: wait,
+        last_error: None,
+        active: None,
+    });
+}
+
+/// The list is bounded: the oldest entry that no Job is at goes, and people are told what to remove by hand.
+fn make_room(pass: &mut Pass<'_>, status: &mut BackupStatus) {
+    if status.clean_ups.len() < MAX_CLEAN_UPS {
+        return;
+    }
+    if let Some(at) = status.clean_ups.iter().position(|entry| entry.active.is_none()) {
+        let CleanUp { id, path, attempts, .. } = status.clean_ups.remove(at);
+        let message = format!(
+            "more than {MAX_CLEAN_UPS} runs of backup {} wait for a clean-up: what attempts {attempts:?} left below {path}/{id} in the bucket is no longer removed by the operator; remove it by hand, unless the manifest there names it",
+            status.name
+        );
+        pass.event(true, reasons::CLEAN_UP_DROPPED, message);
+    }
+}
+
+/// Whether a clean-up of this id goes on. A run of the same id waits for its end: both would be at the same objects.
+pub(super) fn is_active(status: &BackupStatus, id: &BackupId) -> bool {
+    status.clean_ups.iter().any(|entry| entry.id == *id && entry.active.is_some())
+}
+
+/// Follows the clean-up that goes on, or starts one: one at a time, and none while a run of the same backup goes on.
+pub(super) fn advance_all(pass: &mut Pass<'_>) {
+    let mut backups = std::mem::take(&mut pass.decision.status.backups);
+    let mut busy = false;
+    for status in &mut backups {
+        follow_active(pass, status);
+        busy |= status.clean_ups.iter().any(|entry| entry.active.is_some());
+    }
+    for status in backups.iter_mut().filter(|status| status.active.is_none()) {
+        if !busy {
+            busy = start_if_due(pass, status);
+        }
+    }
+    pass.decision.status.backups = backups;
+}
+
+/// Follows the clean-up of a backup that goes on, and forgets what is done.
+fn follow_active(pass: &mut Pass<'_>, status: &mut BackupStatus) {
+    // A time too far ahead was written under a wrong clock.
+    let latest = seconds_later(pass.now(), LONGEST_DEADLINE + UNSEEN_MARGIN);
+    let running = status.active.is_some();
+    for mut entry in std::mem::take(&mut status.clean_ups) {
+        entry.next_time = entry.next_time.filter(|time| time.0 <= latest);
+        let after = match entry.active.clone() {
+            Some(active) => follow(pass, &status.name, entry, active, running),
+            None => Some(entry),
+        };
+        status.clean_ups.extend(after);
+    }
+}
+
+/// Starts the oldest entry whose time has come; says whether there was one.
+fn start_if_due(pass: &mut Pass<'_>, status: &mut BackupStatus) -> bool {
+    let now = pass.now();
+    let time = |entry: &CleanUp| entry.next_time.as_ref().map_or(Timestamp::MIN, |time| time.0);
+    if let Some(entry) = status.clean_ups.iter_mut().find(|entry| time(entry) <= now) {
+        entry.active = Some(ActiveCleanUp { start_time: Time(now), job_uid: None });
+        pass.wake_now();
+        return true;
+    }
+    if let Some(next) = status.clean_ups.iter().map(time).min() {
+        pass.wake_at(next);
+    }
+    false
+}
+
+/// The entry as it is now; none once its clean-up succeeded.
+fn follow(
+    pass: &mut Pass<'_>,
+    backup: &str,
+    mut entry: CleanUp,
+    mut active: ActiveCleanUp,
+    running: bool,
+) -> Option<CleanUp> {
+    let job = pass.job(&pass.policy.clean_up_job_name(backup, &entry, &active)).cloned();
+    match job {
+        None if active.job_uid.is_some() => {
+            let message = "the Job of the clean-up was deleted before its end";
+            Some(fail(pass, backup, entry, reasons::JOB_DELETED, message))
+        }
+        // A run began between the decision and the Job: it goes first.
+        None if running => {
+            entry.active = None;
+            Some(entry)
+        }
+        None => {
+            pass.create(pass.policy.clean_up_job(backup, &entry, &active, pass.runner));
+            pass.wake_at(seconds_later(pass.now(), PROGRESS_SECONDS));
+            Some(entry)
+        }
+        Some(ObservedJob { state: JobState::Ended(ended), .. }) => {
+            // With this status the Job's end is counted; the next pass deletes it.
+            pass.wake_now();
+            let RunReport { outcome, reason, message, .. } = &ended.report;
+            (!Outcome::is_success(*outcome)).then(|| fail(pass, backup, entry, reason, message))
+        }
+        Some(job) => {
+            active.job_uid = Some(job.uid);
+            entry.active = Some(active);
+            pass.wake_at(seconds_later(pass.now(), PROGRESS_SECONDS));
+            Some(entry)
+        }
+    }
+}
+
+/// The API server refused a Job; if it was for a clean-up, that has failed.
+pub(super) fn refused(pass: &mut Pass<'_>, refusal: &Refusal) {
+    let policy = pass.policy;
+    let mut backups = std::mem::take(&mut pass.decision.status.backups);
+    for status in &mut backups {
+        for entry in &mut status.clean_ups {
+            let refused = entry
+                .active
+                .as_ref()
+                .is_some_and(|active| policy.clean_up_job_name(&status.name, entry, active) == refusal.job);
+            if refused {
+                *entry = fail(pass, &status.name, entry.clone(), refusal.reason, &refusal.message);
+            }
+        }
+    }
+    pass.decision.status.backups = backups;
+}
+
+/// It is tried again for as long as it takes; people are told once.
+fn fail(pass: &mut Pass<'_>, backup: &str, mut entry: CleanUp, reason: &str, message: &str) -> CleanUp {
+    let now = pass.now();
+    if entry.failures == 0 {
+        let CleanUp { id, path, attempts, .. } = &entry;
+        let what = format!(
+            "what attempts {attempts:?} of backup {backup} {id} left below {path}/{id} in the bucket could not be removed yet, and is tried again: {reason}: {message}"
+        );
+        pass.event(true, reasons::CLEAN_UP_FAILED, what);
+    }
+    entry.failures = entry.failures.saturating_add(1);
+    entry.last_error = Some(format!("{reason}: {message}"));
+    entry.active = None;
+    let pause = backoff_seconds(RETRY_SECONDS, entry.failures, MAX_RETRY_SECONDS);
+    entry.next_time = Some(Time(seconds_later(now, pause)));
+    pass.wake_now();
+    entry
+}
