@@ -32,7 +32,7 @@ pub async fn in_between(
         ),
         Ok(Err(error)) => Some(format!("the server does not let {streams} more sessions in ({error})")),
         Err(_) => Some(format!(
-            "{streams} more sessions did not come within {LIMIT:?}, so a connection pooler with a smaller pool stands between; let postgres.host name the server itself"
+            "{streams} more sessions were not to be had within {LIMIT:?}; if a connection pooler stands between, its pool is too small: let postgres.host name the server itself"
         )),
     })
 }
