@@ -94,7 +94,7 @@ impl Upload {
     /// source is known to be complete. On failure neither upload nor object is left, as far as the server can be reached.
     pub async fn finish(self, sealed: &Sealed) -> Result<Verification, StoreError> {
         let done = match Completion::new(&self.target, self.parts.values(), sealed) {
-            Ok(completion) => self.activity.keep_moving(completion.run()).await,
+            Ok(completion) => self.activity.keep_moving(Box::pin(completion.run())).await,
             Err(error) => Err(error),
         };
         match done {

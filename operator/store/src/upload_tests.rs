@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use greenlang_backup_api::reasons;
-use greenlang_backup_api::sizing::{memory_for, part_size_for};
 use greenlang_backup_api::v1alpha1::{Checksum, Verification};
 use greenlang_backup_test_s3::Operation::{
     CompleteMultipartUpload, CreateMultipartUpload, HeadObject, UploadPart,
@@ -11,7 +10,7 @@ use greenlang_backup_test_s3::Operation::{
 use greenlang_backup_test_s3::{Fault, FaultServer, Rule, Switches};
 use sha2::{Digest as _, Sha256};
 
-use crate::fixture::{Fixture, assert_clean, own_prefix, real_server, sealer};
+use crate::fixture::{Fixture, assert_clean, own_prefix, real_server};
 use crate::s3::Patience;
 use crate::seal::hex;
 use crate::{Activity, Checksums, Sealed, Sealer, StoreError, Upload};

@@ -81,7 +81,12 @@ mod tests {
     async fn work_of_the_server_may_take_longer_than_the_limit() {
         let activity = Activity::default();
         let work = activity.keep_moving(sleep(3 * LIMIT));
-        let done = activity.watch(LIMIT, async { Ok::<_, StoreError>(work.await) }).await;
+        let done: Result<(), StoreError> = activity
+            .watch(LIMIT, async {
+                work.await;
+                Ok(())
+            })
+            .await;
         assert!(done.is_ok());
     }
 
