@@ -10,7 +10,7 @@ trap 'rm -rf "$OUT" "$WORK"' EXIT
 
 # A checkout whose node.sh and image.sh only note that they were called, and whose kubectl needs no server for what is asked.
 mkdir -p "$WORK/tests/cluster" "$WORK/bin"
-cp "$HERE/../environment.sh" "$HERE/../demo.sh" "$HERE/../test.sh" "$WORK/tests/"
+cp "$HERE/../environment.sh" "$HERE/../steps.sh" "$HERE/../demo.sh" "$HERE/../test.sh" "$WORK/tests/"
 for script in tests/cluster/node.sh tests/image.sh tests/setup.sh bin/cargo bin/make bin/helm; do
   # shellcheck disable=SC2016 # expanded when it runs
   printf '#!/bin/sh\necho "%s $*" >>"%s/called"\n' "$script" "$WORK" >"$WORK/$script"
