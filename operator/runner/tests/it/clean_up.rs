@@ -50,7 +50,7 @@ fn all_that_a_killed_runner_left_goes() {
     for key in &others {
         fixture.bucket.put(key, b"x");
     }
-    let marker = format!("clusters/test/.probe/0f5a-{ID}-1/object");
+    let marker = format!("clusters/test/.probe/0f5a-database-{ID}-1/object");
     fixture.bucket.put(&marker, b"x");
     let ended = fixture.clean_up(&[1, 2]);
     ended.expect(Outcome::Done, reasons::SUCCEEDED);
