@@ -382,10 +382,10 @@ fn the_memory_limit_of_a_job_follows_the_largest_database() {
     for (bytes, streams, template, limit) in [
         (None, 1, json!({}), json!({"memory": "512Mi"})),
         (Some(100 * GIB), 1, json!({}), json!({"memory": "512Mi"})),
-        // 5 TiB, with what it may have grown, cut into 8,000 are 656 MiB, of which two are in memory: 40 + 2 × 656 + 8 + 128.
-        (Some(1024 * GIB), 1, json!({}), json!({"memory": "512Mi"})),
-        (Some(4096 * GIB), 1, json!({}), json!({"memory": "1488Mi"})),
-        (Some(GIB), 4, json!({}), json!({"memory": "776Mi"})),
+        // 5 TiB, with what it may have grown, cut into 8,000 are 656 MiB, of which two are in memory: 96 + 2 × 656 + 8 + 128.
+        (Some(1024 * GIB), 1, json!({}), json!({"memory": "560Mi"})),
+        (Some(4096 * GIB), 1, json!({}), json!({"memory": "1544Mi"})),
+        (Some(GIB), 4, json!({}), json!({"memory": "832Mi"})),
         (Some(4096 * GIB), 1, json!({"resources": {"limits": {"memory": "1Gi"}}}), json!({"memory": "1Gi"})),
     ] {
         let mut world = World::new(policy(json!({"spec": {"jobTemplate": template}})));
