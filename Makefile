@@ -37,8 +37,8 @@ build: ## compile both programs, release profile, into target/release
 	for program in $(PROGRAMS); do cmp -s $(CARGO_TARGET_DIR)/release/$$program target/release/$$program || cp $(CARGO_TARGET_DIR)/release/$$program target/release/; done
 
 .PHONY: build-bench
-build-bench: build # the bench and what it runs, beside the runner in the same profile
-	cargo build --locked --release --package greenlang-backup-bench --package greenlang-backup-test-servers
+build-bench: # the bench and what it runs, the runner among it, at once: apart, dependencies would be compiled twice
+	cargo build --locked --release --package greenlang-backup-runner --package greenlang-backup-bench --package greenlang-backup-test-servers
 
 .PHONY: generate
 generate: ## write crds/ anew from operator/api
