@@ -167,3 +167,20 @@ fn a_lost_snapshot_ends_the_run() {
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "pg_dump lives on");
     fixture.bucket.assert_empty();
 }
+
+#[test]
+fn a_table_that_has_another_name_at_the_end_is_noticed() {
+    let name = "renamed schema";
+    POSTGRES.create_database(name);
+    // Renaming a schema takes no lock of its tables. The one in it is dumped before the large one.
+    POSTGRES.sql(name, "CREATE SCHEMA a; CREATE TABLE a.t AS SELECT 1 AS one; CREATE TABLE rows AS SELECT i, md5(i::text) || md5((i * 7)::text) AS text FROM generate_series(1, 900000) i");
+    let fixture = Fixture::new("renamed-schema", &[name]);
+    let mut started = fixture.start(&[]);
+    let pid = started.stop_pg_dump_after(20 << 20);
+    POSTGRES.sql(name, "ALTER SCHEMA a RENAME TO b");
+    kill("CONT", pid);
+    let ended = started.end();
+    ended.expect(Outcome::Retryable, reasons::SNAPSHOT_LOST);
+    ended.expect_message(&["a.t was dropped, truncated, rewritten or replaced"]);
+    fixture.bucket.assert_empty();
+}
