@@ -9,6 +9,7 @@ pub mod names;
 pub mod progress;
 pub mod reasons;
 pub mod report;
+pub mod retention;
 pub mod settings;
 pub mod sizing;
 pub mod task;

@@ -3,4 +3,5 @@
 pub mod backup_policy;
 pub mod job;
 pub mod job_state;
+pub mod retention;
 pub mod schedule;

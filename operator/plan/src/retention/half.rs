@@ -1,0 +1,48 @@
+//! Decides how much may go at once: not more than half of a schedule's backups, unless it has four or fewer. Pure.
+//!
+//! A slip in a number of days then costs half at most, and the next run is as good a time to delete the rest.
+
+use std::collections::BTreeMap;
+
+use super::{Candidate, Keep, Verdict};
+
+/// So few backups of a schedule may all go but for those that are kept anyway.
+const FEW: usize = 4;
+
+/// Stands for the schedule of backups that no schedule asked for; no schedule can have this name.
+const MANUAL: &str = "";
+
+/// Turns deletions into keeps where there are too many. The oldest go first.
+pub(super) fn limit(candidates: &[Candidate], verdicts: &mut [Verdict]) {
+    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
+    for candidate in candidates {
+        for group in groups(candidate) {
+            *left.entry(group).or_default() += 1;
+        }
+    }
+    for count in left.values_mut() {
+        *count = if *count <= FEW { *count } else { *count / 2 };
+    }
+    let mut doomed: Vec<usize> =
+        (0..candidates.len()).filter(|at| matches!(verdicts[*at], Verdict::Delete { .. })).collect();
+    doomed.sort_by_key(|at| (candidates[*at].slot, candidates[*at].end_time));
+    for at in doomed {
+        let spent = groups(&candidates[at]).find(|group| left.get(group).is_none_or(|count| *count == 0));
+        if let Some(group) = spent {
+            verdicts[at] = Verdict::Keep(Keep::Half { schedule: group.to_owned() });
+            continue;
+        }
+        for group in groups(&candidates[at]) {
+            left.entry(group).and_modify(|count| *count -= 1);
+        }
+    }
+}
+
+/// The schedules that a backup counts for, each once.
+pub(super) fn groups(candidate: &Candidate) -> impl Iterator<Item = &str> {
+    let manual = candidate.schedules.is_empty().then_some(MANUAL);
+    let keepers = candidate.schedules.iter().enumerate().filter(|(at, keeper)| {
+        candidate.schedules.iter().position(|first| first.name == keeper.name) == Some(*at)
+    });
+    keepers.map(|(_, keeper)| keeper.name.as_str()).chain(manual)
+}

@@ -1,0 +1,156 @@
+//! Decides which backups of one path are kept and which are deleted, each with its reason. Pure.
+//!
+//! What is never deleted, whatever the days say: the newest good backups of each schedule (`keepAtLeast`) and the newest of
+//! all; anything of a schedule whose newest run failed; what is pinned or needed; more than half of a schedule's backups at once.
+//!
+//! Time is not taken from one clock. A backup's age is counted up to the earliest of this node's clock, the clock of the bucket's
+//! server, and the newest backup: where no new backups are made none grows old, and a clock that was set forward deletes nothing.
+
+mod clock;
+mod half;
+mod verdict;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use greenlang_backup_api::manifest::Keeper;
+use greenlang_backup_api::names::BackupId;
+use greenlang_backup_api::retention::{Retention, ScheduleRetention};
+use jiff::{SignedDuration, Timestamp};
+
+pub use clock::Clocks;
+pub use verdict::{Keep, Verdict};
+
+/// Hours of a day, as `keepDays` counts: days of 24 hours, without daylight saving.
+const DAY_HOURS: i64 = 24;
+
+/// What is to be known of one backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its id.
+    pub id: BackupId,
+    /// Time that it stands for, as its id says.
+    pub slot: Timestamp,
+    /// End of the attempt that made it, by the clock of its node.
+    pub end_time: Timestamp,
+    /// When its manifest was written, by the clock of the bucket's server.
+    pub stored_time: Timestamp,
+    /// Schedules that it serves, with how long each was to keep it when it was made.
+    pub schedules: Vec<Keeper>,
+    /// Whether every object that it names is there in its length. One that is not does not count as good.
+    pub whole: bool,
+    /// Whether an object beside its manifest pins it.
+    pub pinned: bool,
+}
+
+impl Candidate {
+    /// The time from which its days count.
+    fn made(&self) -> Timestamp {
+        self.slot.max(self.end_time)
+    }
+}
+
+/// Decides for every candidate, in their order. All backups of the path that could be read must be among them.
+pub fn decide(candidates: &[Candidate], retention: &Retention, clocks: Clocks) -> Vec<Verdict> {
+    let reference = clocks.reference(candidates);
+    let protected = protected(candidates, retention, clocks);
+    let pins: BTreeSet<&BackupId> = retention.pins.iter().collect();
+    let needed: BTreeMap<&BackupId, &str> =
+        retention.needed.iter().map(|needed| (&needed.id, needed.by.as_str())).collect();
+    let mut verdicts: Vec<Verdict> = candidates
+        .iter()
+        .enumerate()
+        .map(|(at, candidate)| {
+            let kept = kept_for_age(candidate, retention, clocks, reference)
+                .or_else(|| protected.get(&at).cloned())
+                .or_else(|| failed(candidate, retention))
+                .or_else(|| (candidate.pinned || pins.contains(&candidate.id)).then_some(Keep::Pinned))
+                .or_else(|| needed.get(&candidate.id).map(|by| Keep::Needed { by: (*by).to_owned() }))
+                .or_else(|| retention.hold.clone().map(|why| Keep::Held { why }));
+            kept.map_or_else(|| expired(candidate, retention), Verdict::Keep)
+        })
+        .collect();
+    half::limit(candidates, &mut verdicts);
+    verdicts
+}
+
+/// Reasons that need no other backup.
+fn kept_for_age(
+    candidate: &Candidate,
+    retention: &Retention,
+    clocks: Clocks,
+    reference: Timestamp,
+) -> Option<Keep> {
+    if clocks.is_future(candidate) {
+        return Some(Keep::Future);
+    }
+    let until = expires(candidate, retention);
+    (reference < until).then_some(Keep::Young { until })
+}
+
+/// When its days are over.
+fn expires(candidate: &Candidate, retention: &Retention) -> Timestamp {
+    later(candidate.made(), keep_days(candidate, retention))
+}
+
+fn later(time: Timestamp, days: u32) -> Timestamp {
+    time.checked_add(SignedDuration::from_hours(DAY_HOURS * i64::from(days))).unwrap_or(Timestamp::MAX)
+}
+
+/// The longest of its schedules: as the spec says now, or as the manifest says where the spec no longer has the schedule.
+fn keep_days(candidate: &Candidate, retention: &Retention) -> u32 {
+    let of = |keeper: &Keeper| rule(retention, &keeper.name).map_or(keeper.keep_days, |rule| rule.keep_days);
+    candidate.schedules.iter().map(of).max().unwrap_or(retention.manual_keep_days)
+}
+
+fn rule<'a>(retention: &'a Retention, name: &str) -> Option<&'a ScheduleRetention> {
+    retention.schedules.iter().find(|rule| rule.name == name)
+}
+
+fn serves(candidate: &Candidate, schedule: &str) -> bool {
+    candidate.schedules.iter().any(|keeper| keeper.name == schedule)
+}
+
+/// The newest good backups: so many of each schedule, and the newest of all.
+fn protected(candidates: &[Candidate], retention: &Retention, clocks: Clocks) -> BTreeMap<usize, Keep> {
+    // One from the future would take the place of a real one.
+    let mut newest: Vec<(usize, &Candidate)> = candidates
+        .iter()
+        .enumerate()
+        .filter(|(_, candidate)| candidate.whole && !clocks.is_future(candidate))
+        .collect();
+    newest.sort_by_key(|(_, candidate)| std::cmp::Reverse((candidate.slot, candidate.end_time)));
+    let mut protected = BTreeMap::new();
+    for rule in &retention.schedules {
+        let of_schedule = newest.iter().filter(|(_, candidate)| serves(candidate, &rule.name));
+        for (at, _) in of_schedule.take(usize::try_from(rule.keep_at_least.max(1)).unwrap_or(usize::MAX)) {
+            protected.entry(*at).or_insert_with(|| Keep::AtLeast { schedule: rule.name.clone() });
+        }
+    }
+    if let Some((at, _)) = newest.first() {
+        protected.entry(*at).or_insert(Keep::Newest);
+    }
+    protected
+}
+
+/// While backups fail, the old ones may be all that will ever be there. What no schedule of the spec keeps waits for all.
+fn failed(candidate: &Candidate, retention: &Retention) -> Option<Keep> {
+    let known = candidate.schedules.iter().any(|keeper| rule(retention, &keeper.name).is_some());
+    let failing = retention
+        .schedules
+        .iter()
+        .find(|rule| rule.newest_failed && (!known || serves(candidate, &rule.name)));
+    match failing {
+        Some(rule) => Some(Keep::NewestRunFailed { schedule: Some(rule.name.clone()) }),
+        None if !known && retention.manual_failed => Some(Keep::NewestRunFailed { schedule: None }),
+        None => None,
+    }
+}
+
+fn expired(candidate: &Candidate, retention: &Retention) -> Verdict {
+    Verdict::Delete { days: keep_days(candidate, retention), expired: expires(candidate, retention) }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
