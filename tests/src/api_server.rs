@@ -1,4 +1,4 @@
-//! A Kubernetes API server of a test's own, with nothing but etcd behind it: no node and no controller. It starts in seconds,
+//! A Kubernetes API server of a test's own, with nothing but etcd behind it: no node, and no controller but on request. It starts in seconds,
 //! and what a test does to it (no definitions, a frozen server) disturbs no other test.
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -21,6 +21,10 @@ const START: Duration = Duration::from_mins(2);
 /// Somebody else may take a port between our choice and the start of a server.
 const TRIES: usize = 3;
 
+/// One line for each request of a service account, when it comes in: a watch has no end.
+const AUDIT: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["ResponseStarted", "ResponseComplete", "Panic"],
+    "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}]}"#;
+
 /// A running server; it ends when this is dropped, and when the test that started it is killed.
 pub struct ApiServer {
     /// The cluster, as its administrator.
@@ -29,6 +33,7 @@ pub struct ApiServer {
     server: Child,
     _etcd: Child,
     url: String,
+    kubeconfig: String,
 }
 
 impl ApiServer {
@@ -59,6 +64,7 @@ impl ApiServer {
             ("accounts.crt", &accounts.certificate),
             ("accounts.key", &accounts.key),
             ("tokens.csv", &format!("{token},admin,admin,system:masters\n")),
+            ("audit.yaml", &AUDIT.to_owned()),
         ] {
             std::fs::write(path(name), text)?;
         }
@@ -91,10 +97,14 @@ impl ApiServer {
                 format!("--service-account-signing-key-file={}", path("accounts.key")),
                 format!("--token-auth-file={}", path("tokens.csv")),
                 "--authorization-mode=RBAC".to_owned(),
+                format!("--audit-policy-file={}", path("audit.yaml")),
+                format!("--audit-log-path={}", path("audit.log")),
             ],
         )?;
         let url = format!("https://127.0.0.1:{secure}");
-        let cluster = connect(&folder, "admin", &url, &token).await?;
+        let kubeconfig = write_kubeconfig(&folder, "admin", &url, &token)?;
+        let cluster =
+            Cluster::open(kubeconfig.clone().into(), Kubeconfig::read_from(Path::new(&kubeconfig))?).await?;
         let ready = wait::until("the API server is ready", START, async || {
             if let Some(ended) = server.try_wait()? {
                 return Ok(Some(Err(ended)));
@@ -107,13 +117,42 @@ impl ApiServer {
             let log = std::fs::read_to_string(path("kube-apiserver.log")).unwrap_or_default();
             bail!("the API server ended ({ended}):\n{}", crate::command::tail(&log));
         }
-        Ok(Self { cluster, folder, server, _etcd: etcd, url })
+        Ok(Self { cluster, folder, server, _etcd: etcd, url, kubeconfig })
     }
 
     /// A kubeconfig by which a program is the service account, with its rights and no more.
     pub async fn as_service_account(&self, namespace: &str, name: &str) -> Result<String> {
         let token = self.cluster.kube(&format!("create token -n {namespace} {name} --duration=1h")).await?;
         write_kubeconfig(&self.folder, name, &self.url, token.trim())
+    }
+
+    /// What a service account has asked so far, each as `verb resource/subresource name`, oldest first.
+    pub fn requests(&self, namespace: &str, account: &str) -> Result<Vec<String>> {
+        let user = format!("system:serviceaccount:{namespace}:{account}");
+        let log = std::fs::read_to_string(self.folder.path().join("audit.log"))?;
+        let mut requests = Vec::new();
+        // The last line may still be being written.
+        for event in log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
+            if event["user"]["username"] != *user {
+                continue;
+            }
+            let object = |field: &str| event["objectRef"][field].as_str().unwrap_or_default();
+            let what = [object("resource"), object("subresource")].join("/");
+            let verb = event["verb"].as_str().unwrap_or_default();
+            requests.push(format!("{verb} {} {}", what.trim_end_matches('/'), object("name")));
+        }
+        Ok(requests)
+    }
+
+    /// Starts controllers of Kubernetes, such as `garbage-collector-controller`; they end when this is dropped.
+    pub fn start_controllers(&self, names: &[&str]) -> Result<Child> {
+        let arguments = [
+            format!("--kubeconfig={}", self.kubeconfig),
+            format!("--controllers={}", names.join(",")),
+            "--leader-elect=false".to_owned(),
+            "--secure-port=0".to_owned(),
+        ];
+        spawn(&self.folder, "kube-controller-manager", &arguments)
     }
 
     /// Stops the server in its tracks: connections stay, and nothing is answered.
@@ -162,11 +201,6 @@ fn spawn(folder: &TempDir, name: &str, arguments: &[String]) -> Result<Child> {
         .with_context(|| {
             format!("{} cannot be started: `tests/cluster/node.sh programs` builds it", program.display())
         })
-}
-
-async fn connect(folder: &TempDir, user: &str, url: &str, token: &str) -> Result<Cluster> {
-    let path = write_kubeconfig(folder, user, url, token)?;
-    Cluster::open(path.clone().into(), Kubeconfig::read_from(Path::new(&path))?).await
 }
 
 fn write_kubeconfig(folder: &TempDir, user: &str, url: &str, token: &str) -> Result<String> {

@@ -10,6 +10,7 @@ pub mod compare;
 pub mod dataset;
 pub mod held;
 pub mod jobs;
+pub mod kubelet;
 pub mod namespaces;
 pub mod operator;
 pub mod package;

@@ -6,6 +6,7 @@ use greenlang_backup_plan::job::RunnerSettings;
 use kube::Client;
 use kube::runtime::events::Recorder;
 
+use crate::backup_policy::Children;
 use crate::metrics::Reconciles;
 
 /// Shared by all reconciles.
@@ -16,6 +17,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Namespaces in which Jobs may be made.
     pub namespaces: BTreeSet<String>,
+    /// Jobs and Pods in these, as the watches have them.
+    pub children: Children,
     /// What all Jobs have in common.
     pub runner: RunnerSettings,
     /// Counts passes.

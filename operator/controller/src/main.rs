@@ -7,6 +7,8 @@ mod context;
 mod crash;
 mod crds;
 mod errors;
+#[cfg(test)]
+mod fixture;
 mod leader;
 mod metrics;
 mod run;

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use greenlang_backup_api::v1alpha1::{BackupPolicy, RunHistory};
+use greenlang_backup_api::v1alpha1::{BackupPolicy, RunHistory, Verification};
 use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
@@ -50,6 +50,8 @@ impl Metrics {
             ),
             &["outcome"],
         )?;
+        // Alerts on its rate need it from the start.
+        total.with_label_values(&["ok"]).reset();
         process.register(Box::new(leader.clone()))?;
         process.register(Box::new(total.clone()))?;
         process.register(Box::new(seconds.clone()))?;
@@ -91,6 +93,7 @@ struct Backups {
     duration: GaugeVec,
     size: GaugeVec,
     last_success: GaugeVec,
+    verified: GaugeVec,
     next: GaugeVec,
     active: GaugeVec,
 }
@@ -118,6 +121,10 @@ impl Backups {
             last_success: gauge(
                 "gl_backup_last_success_timestamp",
                 "End of the newest successful run, Unix time.",
+            )?,
+            verified: gauge(
+                "gl_backup_verified_level",
+                "How far the newest backup was proved: 1 Streamed, 2 Stored, 3 ReadBack, 4 Restored.",
             )?,
             next: gauge(
                 "gl_backup_next_scheduled_timestamp",
@@ -162,7 +169,18 @@ impl Backups {
             self.duration.with_label_values(labels).set(count(run.duration_seconds));
             self.size.with_label_values(labels).set(count(run.bytes));
             self.last_success.with_label_values(labels).set(seconds(run.time.0.as_second()));
+            self.verified.with_label_values(labels).set(level(run.verified));
         }
+    }
+}
+
+/// Numbers are API: alerts compare them.
+const fn level(verified: Verification) -> f64 {
+    match verified {
+        Verification::Streamed => 1.0,
+        Verification::Stored => 2.0,
+        Verification::ReadBack => 3.0,
+        Verification::Restored => 4.0,
     }
 }
 
@@ -175,3 +193,7 @@ fn count(number: u64) -> f64 {
 fn seconds(time: i64) -> f64 {
     time as f64
 }
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

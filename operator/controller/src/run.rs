@@ -73,14 +73,17 @@ async fn work(
         controller: "greenlang-backup-operator".into(),
         instance: Some(settings.identity.clone()),
     };
+    let namespaces = settings.namespaces.iter().cloned().collect();
+    let (policies, children) = backup_policy::watch(&client, &namespaces, &admin.metrics);
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
-        namespaces: settings.namespaces.iter().cloned().collect(),
+        namespaces,
+        children,
         runner: settings.runner(),
         reconciles,
     });
-    let controller = backup_policy::run(context, &admin.metrics, admin.stop.clone());
+    let controller = backup_policy::run(policies, context, admin.stop.clone());
     tokio::select! {
         () = controller => {}
         // Whoever leads now may be acting already: nothing more may be written, not even by passes that have begun.

@@ -89,7 +89,7 @@ pub fn build_job(request: JobRequest<'_>, runner: &RunnerSettings) -> Job {
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(labels),
-                    annotations: Some(template.annotations.clone()).filter(|map| !map.is_empty()),
+                    annotations: Some(annotations(template)).filter(|map| !map.is_empty()),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod_spec(task, secrets, deadline, memory, template, runner)),
@@ -100,11 +100,23 @@ pub fn build_job(request: JobRequest<'_>, runner: &RunnerSettings) -> Job {
     }
 }
 
+/// Keys that users cannot set: the operator finds its Jobs by its own, and Argo CD takes what carries its keys for an object that
+/// it should compare with Git and prune.
+const RESERVED: &[&str] = &["backup.greenlang.io/", "app.kubernetes.io/", "argocd.argoproj.io/"];
+
+fn is_free(key: &str) -> bool {
+    !RESERVED.iter().any(|prefix| key.starts_with(prefix))
+}
+
+fn annotations(template: &JobTemplate) -> BTreeMap<String, String> {
+    let mut annotations = template.annotations.clone();
+    annotations.retain(|key, _| is_free(key));
+    annotations
+}
+
 fn all_labels(ours: BTreeMap<String, String>, template: &JobTemplate) -> BTreeMap<String, String> {
     let mut labels = template.labels.clone();
-    // Keys of ours cannot be claimed: the operator finds its Jobs by them.
-    labels
-        .retain(|key, _| !key.starts_with("backup.greenlang.io/") && !key.starts_with("app.kubernetes.io/"));
+    labels.retain(|key, _| is_free(key));
     labels.extend(ours);
     labels.insert("app.kubernetes.io/name".into(), "greenlang-backup".into());
     labels.insert("app.kubernetes.io/component".into(), CONTAINER.into());
@@ -247,6 +259,25 @@ mod tests {
         assert_eq!(volumes.len(), 2);
         assert!(volumes.iter().all(|volume| volume["secret"]["optional"] == json!(true)
             && volume["secret"]["defaultMode"] == json!(0o440)));
+    }
+
+    #[test]
+    fn nothing_makes_a_gitops_tool_take_a_job_for_its_own() {
+        let tracked = json!({"team": "db", "argocd.argoproj.io/instance": "a", "argocd.argoproj.io/tracking-id": "a:batch/Job:n/j",
+            "argocd.argoproj.io/hook": "Sync", "app.kubernetes.io/instance": "a"});
+        let template: JobTemplate =
+            serde_json::from_value(json!({"labels": tracked, "annotations": tracked})).unwrap();
+        let job = build(&template);
+        let pod = &job["spec"]["template"]["metadata"];
+        for map in [&job["metadata"]["labels"], &pod["labels"], &pod["annotations"]] {
+            assert_eq!(map["team"], json!("db"));
+            let keys: Vec<&String> = map.as_object().unwrap().keys().collect();
+            assert!(
+                keys.iter().all(|key| !key.contains("argoproj") && *key != "app.kubernetes.io/instance"),
+                "{keys:?}"
+            );
+        }
+        assert_eq!(job["metadata"].get("annotations"), None);
     }
 
     #[test]

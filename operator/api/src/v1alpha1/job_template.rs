@@ -30,10 +30,11 @@ pub struct JobTemplate {
     /// Priority class of the Pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority_class_name: Option<String>,
-    /// Labels added to Jobs and Pods; keys of ours (`backup.greenlang.io/…`, `app.kubernetes.io/…`) cannot be changed.
+    /// Labels added to Jobs and Pods; keys of ours (`backup.greenlang.io/…`, `app.kubernetes.io/…`) and of Argo CD
+    /// (`argocd.argoproj.io/…`) are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Annotations added to the Pods.
+    /// Annotations added to the Pods; the same keys are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }

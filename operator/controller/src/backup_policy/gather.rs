@@ -1,10 +1,22 @@
-//! Step 1, gather: reads the policy, its Jobs, their Pods and their progress from the API server. I/O, no decisions.
+//! Step 1, gather: what a decision is made on. I/O, no decisions.
+//!
+//! A pass looks twice. The first look ([`look`]) costs no request: policy, Jobs and Pods as the watches have them. What they have
+//! may be old, so it may only lead to doing nothing: news of what they lacked starts another pass. Where the first look
+//! says that something is to be done, the second ([`confirm`]) asks the API server for all that a cache could be wrong about, and
+//! the decision is made anew:
+//!
+//! - the policy itself. A decision on an old status could run a slot twice.
+//! - Jobs whose UIDs its status has and the cache has not: what was deleted must be told from what has not been seen yet. A Job that is
+//!   missing from both has its name to protect it: making it again meets the first one.
+//! - Pods, which may lag behind their Jobs: without its Pod's last word an ended Job would count as one without report, and
+//!   run again. A container that is seen to have ended says nothing new any more.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use greenlang_backup_api::labels;
 use greenlang_backup_api::progress::Progress;
-use greenlang_backup_api::v1alpha1::BackupPolicy;
+use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus};
 use greenlang_backup_plan::backup_policy::{Observed, ObservedJob};
 use greenlang_backup_plan::job::CONTAINER;
 use greenlang_backup_plan::job_state::{JobState, job_state};
@@ -12,7 +24,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, LogParams};
-use kube::runtime::watcher;
 use kube::{Api, ResourceExt as _};
 
 use crate::context::Context;
@@ -23,77 +34,145 @@ const LOG_LINES: i64 = 5;
 /// Label that the Job controller puts on Pods.
 const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
 
-/// A policy as the API server has it, and what was seen around it.
-pub struct Gathered {
-    pub policy: BackupPolicy,
-    pub seen: Observed,
+/// A Job of a policy with its newest Pod.
+pub struct Child {
+    job: Arc<Job>,
+    pod: Option<Arc<Pod>>,
+    progress: Option<Progress>,
 }
 
-/// Watches Jobs of ours only.
-pub fn our_jobs() -> watcher::Config {
-    watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={}", labels::MANAGED_BY))
+/// The children of a policy as the watches have them, and the progress of those that run.
+pub async fn look(policy: &BackupPolicy, context: &Context) -> Result<Vec<Child>, Error> {
+    let namespace = policy.namespace().unwrap_or_default();
+    if !context.namespaces.contains(&namespace) {
+        return Ok(vec![]);
+    }
+    let mut children = match context.children.of(&namespace, &policy.name_any()).await {
+        Some((jobs, pods)) => family(policy, jobs, pods),
+        None => list(policy, context).await?,
+    };
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    for child in &mut children {
+        if let (JobState::Running, Some(pod)) = (child.state(), &child.pod)
+            && child.job.labels().contains_key(labels::BACKUP)
+        {
+            child.progress = progress(&pods, &pod.name_any()).await;
+        }
+    }
+    Ok(children)
 }
 
-/// Reads everything that a decision needs; none when the policy is gone or going. The policy is read from the API server
-/// and not from the cache: a decision on an old status could run a slot twice.
-pub async fn gather(
+/// The policy as the API server has it, and its children as a decision may believe them; none when it is gone or going.
+pub async fn confirm(
     cached: &BackupPolicy,
+    mut children: Vec<Child>,
     context: &Context,
-    now: Timestamp,
-) -> Result<Option<Gathered>, Error> {
+) -> Result<Option<(BackupPolicy, Vec<Child>)>, Error> {
     let namespace = cached.namespace().unwrap_or_default();
     let policies: Api<BackupPolicy> = Api::namespaced(context.client.clone(), &namespace);
-    let Some(policy) = policies.get_opt(&cached.name_any()).await? else {
+    let policy = policies.get_opt(&cached.name_any()).await?;
+    let Some(policy) = policy.filter(|policy| policy.metadata.deletion_timestamp.is_none()) else {
         return Ok(None);
     };
-    if policy.metadata.deletion_timestamp.is_some() {
-        return Ok(None);
+    if !context.namespaces.contains(&namespace) {
+        return Ok(Some((policy, vec![])));
     }
-    let served = context.namespaces.contains(&namespace);
-    let jobs = if served { jobs(&policy, &namespace, context).await? } else { vec![] };
-    Ok(Some(Gathered { policy, seen: Observed { now, served, jobs } }))
+    let known = |uid: &str| children.iter().any(|child| child.job.metadata.uid.as_deref() == Some(uid));
+    let all_known = policy.status.as_ref().is_none_or(|status| job_uids(status).all(known));
+    if !all_known || cached.metadata.uid != policy.metadata.uid {
+        let children = list(&policy, context).await?;
+        return Ok(Some((policy, children)));
+    }
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    for child in &mut children {
+        child.confirm_pod(&pods).await?;
+    }
+    Ok(Some((policy, children)))
 }
 
-async fn jobs(policy: &BackupPolicy, namespace: &str, context: &Context) -> Result<Vec<ObservedJob>, Error> {
+/// What was seen, as plain data.
+pub fn observe(children: &[Child], policy: &BackupPolicy, context: &Context, now: Timestamp) -> Observed {
+    let served = context.namespaces.contains(&policy.namespace().unwrap_or_default());
+    Observed { now, served, jobs: children.iter().map(Child::observe).collect() }
+}
+
+/// UIDs of all Jobs that a status knows to exist.
+fn job_uids(status: &BackupPolicyStatus) -> impl Iterator<Item = &str> {
+    let probe = status.probe.iter().filter_map(|probe| probe.active.as_ref()?.job_uid.as_deref());
+    let others = status.backups.iter().flat_map(|backup| {
+        let run = backup.active.iter().filter_map(|active| active.job_uid.as_deref());
+        let clean_ups = backup.clean_ups.iter();
+        run.chain(clean_ups.filter_map(|entry| entry.active.as_ref()?.job_uid.as_deref()))
+    });
+    probe.chain(others)
+}
+
+/// The children as the API server has them. Jobs first: their Pods are as new or newer.
+async fn list(policy: &BackupPolicy, context: &Context) -> Result<Vec<Child>, Error> {
+    let namespace = policy.namespace().unwrap_or_default();
     let ours = ListParams::default().labels(&format!("{}={}", labels::POLICY, policy.name_any()));
-    let uid = policy.uid().unwrap_or_default();
-    let mut jobs = Api::<Job>::namespaced(context.client.clone(), namespace).list(&ours).await?.items;
-    jobs.retain(|job| job.owner_references().iter().any(|owner| owner.uid == uid));
+    let jobs = Api::<Job>::namespaced(context.client.clone(), &namespace).list(&ours).await?.items;
     if jobs.is_empty() {
         return Ok(vec![]);
     }
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
-    let by_job = by_job(pods.list(&ours).await?.items);
-    let mut observed = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let pod = job.uid().and_then(|uid| by_job.get(&uid));
-        observed.push(observe(&job, pod, &pods).await);
-    }
-    Ok(observed)
+    let pods = Api::<Pod>::namespaced(context.client.clone(), &namespace).list(&ours).await?.items;
+    Ok(family(policy, jobs.into_iter().map(Arc::new).collect(), pods.into_iter().map(Arc::new).collect()))
 }
 
-/// The newest Pod of each Job: a Job whose Pod was replaced has more than one.
-fn by_job(mut pods: Vec<Pod>) -> BTreeMap<String, Pod> {
+/// The Jobs that the policy owns, in the order of their names, each with its newest Pod: a Job whose Pod was replaced has more than one.
+fn family(policy: &BackupPolicy, mut jobs: Vec<Arc<Job>>, mut pods: Vec<Arc<Pod>>) -> Vec<Child> {
+    let uid = policy.uid().unwrap_or_default();
+    jobs.retain(|job| job.owner_references().iter().any(|owner| owner.uid == uid));
+    jobs.sort_by_key(|job| job.name_any());
     pods.sort_by_key(|pod| pod.creation_timestamp().map(|time| time.0));
-    pods.into_iter().filter_map(|pod| Some((pod.labels().get(JOB_UID)?.clone(), pod))).collect()
+    let mut newest: BTreeMap<String, Arc<Pod>> =
+        pods.into_iter().filter_map(|pod| Some((pod.labels().get(JOB_UID)?.clone(), pod))).collect();
+    let child = |job: Arc<Job>| {
+        let pod = newest.remove(&job.uid().unwrap_or_default());
+        Child { job, pod, progress: None }
+    };
+    jobs.into_iter().map(child).collect()
 }
 
-async fn observe(job: &Job, pod: Option<&Pod>, pods: &Api<Pod>) -> ObservedJob {
-    let created = job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-    let backup = job.labels().get(labels::BACKUP).cloned();
-    let state = job_state(job, pod, created);
-    let progress = match (&state, pod) {
-        (JobState::Running, Some(pod)) if backup.is_some() => progress(pods, &pod.name_any()).await,
-        _ => None,
-    };
-    ObservedJob {
-        name: job.name_any(),
-        uid: job.uid().unwrap_or_default(),
-        created,
-        backup,
-        deleting: job.metadata.deletion_timestamp.is_some(),
-        state,
-        progress,
+impl Child {
+    fn created(&self) -> Timestamp {
+        self.job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+    }
+
+    fn state(&self) -> JobState {
+        job_state(&self.job, self.pod.as_deref(), self.created())
+    }
+
+    fn observe(&self) -> ObservedJob {
+        ObservedJob {
+            name: self.job.name_any(),
+            uid: self.job.uid().unwrap_or_default(),
+            created: self.created(),
+            backup: self.job.labels().get(labels::BACKUP).cloned(),
+            deleting: self.job.metadata.deletion_timestamp.is_some(),
+            state: self.state(),
+            progress: self.progress.clone(),
+        }
+    }
+
+    /// Reads the Pod anew where it could have more to say than the cache knows.
+    async fn confirm_pod(&mut self, pods: &Api<Pod>) -> Result<(), Error> {
+        let ended = match self.state() {
+            JobState::Ended(ended) if ended.container_ended => return Ok(()),
+            JobState::Ended(_) => true,
+            _ => false,
+        };
+        if let Some(known) = &self.pod
+            && let Some(pod) = pods.get_opt(&known.name_any()).await?
+        {
+            self.pod = Some(Arc::new(pod));
+        } else if ended || self.pod.is_some() {
+            let of_job = format!("{JOB_UID}={}", self.job.uid().unwrap_or_default());
+            let mut found = pods.list(&ListParams::default().labels(&of_job)).await?.items;
+            found.sort_by_key(|pod| pod.creation_timestamp().map(|time| time.0));
+            self.pod = found.pop().map(Arc::new);
+        }
+        Ok(())
     }
 }
 

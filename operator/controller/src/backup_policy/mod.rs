@@ -1,45 +1,63 @@
 //! BackupPolicy: wires the watches to the five steps of a pass: gather, validate, decide, act, status. I/O.
 
 mod act;
+mod children;
 mod gather;
 mod status;
 
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use greenlang_backup_api::v1alpha1::BackupPolicy;
-use greenlang_backup_plan::backup_policy::{decide, reject, validate};
+use greenlang_backup_plan::backup_policy::{Decision, Observed, decide, reject, validate};
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt as _};
+use kube::runtime::{WatchStreamExt as _, reflector, watcher};
+use kube::{Api, Client, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
+
+pub use children::Children;
 
 use crate::context::Context;
 use crate::errors::Error;
 use crate::metrics::Metrics;
 
-/// Passes at the same time, over different policies.
-const CONCURRENCY: u16 = 8;
-/// A policy is looked at this often even when nothing seems to change.
+/// Passes at the same time, over different policies. They wait for answers most of the time.
+const CONCURRENCY: u16 = 32;
+/// A policy is looked at about this often even when nothing seems to change. It costs no request: what asks the API server
+/// anew whatever the watches say is the hourly probe.
 const SAFETY_NET: Duration = Duration::from_hours(1);
+/// Policies of a list that are read at once; the answer is in memory as a whole.
+const PAGE: u32 = 100;
+
+/// The controller of all policies, not yet running.
+pub type Policies = Controller<DeserializeGuard<BackupPolicy>>;
+
+/// Begins the watches. Whoever scrapes metrics sees the policies from now on.
+pub fn watch(client: &Client, namespaces: &BTreeSet<String>, metrics: &Metrics) -> (Policies, Children) {
+    let policies: Api<DeserializeGuard<BackupPolicy>> = Api::all(client.clone());
+    let (store, writer) = reflector::store();
+    let seen = watcher(policies, watcher::Config::default().page_size(PAGE))
+        .modify(children::trim_policy)
+        .reflect(writer)
+        .applied_objects();
+    let controller = Controller::for_stream(seen, store);
+    metrics.lead(controller.store());
+    let (children, controller) = Children::watch(client, namespaces, controller);
+    (controller.with_config(Config::default().concurrency(CONCURRENCY)), children)
+}
 
 /// Reconciles all policies until told to stop; passes that have begun are finished.
-pub async fn run(context: Arc<Context>, metrics: &Metrics, stop: CancellationToken) {
-    let policies: Api<DeserializeGuard<BackupPolicy>> = Api::all(context.client.clone());
-    let mut controller = Controller::new(policies, watcher::Config::default())
-        .with_config(Config::default().concurrency(CONCURRENCY))
-        .graceful_shutdown_on(stop.cancelled_owned());
-    // One watch for each namespace: the operator has no right to watch Jobs anywhere else.
-    for namespace in &context.namespaces {
-        controller =
-            controller.owns(Api::<Job>::namespaced(context.client.clone(), namespace), gather::our_jobs());
-    }
-    metrics.lead(controller.store());
-    let passes = controller.run(reconcile, |_, error, _| Action::requeue(error.pause()), context);
+pub async fn run(controller: Policies, context: Arc<Context>, stop: CancellationToken) {
+    let passes = controller.graceful_shutdown_on(stop.cancelled_owned()).run(
+        reconcile,
+        |_, error, _| Action::requeue(error.pause()),
+        context,
+    );
     passes
         .for_each(|pass| async move {
             if let Err(error) = pass {
@@ -62,26 +80,40 @@ async fn reconcile(
     passed
 }
 
-/// One pass over one policy.
+/// One pass over one policy: a look that costs nothing, and a second one where there is something to do.
 #[tracing::instrument(skip_all, fields(namespace = cached.namespace(), name = cached.name_any()))]
 async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error> {
+    if cached.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
     let now = now();
-    let Some(gathered) = gather::gather(cached, context, now).await? else {
+    let children = gather::look(cached, context).await?;
+    let first = judge(cached, &gather::observe(&children, cached, context, now), context);
+    if first.effects.is_empty() && cached.status.as_ref() == Some(&first.status) {
+        return Ok(Action::requeue(pause(first.wake, cached)));
+    }
+    let Some((policy, children)) = gather::confirm(cached, children, context).await? else {
         return Ok(Action::await_change());
     };
-    let before = gathered.policy.status.clone().unwrap_or_default();
-    let decision = match validate(&gathered.policy) {
-        Err(invalid) => reject(&before, gathered.policy.generation(), &invalid, now),
-        Ok(valid) => {
-            let decision = decide(&valid, &gathered.seen, &before, &context.runner);
-            let refusals = act::act(&gathered.policy, &decision.effects, context).await?;
-            refusals.iter().fold(decision, |decision, refusal| {
-                decision.refused(&valid, &gathered.seen, &context.runner, refusal)
-            })
-        }
-    };
-    status::write(&gathered.policy, &decision, context).await?;
-    Ok(Action::requeue(pause(decision.wake, now)))
+    let seen = gather::observe(&children, &policy, context, now);
+    let decision = judge(&policy, &seen, context);
+    let refusals = act::act(&policy, &decision.effects, context).await?;
+    let decision = refusals.iter().fold(decision, |decision, refusal| match validate(&policy) {
+        Ok(valid) => decision.refused(&valid, &seen, &context.runner, refusal),
+        // Without a valid spec there were no effects.
+        Err(_) => decision,
+    });
+    status::write(&policy, &decision, context).await?;
+    Ok(Action::requeue(pause(decision.wake, &policy)))
+}
+
+/// Validate and decide.
+fn judge(policy: &BackupPolicy, seen: &Observed, context: &Context) -> Decision {
+    let before = policy.status.clone().unwrap_or_default();
+    match validate(policy) {
+        Err(invalid) => reject(&before, policy.generation(), &invalid, seen.now),
+        Ok(valid) => decide(&valid, seen, &before, &context.runner),
+    }
 }
 
 /// The time of a pass, in whole seconds as the API writes them. The only reading of the clock for decisions.
@@ -89,11 +121,44 @@ fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// How long to wait for a time. `now` was cut to whole seconds, so the wait ends at that time or within the second after it.
-fn pause(wake: Option<Timestamp>, now: Timestamp) -> Duration {
-    let Some(wake) = wake else { return SAFETY_NET };
-    match u64::try_from(wake.duration_since(now).as_secs()) {
-        Ok(0) | Err(_) => Duration::ZERO,
-        Ok(seconds) => Duration::from_secs(seconds).min(SAFETY_NET),
+/// How long to wait for a time, which is to the point: 200 slots of one second have no second to lose.
+fn pause(wake: Option<Timestamp>, policy: &BackupPolicy) -> Duration {
+    let safety_net = spread(SAFETY_NET, &policy.uid().unwrap_or_default());
+    let Some(wake) = wake else { return safety_net };
+    // A time that has passed is no duration.
+    Duration::try_from(wake.duration_since(Timestamp::now())).unwrap_or_default().min(safety_net)
+}
+
+/// A duration and up to a quarter of it, the same for the same key: what began together at a start does not come back together.
+fn spread(duration: Duration, key: &str) -> Duration {
+    let mut hash = DefaultHasher::new();
+    key.hash(&mut hash);
+    let quarter = duration.as_secs() / 4;
+    duration + Duration::from_secs(hash.finish() % quarter.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn what_begins_together_does_not_come_back_together() {
+        let times: BTreeSet<Duration> =
+            (0..1000).map(|number| spread(SAFETY_NET, &format!("uid-{number}"))).collect();
+        assert!(times.len() > 500, "{} different times", times.len());
+        assert!(times.iter().all(|time| (SAFETY_NET..SAFETY_NET * 5 / 4).contains(time)));
+        assert_eq!(spread(SAFETY_NET, "a"), spread(SAFETY_NET, "a"));
+    }
+
+    #[test]
+    fn a_time_is_waited_for_to_the_point_and_one_that_has_passed_not_at_all() {
+        let policy = fixture::policy("greenlang", "main");
+        let soon = Timestamp::now() + Duration::from_millis(700);
+        let waited = pause(Some(soon), &policy);
+        assert!(waited <= Duration::from_millis(700) && waited > Duration::from_millis(300), "{waited:?}");
+        assert_eq!(pause(Some(Timestamp::UNIX_EPOCH), &policy), Duration::ZERO);
+        assert!(pause(Some(Timestamp::MAX), &policy) >= SAFETY_NET);
+        assert!(pause(None, &policy) < SAFETY_NET * 5 / 4);
     }
 }

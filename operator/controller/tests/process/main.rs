@@ -1,7 +1,9 @@
 //! The life of the operator's process on a real API server that the test has for itself: it waits for its definitions, stops in
 //! order, and one of several leads. Its service account and rights are those of the chart.
 
+mod gitops;
 mod replica;
+mod traffic;
 
 use std::time::Duration;
 

@@ -1,0 +1,143 @@
+//! What the watches of Jobs and Pods know, trimmed to what decisions read. I/O: the watches. They save requests and no more:
+//! [`super::gather`] says what may be believed.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _, future};
+use greenlang_backup_api::labels;
+use greenlang_backup_api::v1alpha1::BackupPolicy;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::Policies;
+
+/// How long after the start passes wait for the first lists. Later a namespace without them is read by requests.
+const FIRST_LISTS: Duration = Duration::from_secs(10);
+
+/// All Jobs and Pods of ours in the namespaces that are served.
+pub struct Children {
+    namespaces: BTreeMap<String, (Watched<Job>, Watched<Pod>)>,
+    patience: Instant,
+}
+
+/// What one watch knows.
+struct Watched<K: Resource<DynamicType = ()> + 'static> {
+    store: Store<K>,
+    /// Whether the watch works, as far as it has told.
+    current: Arc<AtomicBool>,
+}
+
+impl Children {
+    /// Begins the watches, one for each namespace and kind: the operator has no right to watch them anywhere else. What they
+    /// see of a policy's children triggers a pass over it.
+    pub fn watch<'a>(
+        client: &Client,
+        namespaces: impl IntoIterator<Item = &'a String>,
+        mut controller: Policies,
+    ) -> (Self, Policies) {
+        let mut watched = BTreeMap::new();
+        for namespace in namespaces {
+            let (jobs, seen) = watch(Api::namespaced(client.clone(), namespace), trim_job);
+            controller = controller.watches_stream(seen, policy_of);
+            let (pods, seen) = watch(Api::namespaced(client.clone(), namespace), trim_pod);
+            controller = controller.watches_stream(seen, policy_of);
+            watched.insert(namespace.clone(), (jobs, pods));
+        }
+        (Self { namespaces: watched, patience: Instant::now() + FIRST_LISTS }, controller)
+    }
+
+    /// Jobs and Pods that carry a policy's name; none where the watches do not work and the API server must be asked.
+    pub async fn of(&self, namespace: &str, policy: &str) -> Option<(Vec<Arc<Job>>, Vec<Arc<Pod>>)> {
+        let (jobs, pods) = self.namespaces.get(namespace)?;
+        Some((jobs.of(policy, self.patience).await?, pods.of(policy, self.patience).await?))
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + Clone> Watched<K> {
+    async fn of(&self, policy: &str, patience: Instant) -> Option<Vec<Arc<K>>> {
+        tokio::time::timeout_at(patience, self.store.wait_until_ready()).await.ok()?.ok()?;
+        let named = |object: &Arc<K>| {
+            object.meta().labels.as_ref().and_then(|labels| labels.get(labels::POLICY)).map(String::as_str)
+                == Some(policy)
+        };
+        self.current.load(Ordering::Acquire).then(|| self.store.state().into_iter().filter(named).collect())
+    }
+}
+
+fn watch<K>(api: Api<K>, trim: fn(&mut K)) -> (Watched<K>, impl Stream<Item = watcher::Result<K>>)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let (store, writer) = reflector::store();
+    let current = Arc::new(AtomicBool::new(false));
+    let told = current.clone();
+    let ours = format!("app.kubernetes.io/managed-by={}", labels::MANAGED_BY);
+    let seen = watcher(api, watcher::Config::default().labels(&ours))
+        .default_backoff()
+        .modify(trim)
+        .reflect(writer)
+        .inspect(move |seen| match seen {
+            // A list that goes on says nothing before its end.
+            Ok(Event::Init | Event::InitApply(_)) => {}
+            Ok(_) => told.store(true, Ordering::Release),
+            Err(error) => {
+                tracing::warn!(%error, kind = %K::kind(&()), "a watch does not work now");
+                told.store(false, Ordering::Release);
+            }
+        })
+        .touched_objects()
+        // An error of one namespace must not slow the others down, which a controller's own pause would do.
+        .filter(|seen| future::ready(seen.is_ok()));
+    (Watched { store, current }, seen)
+}
+
+/// The policy whose name a child carries.
+#[expect(clippy::needless_pass_by_value, reason = "the controller hands it over")]
+fn policy_of<K: Resource<DynamicType = ()>>(child: K) -> Option<ObjectRef<DeserializeGuard<BackupPolicy>>> {
+    let namespace = child.meta().namespace.as_deref()?;
+    Some(ObjectRef::new(child.labels().get(labels::POLICY)?).within(namespace))
+}
+
+/// A Job without what decisions do not read: its spec holds the Task, which may have 96 KiB.
+fn trim_job(job: &mut Job) {
+    trim(&mut job.metadata);
+    job.spec = None;
+}
+
+fn trim_pod(pod: &mut Pod) {
+    trim(&mut pod.metadata);
+    pod.spec = None;
+}
+
+/// A policy without what decisions do not read.
+pub fn trim_policy(policy: &mut DeserializeGuard<BackupPolicy>) {
+    let metadata = policy.meta_mut();
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+fn trim(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    metadata.annotations = None;
+}

@@ -1,0 +1,192 @@
+//! What the operator asks the API server, and that what it does not ask, because its watches tell, leads to no wrong count.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use greenlang_backup_api::labels;
+use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, RunHistory};
+use greenlang_backup_tests::api_server::ApiServer;
+use greenlang_backup_tests::jobs::Recorder;
+use greenlang_backup_tests::kubelet::{self, Watched};
+use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, install_chart};
+use greenlang_backup_tests::{policy, wait};
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use crate::apply_policy;
+use crate::replica::{LIMIT, Replica, SERVED, install};
+
+/// Longer than an active run or probe is left alone.
+const QUIET: Duration = Duration::from_secs(12);
+
+/// An API server with an operator that leads.
+async fn start() -> Result<(ApiServer, Replica)> {
+    let api = ApiServer::start().await?;
+    install(&api).await?;
+    install_chart(&api.cluster, "greenlang-backup-crds", json!({})).await?;
+    let operator = Replica::start(&api, "operator").await?;
+    Ok((api, operator))
+}
+
+fn jobs(api: &ApiServer) -> Api<Job> {
+    Api::namespaced(api.cluster.client.clone(), SERVED)
+}
+
+/// Waits for a Job of a policy, other than these.
+async fn job(api: &ApiServer, policy: &str, task: &str, but: &[&Job]) -> Result<Job> {
+    let ours = ListParams::default().labels(&format!("{}={policy},{}={task}", labels::POLICY, labels::TASK));
+    wait::until(&format!("{policy}: a Job for {task}"), LIMIT, async || {
+        let found = jobs(api).list(&ours).await?.items;
+        Ok(found.into_iter().find(|job| but.iter().all(|other| other.uid() != job.uid())))
+    })
+    .await
+}
+
+async fn carry_out(api: &ApiServer, job: &Job) -> Result<()> {
+    kubelet::carry_out(&api.cluster.client, job, &kubelet::good_report(job)?).await
+}
+
+/// Waits until the status says something.
+async fn until(
+    api: &ApiServer,
+    name: &str,
+    what: &str,
+    is_so: impl Fn(&BackupPolicyStatus) -> bool,
+) -> Result<BackupPolicyStatus> {
+    wait::until(&format!("{name}: {what}"), LIMIT, async || {
+        Ok(Some(policy::status(&api.cluster, SERVED, name).await?).filter(&is_so))
+    })
+    .await
+}
+
+/// A policy whose first probe has ended well.
+async fn probed(api: &ApiServer, name: &str) -> Result<()> {
+    apply_policy(api, name).await?;
+    carry_out(api, &job(api, name, labels::TASK_PROBE, &[]).await?).await?;
+    until(api, name, "probed", |status| {
+        status.probe.as_ref().is_some_and(|probe| probe.last_probe_time.is_some())
+    })
+    .await?;
+    wait::until("its Job is gone", LIMIT, async || {
+        Ok(jobs(api).list(&ListParams::default()).await?.items.is_empty().then_some(()))
+    })
+    .await
+}
+
+/// Asks for a run and gives its Job, which is none of these.
+async fn run(api: &ApiServer, name: &str, token: &str, but: &[&Job]) -> Result<Job> {
+    policy::run_now(&api.cluster, SERVED, name, "database", token).await?;
+    job(api, name, labels::TASK_BACKUP, but).await
+}
+
+fn over(status: &BackupPolicyStatus, ended: u64) -> bool {
+    status.backup("database").is_some_and(|backup| {
+        backup.active.is_none() && backup.manual.succeeded + backup.manual.failed >= ended
+    })
+}
+
+fn manual(status: &BackupPolicyStatus) -> Result<(u64, u64, u64)> {
+    let RunHistory { attempts, succeeded, failed, .. } =
+        status.backup("database").context("no status")?.manual;
+    Ok((attempts, succeeded, failed))
+}
+
+fn others(requests: Vec<String>) -> Vec<String> {
+    requests.into_iter().filter(|request| !request.contains("leases")).collect()
+}
+
+#[tokio::test]
+async fn policies_at_rest_cost_no_request_and_a_run_costs_few() -> Result<()> {
+    let (api, _operator) = start().await?;
+    for name in ["one", "two"] {
+        probed(&api, name).await?;
+    }
+    let asked = || api.requests(NAMESPACE, RELEASE).map(others);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = asked()?.len();
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(asked()?[before..], [] as [String; 0]);
+    // A change that leads to nothing is no reason to ask either.
+    let patch = json!({"metadata": {"labels": {"team": "db"}}});
+    policy::change(&api.cluster, SERVED, "one", patch).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(asked()?[before..], [] as [String; 0]);
+
+    let made = run(&api, "one", "a", &[]).await?;
+    until(&api, "one", "its Job is known", |status| {
+        status.backup("database").and_then(|backup| backup.active.as_ref()?.job_uid.as_ref()).is_some()
+    })
+    .await?;
+    // A Job whose Pod has not come is waited for without a question.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let waiting = asked()?.len();
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(asked()?[waiting..], [] as [String; 0]);
+    carry_out(&api, &made).await?;
+    let status = until(&api, "one", "the run is over", |status| over(status, 1)).await?;
+    assert_eq!(manual(&status)?, (1, 1, 0));
+    wait::until("its Job is gone", LIMIT, async || {
+        Ok(jobs(&api).get_opt(&made.name_any()).await?.is_none().then_some(()))
+    })
+    .await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let of_run = &asked()?[before..];
+    assert!(of_run.len() <= 30, "{of_run:#?}");
+    assert!(of_run.iter().all(|request| !request.starts_with("list ")), "{of_run:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_watch_that_lags_behind_leads_to_no_wrong_count() -> Result<()> {
+    let (api, _operator) = start().await?;
+    probed(&api, "lag").await?;
+    let client = &api.cluster.client;
+    let recorder = Recorder::start(&api.cluster, SERVED);
+
+    // The Job has ended, and the watch knows nothing of its Pod: what the Pod says counts all the same.
+    let first = run(&api, "lag", "a", &[]).await?;
+    let report = kubelet::good_report(&first)?;
+    let pod = kubelet::start(client, &first, Watched::No).await?;
+    kubelet::end(client, &pod, &report).await?;
+    kubelet::count(client, &first, &report).await?;
+    let status = until(&api, "lag", "the first run is over", |status| over(status, 1)).await?;
+    assert_eq!(manual(&status)?, (1, 1, 0));
+
+    // A Job that somebody deletes is one lost attempt, and there is one Job for each.
+    let second = run(&api, "lag", "b", &[&first]).await?;
+    until(&api, "lag", "the second Job is known", |status| {
+        status.backup("database").and_then(|backup| backup.active.as_ref()?.job_uid.clone()) == second.uid()
+    })
+    .await?;
+    jobs(&api).delete(&second.name_any(), &DeleteParams::background()).await?;
+    let third = job(&api, "lag", labels::TASK_BACKUP, &[&first, &second]).await?;
+    assert_eq!(third.labels().get(labels::ATTEMPT).map(String::as_str), Some("2"));
+    carry_out(&api, &third).await?;
+    let status = until(&api, "lag", "the second run is over", |status| over(status, 2)).await?;
+    assert_eq!(manual(&status)?, (3, 2, 0));
+    let attempts: Vec<_> = recorder.jobs("lag", labels::TASK_BACKUP).iter().map(ResourceExt::uid).collect();
+    assert_eq!(attempts, [first.uid(), second.uid(), third.uid()]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_watch_the_api_server_is_asked() -> Result<()> {
+    let api = ApiServer::start().await?;
+    install(&api).await?;
+    install_chart(&api.cluster, "greenlang-backup-crds", json!({})).await?;
+    // As after an upgrade whose Role was not applied.
+    let pods = json!([{"op": "replace", "path": "/rules/1/verbs", "value": ["get", "list"]}]).to_string();
+    let mut kubectl = api.cluster.kubectl();
+    kubectl.args(["patch", "role", "-n", SERVED, RELEASE, "--type=json", "-p", &pods]);
+    greenlang_backup_tests::command::run(&mut kubectl, "").await?;
+    let operator = Replica::start(&api, "operator").await?;
+    operator.said("a watch does not work now").await?;
+    probed(&api, "blind").await?;
+    let made = run(&api, "blind", "a", &[]).await?;
+    carry_out(&api, &made).await?;
+    let status = until(&api, "blind", "the run is over", |status| over(status, 1)).await?;
+    assert_eq!(manual(&status)?, (1, 1, 0));
+    Ok(())
+}
