@@ -68,7 +68,7 @@ reasons! {
     IDENTITY_MISMATCH = "IdentityMismatch";
     /// An object that a manifest names is not in the bucket.
     OBJECT_MISSING = "ObjectMissing";
-    /// An object is not what its manifest says.
+    /// An object is not what its manifest says, or what was sent.
     OBJECT_DAMAGED = "ObjectDamaged";
     /// An object was replaced while it was read.
     OBJECT_REPLACED = "ObjectReplaced";
@@ -80,8 +80,12 @@ reasons! {
     CHECKSUM_UNSUPPORTED = "ChecksumUnsupported";
     /// The clock of the node, or of the object storage, is wrong.
     CLOCK_SKEWED = "ClockSkewed";
+    /// The object storage ignores a storage class or an encryption that the policy asks for.
+    STORAGE_OPTION_IGNORED = "StorageOptionIgnored";
+    /// The object storage found that what it received or stored does not match its checksum.
+    CHECKSUM_REFUSED = "ChecksumRefused";
     /// Nothing moved for `stallSeconds`.
-    STALLED = "Stalled";
+    NO_PROGRESS = "NoProgress";
 
     /// Another policy or backup writes to the same place in the bucket.
     PATH_TAKEN = "PathTaken";

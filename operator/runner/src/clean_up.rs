@@ -5,7 +5,7 @@ use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::task::CleanUpTask;
-use greenlang_backup_store::{BackupKeys, Store, StoreError};
+use greenlang_backup_store::{BackupKeys, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -54,7 +54,7 @@ pub async fn run(task: &CleanUpTask, cancel: &CancellationToken) -> Result<RunRe
         for attempt in &task.attempts {
             store.remove_markers(&marker(&task.policy_uid, &task.backup, &task.id, *attempt)).await?;
         }
-        Ok::<_, StoreError>(spared)
+        Ok::<_, RunError>(spared)
     };
     // Told to stop, it may be cut off anywhere: another one does the rest.
     let spared = until_cancelled(cancel, Box::pin(work)).await?;
@@ -81,7 +81,7 @@ pub async fn remove(
     keys: &BackupKeys,
     owner: Owner<'_>,
     attempts: &[u32],
-) -> Result<Spared, StoreError> {
+) -> Result<Spared, RunError> {
     let mut spared = Spared::Nothing;
     if let Some(found) = store.read_manifest(&keys.manifest()).await? {
         if !owner.made(&found.manifest) {

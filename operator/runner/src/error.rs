@@ -4,7 +4,10 @@ use std::io;
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::TaskError;
-use greenlang_backup_store::{SealError, SecretError, StoreError};
+use greenlang_backup_store::{
+    CatalogueError, CleanUpError, NoProgress, ProbeError, ReadError, RecipientError, SealError, SecretError,
+    UploadError,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::postgres::{CoverageError, DumpError, PostgresError};
@@ -18,9 +21,24 @@ pub enum RunError {
     /// A mounted Secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The bucket or the keys.
+    /// A key to encrypt for.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Recipient(#[from] RecipientError),
+    /// The check of the bucket.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The manifest in the bucket.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The upload of an object.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// What attempts left.
+    #[error(transparent)]
+    CleanUp(#[from] CleanUpError),
+    /// The watchdog.
+    #[error(transparent)]
+    NoProgress(#[from] NoProgress),
     /// The stream between source and bucket.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -35,7 +53,7 @@ pub enum RunError {
     Coverage(#[from] CoverageError),
     /// A backup that was just stored is not in the bucket as it was sent.
     #[error("reading the new backup again failed: {0}")]
-    ReadBack(#[source] StoreError),
+    ReadBack(#[source] ReadError),
     /// Another policy writes where this one does.
     #[error(
         "{key} belongs to backup {backup} of policy {namespace}/{policy}: give this policy a storage.s3.prefix of its own, or the backup another path"
@@ -91,7 +109,13 @@ impl RunError {
         match self {
             Self::Task(_) => reasons::INVALID_TASK,
             Self::Secret(error) => error.reason(),
-            Self::Store(error) | Self::ReadBack(error) => error.reason(),
+            Self::Recipient(error) => error.reason(),
+            Self::Probe(error) => error.reason(),
+            Self::Catalogue(error) => error.reason(),
+            Self::Upload(error) => error.reason(),
+            Self::CleanUp(error) => error.reason(),
+            Self::NoProgress(error) => error.reason(),
+            Self::ReadBack(error) => error.reason(),
             Self::Seal(error) => error.reason(),
             Self::Postgres(error) => error.reason(),
             Self::Dump(error) => error.reason(),
@@ -105,13 +129,21 @@ impl RunError {
     /// Whether another attempt may succeed without a change.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Task(_) | Self::Secret(_) | Self::Encode(_) | Self::PathTaken { .. } => false,
-            Self::Store(error) => error.is_retryable(),
+            Self::Task(_)
+            | Self::Secret(_)
+            | Self::Recipient(_)
+            | Self::Encode(_)
+            | Self::PathTaken { .. } => false,
+            Self::Probe(error) => error.is_retryable(),
+            Self::Catalogue(error) => error.is_retryable(),
+            Self::Upload(error) => error.is_retryable(),
+            Self::CleanUp(error) => error.is_retryable(),
             Self::Seal(error) => error.is_retryable(),
             Self::Postgres(error) => error.is_retryable(),
             Self::Dump(error) => error.is_retryable(),
             // Another attempt dumps another snapshot and stores other objects.
             Self::Coverage(_)
+            | Self::NoProgress(_)
             | Self::ReadBack(_)
             | Self::Interrupted
             | Self::Machine { .. }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{BackupReport, Outcome, RunReport};
-use greenlang_backup_store::{StoreError, StoredManifest};
+use greenlang_backup_store::{CatalogueError, StoredManifest};
 use tracing::{error, info};
 
 use crate::error::RunError;
@@ -28,7 +28,7 @@ pub fn failed(error: &RunError) -> RunReport {
 /// Whether what was written stays: on purpose while a manifest may name it, or because nobody was left to remove it. All other
 /// failures end before the first byte is written, or clean up first.
 fn may_leave(error: &RunError) -> bool {
-    matches!(error, RunError::Store(StoreError::ManifestUncertain { .. }) | RunError::Defect(_))
+    matches!(error, RunError::Catalogue(CatalogueError::ManifestUncertain { .. }) | RunError::Defect(_))
 }
 
 /// Report of a backup that this run made.

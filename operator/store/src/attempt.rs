@@ -1,14 +1,57 @@
-//! Removes what a failed attempt left: its open uploads and its objects. Network.
+//! Removes what a failed attempt left: its open uploads and its objects. Works without knowing what the attempt was to write:
+//! a placeholder is put at each key before an upload is opened for it, so a list of objects has them all. Network.
+
+use std::sync::Arc;
 
 use aws_sdk_s3::operation::abort_multipart_upload::AbortMultipartUploadError;
+use greenlang_backup_api::reasons;
 use tracing::debug;
 
-use crate::StoreError;
+use crate::RequestError;
+use crate::error::Place;
 use crate::s3::{Store, classify};
 
 /// A part that was on its way while its upload was aborted can bring the upload back (S3 documents it), so the result is
 /// looked at, and the work repeated.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
+
+/// A clean-up that did not reach its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CleanUpError {
+    /// A request.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Something is left after all.
+    #[error(
+        "{left} objects or open uploads are left below {prefix} in {place}: delete them, or leave it to a lifecycle rule"
+    )]
+    Leftovers {
+        /// Where.
+        place: Arc<Place>,
+        /// Prefix of the attempt.
+        prefix: String,
+        /// How many.
+        left: usize,
+    },
+}
+
+impl CleanUpError {
+    /// Stable reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Request(error) => error.reason(),
+            Self::Leftovers { .. } => reasons::STORAGE_ERROR,
+        }
+    }
+
+    /// Whether another one may succeed without a change.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Request(error) => error.is_retryable(),
+            Self::Leftovers { .. } => true,
+        }
+    }
+}
 
 /// An upload that was started and neither completed nor aborted.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -18,36 +61,38 @@ pub(crate) struct OpenUpload {
 }
 
 impl Store {
-    /// Aborts the open uploads and deletes the objects below the prefix of an attempt. Only for an attempt that no manifest
-    /// can name.
-    pub async fn remove_attempt(&self, prefix: &str) -> Result<(), StoreError> {
+    /// Aborts the open uploads and deletes the objects below the prefix of an attempt, whoever made them. Only for an attempt
+    /// that no manifest can name.
+    pub async fn remove_attempt(&self, prefix: &str) -> Result<(), CleanUpError> {
         let mut left = 0;
         for _ in 0..ROUNDS {
-            // Objects go even when uploads cannot be listed: some servers do not know that request.
-            let uploads = self.abort_uploads(prefix).await;
-            let objects = self.delete_objects(prefix).await?;
-            left = uploads? + objects;
-            debug!(prefix, removed = left, "attempt cleaned up");
+            let keys = self.list(prefix).await?;
+            left = self.abort_uploads(prefix, &keys).await?;
+            if left == 0 {
+                // Objects go last: on some servers only their keys lead to the open uploads, also for the next clean-up.
+                left = self.delete_all(&keys).await?;
+            }
             if left == 0 {
                 return Ok(());
             }
+            debug!(prefix, removed = left, "attempt cleaned up");
         }
-        Err(StoreError::Leftovers { place: self.place.clone(), prefix: prefix.to_owned(), left })
+        Err(CleanUpError::Leftovers { place: self.place.clone(), prefix: prefix.to_owned(), left })
     }
 
-    async fn delete_objects(&self, prefix: &str) -> Result<usize, StoreError> {
-        let keys = self.list(prefix).await?;
-        for key in &keys {
+    async fn delete_all(&self, keys: &[String]) -> Result<usize, RequestError> {
+        for key in keys {
             self.delete(key).await?;
         }
         Ok(keys.len())
     }
 
-    async fn abort_uploads(&self, prefix: &str) -> Result<usize, StoreError> {
+    /// Those below a prefix, and those of the keys there that have an object: MinIO lists the open uploads of a whole key only,
+    /// and none for a directory.
+    async fn abort_uploads(&self, prefix: &str, keys: &[String]) -> Result<usize, RequestError> {
         let mut uploads = self.open_uploads(prefix).await?;
-        // MinIO lists the open uploads of one key only, and none for a directory.
-        for key in self.started_below(prefix) {
-            uploads.extend(self.open_uploads(&key).await?.into_iter().filter(|upload| upload.key == key));
+        for key in keys {
+            uploads.extend(self.open_uploads(key).await?.into_iter().filter(|upload| upload.key == *key));
         }
         uploads.sort();
         uploads.dedup();
@@ -58,7 +103,7 @@ impl Store {
     }
 
     /// All open uploads of keys that begin with a prefix.
-    pub(crate) async fn open_uploads(&self, prefix: &str) -> Result<Vec<OpenUpload>, StoreError> {
+    pub(crate) async fn open_uploads(&self, prefix: &str) -> Result<Vec<OpenUpload>, RequestError> {
         let mut uploads = Vec::new();
         let mut from: (Option<String>, Option<String>) = (None, None);
         loop {
@@ -86,7 +131,7 @@ impl Store {
         }
     }
 
-    pub(crate) async fn abort_upload(&self, key: &str, id: &str) -> Result<(), StoreError> {
+    pub(crate) async fn abort_upload(&self, key: &str, id: &str) -> Result<(), RequestError> {
         let result =
             self.client.abort_multipart_upload().bucket(self.bucket()).key(key).upload_id(id).send().await;
         match result {

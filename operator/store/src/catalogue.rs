@@ -1,11 +1,15 @@
 //! The bucket as catalogue: a backup exists when its manifest does. Network.
 
+use std::sync::Arc;
+
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use backon::{ExponentialBuilder, Retryable as _};
-use greenlang_backup_api::manifest::Manifest;
+use greenlang_backup_api::manifest::{Manifest, ManifestError};
+use greenlang_backup_api::reasons;
 use sha2::{Digest as _, Sha256};
 
-use crate::StoreError;
+use crate::RequestError;
+use crate::error::Place;
 use crate::s3::{ATTEMPT_TIMEOUT, Store, classify, is_definite, one_try};
 use crate::seal::hex;
 
@@ -30,21 +34,68 @@ pub enum Published {
     Other(Box<StoredManifest>),
 }
 
+/// A manifest that was not read, or of which it is not known whether it was written.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// A request.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// A manifest that is there and cannot be read.
+    #[error("{key} in {place} is no manifest of ours: {problem}")]
+    Manifest {
+        /// Where.
+        place: Arc<Place>,
+        /// Key of the manifest.
+        key: String,
+        /// What is wrong with it.
+        problem: ManifestError,
+    },
+    /// The manifest was sent and nobody said what became of it.
+    #[error(
+        "whether {key} was written is not known, so the objects of this attempt are kept; the next attempt finds out ({cause})"
+    )]
+    ManifestUncertain {
+        /// Key of the manifest.
+        key: String,
+        /// The last failure.
+        cause: Box<CatalogueError>,
+    },
+}
+
+impl CatalogueError {
+    /// Stable reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Request(error) => error.reason(),
+            Self::Manifest { .. } | Self::ManifestUncertain { .. } => reasons::STORAGE_ERROR,
+        }
+    }
+
+    /// Whether another attempt may succeed without a change.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Request(error) => error.is_retryable(),
+            Self::Manifest { .. } => false,
+            Self::ManifestUncertain { .. } => true,
+        }
+    }
+}
+
 /// One try to write a manifest that did not end in certainty.
 enum Failure {
     /// The server said no; nothing was written by this try.
-    Refused(StoreError),
+    Refused(CatalogueError),
     /// Nobody knows.
-    Unknown(StoreError),
+    Unknown(CatalogueError),
 }
 
 impl Store {
     /// Reads a manifest; none when the backup does not exist.
-    pub async fn read_manifest(&self, key: &str) -> Result<Option<StoredManifest>, StoreError> {
+    pub async fn read_manifest(&self, key: &str) -> Result<Option<StoredManifest>, CatalogueError> {
         let Some(bytes) = self.get(key).await? else {
             return Ok(None);
         };
-        let manifest = Manifest::from_slice(&bytes).map_err(|problem| StoreError::Manifest {
+        let manifest = Manifest::from_slice(&bytes).map_err(|problem| CatalogueError::Manifest {
             place: self.place.clone(),
             key: key.to_owned(),
             problem,
@@ -54,8 +105,8 @@ impl Store {
 
     /// Writes a manifest unless there is one. Each try is a single request whose outcome is looked up when the answer was
     /// lost, because the objects that a manifest names may only be removed when it is certain that it was not written:
-    /// any error but [`StoreError::ManifestUncertain`] says that.
-    pub async fn publish(&self, key: &str, manifest: &[u8]) -> Result<Published, StoreError> {
+    /// any error but [`CatalogueError::ManifestUncertain`] says that.
+    pub async fn publish(&self, key: &str, manifest: &[u8]) -> Result<Published, CatalogueError> {
         let failure = match self.publish_once(key, manifest).await {
             Ok(published) => return Ok(published),
             Err(Failure::Refused(error)) => return Err(error),
@@ -68,7 +119,7 @@ impl Store {
             .await
             .map_err(|failure| match failure {
                 Failure::Refused(cause) | Failure::Unknown(cause) => {
-                    StoreError::ManifestUncertain { key: key.to_owned(), cause: Box::new(cause) }
+                    CatalogueError::ManifestUncertain { key: key.to_owned(), cause: Box::new(cause) }
                 }
             })
     }
@@ -87,11 +138,11 @@ impl Store {
         };
         // 409 says that another write of this key is going on; which of them wins is seen by looking.
         let lost = matches!(error.code(), Some("PreconditionFailed" | "ConditionalRequestConflict"));
-        let failure = classify(&self.place, "write the manifest", &error);
+        let failure = CatalogueError::from(classify(&self.place, "write the manifest", &error));
         if !lost && is_definite(&error) {
             return Err(Failure::Refused(failure));
         }
-        match self.get(key).await.map_err(Failure::Unknown)? {
+        match self.get(key).await.map_err(|error| Failure::Unknown(error.into()))? {
             Some(found) if found == bytes => Ok(written(bytes)),
             Some(_) => match self.read_manifest(key).await.map_err(Failure::Refused)? {
                 Some(other) => Ok(Published::Other(Box::new(other))),

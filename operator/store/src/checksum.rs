@@ -29,11 +29,6 @@ impl Checksums {
     pub const fn algorithm(self) -> Option<Algorithm> {
         self.algorithm
     }
-
-    /// Whether the server refused what was wrong. What a server that is not trusted stores must be read again.
-    pub const fn trusted(self) -> bool {
-        self.algorithm.is_some()
-    }
 }
 
 /// A checksum, in the field of its algorithm, as S3 writes it.

@@ -11,45 +11,45 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use crate::checksum::{Fields, PartSum, whole, whole_crc64nvme, whole_etag};
-use crate::confirm::{Expected, Found};
+use crate::confirm::{ExpectedObject, Found};
 use crate::s3::{classify, is_definite, one_try};
 use crate::seal::Sealed;
-use crate::target::{SentPart, Target};
-use crate::{Algorithm, StoreError};
+use crate::target::{SentPart, UploadTarget};
+use crate::{Algorithm, UploadError};
 
 /// An upload all of whose parts were sent.
 pub(crate) struct Completion<'a> {
-    pub target: &'a Target,
+    pub target: &'a UploadTarget,
     pub parts: CompletedMultipartUpload,
-    pub expected: Expected,
+    pub expected: ExpectedObject,
 }
 
 /// One try.
 pub(crate) enum Failure {
     /// The server says that it did not and will not make the object.
-    Refused(StoreError),
+    Refused(UploadError),
     /// Nobody knows, or another try may do.
-    Open(StoreError),
+    Open(UploadError),
 }
 
 impl<'a> Completion<'a> {
     /// Checks that what was sent is what was sealed, before anything is made of it.
     pub(crate) fn new(
-        target: &'a Target,
+        target: &'a UploadTarget,
         parts: impl Iterator<Item = &'a SentPart> + Clone,
         sealed: &Sealed,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, UploadError> {
         let sums: Vec<&PartSum> = parts.clone().map(|part| &part.sum).collect();
         let bytes = sums.iter().map(|sum| sum.len).sum();
         if bytes != sealed.stored_bytes || whole_crc64nvme(sums.iter().copied()) != sealed.stored_crc64nvme {
-            return Err(StoreError::ChangedInMemory(target.key.clone()));
+            return Err(UploadError::ChangedInMemory(target.key.clone()));
         }
         Ok(Self::of(target, parts, bytes))
     }
 
     /// Without that check.
     pub(crate) fn of<'b>(
-        target: &'a Target,
+        target: &'a UploadTarget,
         parts: impl Iterator<Item = &'b SentPart> + Clone,
         bytes: u64,
     ) -> Self {
@@ -68,11 +68,11 @@ impl<'a> Completion<'a> {
                 .build()
         });
         let parts = CompletedMultipartUpload::builder().set_parts(Some(completed.collect())).build();
-        Self { target, parts, expected: Expected { bytes, checksum, etag } }
+        Self { target, parts, expected: ExpectedObject { bytes, checksum, etag } }
     }
 
     /// Completes the upload, again if need be, and looks at the object.
-    pub(crate) async fn run(&self) -> Result<Verification, StoreError> {
+    pub(crate) async fn run(&self) -> Result<Verification, UploadError> {
         let mut pauses = self.target.store.patience.pauses().build();
         loop {
             let error = match self.once().await {
@@ -125,18 +125,22 @@ impl<'a> Completion<'a> {
         let definite = is_definite(&error);
         let error = target.gone(classify(&target.store.place, "complete an upload", &error));
         // An upload that is gone may have become the object in an earlier try.
-        let open = !definite || error.is_transient() || matches!(error, StoreError::UploadGone { .. });
+        let open = !definite || error.is_transient() || matches!(error, UploadError::UploadGone { .. });
         Err(if open { Failure::Open(error) } else { Failure::Refused(error) })
     }
 
     /// The server says that it made the object; now it must be the right one.
-    async fn confirmed(&self) -> Result<Verification, StoreError> {
+    async fn confirmed(&self) -> Result<Verification, UploadError> {
         let target = self.target;
         let problem = match target.store.look(&target.key, &self.expected).await? {
             Found::Same { verified, .. } => return Ok(verified),
             Found::Nothing => "nothing is there".to_owned(),
             Found::Other(problem) => problem,
         };
-        Err(StoreError::StoredDiffers { place: target.store.place.clone(), key: target.key.clone(), problem })
+        Err(UploadError::StoredDiffers {
+            place: target.store.place.clone(),
+            key: target.key.clone(),
+            problem,
+        })
     }
 }

@@ -4,13 +4,13 @@ use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::types::ChecksumMode;
 use greenlang_backup_api::v1alpha1::Verification;
 
-use crate::StoreError;
+use crate::UploadError;
 use crate::checksum::{Algorithm, Fields};
 use crate::s3::{Store, classify};
 
 /// What an object must be.
 #[derive(Clone, Debug)]
-pub(crate) struct Expected {
+pub(crate) struct ExpectedObject {
     pub bytes: u64,
     /// Checksum of the whole object, if the server verifies one.
     pub checksum: Option<(Algorithm, String)>,
@@ -42,7 +42,7 @@ impl Found {
 
 impl Store {
     /// Compares size, checksum, entity tag, storage class and encryption of an object with what they must be.
-    pub(crate) async fn look(&self, key: &str, expected: &Expected) -> Result<Found, StoreError> {
+    pub(crate) async fn look(&self, key: &str, expected: &ExpectedObject) -> Result<Found, UploadError> {
         let request =
             self.client.head_object().bucket(self.bucket()).key(key).checksum_mode(ChecksumMode::Enabled);
         let head = match request.send().await {
@@ -50,17 +50,17 @@ impl Store {
             Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => {
                 return Ok(Found::Nothing);
             }
-            Err(error) => return Err(classify(&self.place, "look at an object", &error)),
+            Err(error) => return Err(classify(&self.place, "look at an object", &error).into()),
         };
         if let Some((what, wanted, found)) = self.stored_as.differs(&head) {
             let (place, key) = (self.place.clone(), key.to_owned());
-            return Err(StoreError::NotAsAsked { place, key, what, wanted, found });
+            return Err(UploadError::NotAsAsked { place, key, what, wanted, found });
         }
         Ok(compare(expected, &head))
     }
 }
 
-fn compare(expected: &Expected, head: &HeadObjectOutput) -> Found {
+fn compare(expected: &ExpectedObject, head: &HeadObjectOutput) -> Found {
     let bytes = head.content_length().and_then(|bytes| u64::try_from(bytes).ok());
     if bytes != Some(expected.bytes) {
         return Found::Other(format!("{} bytes instead of {}", bytes.unwrap_or_default(), expected.bytes));

@@ -14,10 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::StoreError;
+use crate::ReadError;
 use crate::s3::Store;
 
-pub(crate) use range::Source;
+pub(crate) use range::RangeSource;
 
 /// How an object is read.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ impl Default for ReadSettings {
 }
 
 /// The bytes of an object, read by a thread that may block: never by one of the async runtime. All of one version of the
-/// object, and as many as its manifest says. Errors wrap a [`StoreError`]; after one there are errors only. Fetching stops
+/// object, and as many as its manifest says. Errors wrap a [`ReadError`]; after one there are errors only. Fetching stops
 /// when it is dropped.
 pub struct Download {
     pieces: Pieces,
@@ -69,7 +69,7 @@ pub struct Download {
 pub(crate) struct Pieces {
     first: Option<Piece>,
     /// None after an error: what follows it must never be taken for what belongs there.
-    rest: Option<mpsc::Receiver<oneshot::Receiver<Result<Piece, StoreError>>>>,
+    rest: Option<mpsc::Receiver<oneshot::Receiver<Result<Piece, ReadError>>>>,
     left: u64,
     key: String,
 }
@@ -88,7 +88,7 @@ impl Store {
         key: &str,
         bytes: u64,
         settings: ReadSettings,
-    ) -> Result<Download, StoreError> {
+    ) -> Result<Download, ReadError> {
         let (pieces, fetching) = self.pieces(key, bytes, settings).await?;
         Ok(Download { pieces, current: None, position: 0, _fetching: fetching })
     }
@@ -99,10 +99,10 @@ impl Store {
         key: &str,
         bytes: u64,
         settings: ReadSettings,
-    ) -> Result<(Pieces, AbortOnDropHandle<()>), StoreError> {
+    ) -> Result<(Pieces, AbortOnDropHandle<()>), ReadError> {
         let buffers = settings.buffers.max(2);
         let permits = Arc::new(Semaphore::new(buffers));
-        let source = Arc::new(Source::new(self, key, bytes, settings));
+        let source = Arc::new(RangeSource::new(self, key, bytes, settings));
         let mut ranges = ranges(bytes, settings.range_bytes.max(1) as u64);
         let permit = Arc::clone(&permits).acquire_owned().await.ok();
         let first = source.fetch(ranges.next().unwrap_or(0..0)).await?;
@@ -119,10 +119,10 @@ fn ranges(bytes: u64, size: u64) -> impl Iterator<Item = Range<u64>> + Send + 's
 
 /// Ranges get their permits in order, so the next one to be read always has one.
 async fn fetch_all(
-    source: Arc<Source>,
+    source: Arc<RangeSource>,
     ranges: impl Iterator<Item = Range<u64>>,
     permits: Arc<Semaphore>,
-    order: mpsc::Sender<oneshot::Receiver<Result<Piece, StoreError>>>,
+    order: mpsc::Sender<oneshot::Receiver<Result<Piece, ReadError>>>,
 ) {
     let mut fetches = JoinSet::new();
     for range in ranges {
@@ -144,7 +144,7 @@ async fn fetch_all(
 
 impl Pieces {
     /// Waits for the next range; none at the end of the object.
-    pub(crate) fn next(&mut self) -> Result<Option<Piece>, StoreError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Piece>, ReadError> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -156,10 +156,10 @@ impl Pieces {
         Ok(Some(piece))
     }
 
-    fn wait(&mut self) -> Result<Piece, StoreError> {
+    fn wait(&mut self) -> Result<Piece, ReadError> {
         let receiver = self.rest.as_mut().and_then(mpsc::Receiver::blocking_recv);
         receiver.and_then(|piece| piece.blocking_recv().ok()).unwrap_or_else(|| {
-            Err(StoreError::ReadFailed { key: self.key.clone(), cause: "it was stopped".to_owned() })
+            Err(ReadError::ReadFailed { key: self.key.clone(), cause: "it was stopped".to_owned() })
         })
     }
 }
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn nothing_is_read_behind_a_gap() {
-        let failed = || StoreError::ReadFailed { key: "key".into(), cause: "cut".into() };
+        let failed = || ReadError::ReadFailed { key: "key".into(), cause: "cut".into() };
         let piece = |byte| Piece { bytes: vec![byte; 3], _permit: None };
         let (order, rest) = mpsc::channel(2);
         for answer in [Err(failed()), Ok(piece(2))] {

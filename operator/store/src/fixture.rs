@@ -13,7 +13,7 @@ use greenlang_backup_test_servers::{S3, noise, run};
 use tempfile::TempDir;
 
 use crate::s3::Patience;
-use crate::{Activity, Checksums, Sealed, Sealer, Store, StoreError, Upload};
+use crate::{Activity, Checksums, ProbeError, Sealed, Sealer, Store, Upload, UploadError};
 
 /// Bound of probes, far beyond what they need.
 pub const LIMIT: Duration = Duration::from_mins(1);
@@ -60,12 +60,12 @@ impl Fixture {
         Self { store, _secret: secret }
     }
 
-    pub async fn probe(&self) -> Result<Checksums, StoreError> {
+    pub async fn probe(&self) -> Result<Checksums, ProbeError> {
         self.store.probe("p-1", LIMIT).await
     }
 
     /// Seals noise of so many bytes and uploads it with what a probe finds.
-    pub async fn upload(&self, key: &str, bytes: usize) -> Result<(Verification, Sealed), StoreError> {
+    pub async fn upload(&self, key: &str, bytes: usize) -> Result<(Verification, Sealed), UploadError> {
         let checksums = self.probe().await.unwrap();
         self.upload_with(key, bytes, checksums).await
     }
@@ -75,7 +75,7 @@ impl Fixture {
         key: &str,
         bytes: usize,
         checksums: Checksums,
-    ) -> Result<(Verification, Sealed), StoreError> {
+    ) -> Result<(Verification, Sealed), UploadError> {
         let mut upload =
             Upload::start(&self.store, key, MIN_PART_SIZE, checksums, &Activity::default()).await?;
         let (sender, parts) = Sealer::channel();
@@ -89,6 +89,13 @@ impl Fixture {
         let sealed = sealing.await.unwrap().unwrap();
         Ok((upload.finish(&sealed).await?, sealed))
     }
+}
+
+/// What failed leaves no open upload, only what the clean-up of its attempt removes.
+pub async fn assert_given_up(server: &FaultServer, fixture: &Fixture, attempt: &str) {
+    assert_eq!(server.open_uploads(), [] as [&str; 0]);
+    fixture.store.remove_attempt(attempt).await.unwrap();
+    assert_clean(server);
 }
 
 /// Nothing is left of anything.

@@ -9,7 +9,7 @@ use age::{DecryptError, Identity, IdentityFile};
 use greenlang_backup_api::manifest::Object;
 use greenlang_backup_api::task::MountedSecret;
 
-use crate::{SecretError, StoreError, fingerprint, read_secret};
+use crate::{ReadError, SecretError, fingerprint, read_secret};
 
 /// Key of the private keys in a Secret.
 const IDENTITY_KEY: &str = "identity.txt";
@@ -54,25 +54,25 @@ impl Identities {
     }
 
     /// Opens an age file whose header was seen to fit in memory.
-    pub(crate) fn decrypt<R: BufRead>(&self, object: &Object, age: R) -> Result<StreamReader<R>, StoreError> {
+    pub(crate) fn decrypt<R: BufRead>(&self, object: &Object, age: R) -> Result<StreamReader<R>, ReadError> {
         Decryptor::new_buffered(age)
             .and_then(|file| file.decrypt(self.keys.iter().map(|key| key.as_ref() as &dyn Identity)))
             .map_err(|error| self.refused(object, error))
     }
 
     /// Whether one of the keys opens an object that begins so; needs its first [`MAX_HEADER`] bytes, or all of it.
-    pub(crate) fn open_header(&self, object: &Object, start: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn open_header(&self, object: &Object, start: &[u8]) -> Result<(), ReadError> {
         self.decrypt(object, start).map(drop)
     }
 
-    fn refused(&self, object: &Object, error: DecryptError) -> StoreError {
-        let damaged = |problem: String| StoreError::ObjectDamaged { key: object.key.clone(), problem };
+    fn refused(&self, object: &Object, error: DecryptError) -> ReadError {
+        let damaged = |problem: String| ReadError::ObjectDamaged { key: object.key.clone(), problem };
         match error {
             // One of the keys should fit, by the manifest; so it is the header that is wrong.
             DecryptError::NoMatchingKeys if self.should_open(object) => {
                 damaged("a key that the manifest names does not open its age header".to_owned())
             }
-            DecryptError::NoMatchingKeys => StoreError::IdentityMismatch {
+            DecryptError::NoMatchingKeys => ReadError::IdentityMismatch {
                 key: object.key.clone(),
                 recipients: object.recipients.join(", "),
                 secret: self.secret.clone(),

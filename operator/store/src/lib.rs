@@ -2,6 +2,8 @@
 //! no PostgreSQL.
 
 mod attempt;
+#[cfg(test)]
+mod attempt_tests;
 mod catalogue;
 mod checksum;
 mod complete;
@@ -30,18 +32,18 @@ mod upload;
 mod upload_tests;
 mod watchdog;
 
-pub use catalogue::{Published, StoredManifest};
+pub use attempt::CleanUpError;
+pub use catalogue::{CatalogueError, Published, StoredManifest};
 pub use checksum::{Algorithm, Checksums};
 pub use download::{Download, ReadSettings};
-pub use error::StoreError;
+pub use error::{ProbeError, ReadError, RequestError, UploadError};
 pub use identities::Identities;
 pub use layout::{BackupKeys, Layout};
 pub use parts::Part;
-pub use read_back::StoredObject;
-pub use recipients::{Recipients, fingerprint};
+pub use recipients::{RecipientError, Recipients, fingerprint};
 pub use s3::Store;
-pub use seal::{SealError, Sealed, Sealer};
+pub use seal::{COMPRESSION, SealError, Sealed, Sealer};
 pub use secret::{SecretError, read_certificates, read_secret};
 pub use unseal::Unsealed;
 pub use upload::Upload;
-pub use watchdog::Activity;
+pub use watchdog::{Activity, NoProgress};

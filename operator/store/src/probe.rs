@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::checksum::Checksums;
-use crate::error::StoreError;
-use crate::s3::{Store, classify};
+use crate::s3::Store;
+use crate::{CleanUpError, ProbeError, RequestError};
 
 /// What the marker holds; says to whoever finds one what it is.
 const CONTENT: &[u8] =
@@ -24,7 +24,7 @@ impl Store {
     /// asked for (`If-None-Match: *`), and finds the checksum that the server verifies. `marker` is unique to the probe. The
     /// checks take the limit at most, and the clean-up after them as much again. Not to be dropped before it ends, or
     /// [`Store::remove_markers`] must follow.
-    pub async fn probe(&self, marker: &str, limit: Duration) -> Result<Checksums, StoreError> {
+    pub async fn probe(&self, marker: &str, limit: Duration) -> Result<Checksums, ProbeError> {
         Box::pin(self.probe_within(marker, limit, limit)).await
     }
 
@@ -33,13 +33,13 @@ impl Store {
         marker: &str,
         limit: Duration,
         clean_up: Duration,
-    ) -> Result<Checksums, StoreError> {
+    ) -> Result<Checksums, ProbeError> {
         let prefix = self.markers(marker);
         let (object, upload) = (format!("{prefix}object"), format!("{prefix}upload"));
         let checks = async { tokio::try_join!(self.check_objects(&object), self.find_checksums(&upload)) };
         let checked = timeout(limit, Box::pin(checks)).await.unwrap_or_else(|_| Err(self.too_slow(limit)));
         let cleaned = timeout(clean_up, self.remove_attempt(&prefix)).await;
-        let cleaned = cleaned.unwrap_or_else(|_| Err(self.too_slow(clean_up)));
+        let cleaned = cleaned.map_or_else(|_| Err(self.too_slow(clean_up)), |done| Ok(done?));
         if let Err(error) = &cleaned {
             warn!(prefix, %error, "markers not removed by way of a listing");
             let deleted = async { tokio::join!(self.delete(&object), self.delete(&upload)) };
@@ -52,7 +52,7 @@ impl Store {
     }
 
     /// Removes the markers of a probe that was dropped before it ended.
-    pub async fn remove_markers(&self, marker: &str) -> Result<(), StoreError> {
+    pub async fn remove_markers(&self, marker: &str) -> Result<(), CleanUpError> {
         self.remove_attempt(&self.markers(marker)).await
     }
 
@@ -61,15 +61,17 @@ impl Store {
         format!("{}/", self.layout().probe(marker))
     }
 
-    fn too_slow(&self, limit: Duration) -> StoreError {
-        StoreError::TooSlow { place: self.place.clone(), limit }
+    fn too_slow(&self, limit: Duration) -> ProbeError {
+        ProbeError::TooSlow { place: self.place.clone(), limit }
     }
 
-    async fn check_objects(&self, key: &str) -> Result<(), StoreError> {
+    async fn check_objects(&self, key: &str) -> Result<(), ProbeError> {
         self.put_if_absent(key, CONTENT).await?;
         if self.put_if_absent(key, INTRUDER).await? {
             let problem = "it overwrote an object that If-None-Match: * protected";
-            return Err(StoreError::ConditionalWriteUnsupported { place: self.place.clone(), problem });
+            return Err(
+                RequestError::ConditionalWriteUnsupported { place: self.place.clone(), problem }.into()
+            );
         }
         let found = self.get(key).await?;
         // A clean-up lists before it deletes, and without the right to list, S3 calls what is missing forbidden.
@@ -77,22 +79,7 @@ impl Store {
         if found.as_deref() == Some(CONTENT) && listed.iter().any(|found| found == key) {
             Ok(())
         } else {
-            Err(StoreError::Differs { place: self.place.clone(), key: key.to_owned() })
-        }
-    }
-
-    /// Whether the object was written; not when there was one.
-    async fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<bool, StoreError> {
-        let Err(error) = self.put_request(key, bytes).if_none_match("*").send().await else {
-            return Ok(true);
-        };
-        match error.raw_response().map(|response| response.status().as_u16()) {
-            Some(412) => Ok(false),
-            Some(501) => Err(StoreError::ConditionalWriteUnsupported {
-                place: self.place.clone(),
-                problem: "it does not know If-None-Match: *",
-            }),
-            _ => Err(classify(&self.place, "put an object", &error)),
+            Err(ProbeError::Differs { place: self.place.clone(), key: key.to_owned() })
         }
     }
 }

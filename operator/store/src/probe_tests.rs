@@ -6,16 +6,15 @@ use aws_sdk_s3::Client;
 use aws_smithy_async::time::TimeSource;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::{Checksum, ServerSideEncryption, ServerSideEncryptionType};
-use greenlang_backup_test_s3::{Conditional, Fault, FaultServer, Operation, Switches};
+use greenlang_backup_test_s3::{Conditional, Fault, FaultServer, Listing, Operation, Switches};
 
 use crate::fixture::{Fixture, LIMIT, assert_clean, own_prefix, real_server};
-use crate::{Algorithm, Checksums, StoreError};
+use crate::{Algorithm, Checksums, ProbeError};
 
 async fn found(switches: Switches) -> Option<Algorithm> {
     let server = FaultServer::with(switches);
     let checksums = Fixture::new(server.endpoint()).await.probe().await.unwrap();
     assert_clean(&server);
-    assert_eq!(checksums.trusted(), checksums.algorithm().is_some());
     checksums.algorithm()
 }
 
@@ -74,7 +73,7 @@ async fn without_conditional_writes_no_backup_is_made() {
 
 #[tokio::test]
 async fn uploads_that_cannot_be_listed_are_said() {
-    let switches = Switches { lists_uploads: false, ..Switches::default() };
+    let switches = Switches { lists_uploads: Listing::Never, ..Switches::default() };
     let (reason, _, message) = refused(switches, Checksum::Auto).await;
     assert_eq!(reason, reasons::STORAGE_ERROR);
     assert!(message.contains("ListMultipartUploads"), "{message}");
@@ -109,7 +108,8 @@ async fn class_and_encryption_are_asked_for_and_checked() {
         Fixture::with(server.endpoint(), |bucket| bucket.storage_class = Some("GLACIER_IR".to_owned())).await;
     let error = fixture.probe().await.unwrap_err();
     assert_clean(&server);
-    assert!(error.to_string().contains("GLACIER_IR") && !error.is_retryable(), "{error}");
+    assert_eq!((error.reason(), error.is_retryable()), (reasons::STORAGE_OPTION_IGNORED, false));
+    assert!(error.to_string().contains("GLACIER_IR"), "{error}");
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ impl TimeSource for Skewed {
 }
 
 /// The probe against a server that people run, signed by a clock that is wrong.
-async fn skewed(clock: fn(SystemTime) -> SystemTime, corrected: bool) -> Result<Checksums, StoreError> {
+async fn skewed(clock: fn(SystemTime) -> SystemTime, corrected: bool) -> Result<Checksums, ProbeError> {
     let mut fixture = Fixture::with(real_server(), |bucket| bucket.prefix = own_prefix()).await;
     let config = fixture.store.client.config().to_builder().time_source(Skewed(clock));
     let config = if corrected { config.disable_clock_skew_correction(false) } else { config };

@@ -5,51 +5,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use greenlang_backup_api::manifest::Object;
 
-use crate::download::{Pieces, Source};
+use crate::download::{Pieces, RangeSource};
 use crate::identities::MAX_HEADER;
 use crate::s3::Store;
-use crate::tally::{Expected, Tally};
-use crate::{Identities, ReadSettings, StoreError};
-
-/// What is known of an object as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredObject {
-    /// Key in the bucket.
-    pub key: String,
-    /// Its length.
-    pub bytes: u64,
-    /// Its SHA-256, hexadecimal.
-    pub sha256: String,
-}
-
-impl From<&Object> for StoredObject {
-    fn from(object: &Object) -> Self {
-        Self { key: object.key.clone(), bytes: object.stored_bytes, sha256: object.stored_sha256.clone() }
-    }
-}
+use crate::tally::{ExpectedBytes, Tally};
+use crate::{Identities, ReadError, ReadSettings};
 
 impl Store {
     /// Reads every byte of an object, and says whether they are those that were stored. Needs no key. `progress` grows by
     /// the bytes that were hashed. May be dropped at any time; then it stops.
     pub async fn read_back(
         &self,
-        object: &StoredObject,
+        object: &Object,
         progress: &Arc<AtomicU64>,
         settings: ReadSettings,
-    ) -> Result<(), StoreError> {
-        let (pieces, fetching) = self.pieces(&object.key, object.bytes, settings).await?;
-        let tally = Tally::new(Expected {
+    ) -> Result<(), ReadError> {
+        let (pieces, fetching) = self.pieces(&object.key, object.stored_bytes, settings).await?;
+        let tally = Tally::new(ExpectedBytes {
             key: object.key.clone(),
             what: "stored",
-            bytes: object.bytes,
-            sha256: object.sha256.clone(),
+            bytes: object.stored_bytes,
+            sha256: object.stored_sha256.clone(),
         });
         let progress = Arc::clone(progress);
         let result = tokio::task::spawn_blocking(move || hash(pieces, tally, &progress)).await;
         // Kept until here: when this is dropped before, fetching stops, and with it the thread that hashes.
         drop(fetching);
         result.unwrap_or_else(|error| {
-            Err(StoreError::ReadFailed { key: object.key.clone(), cause: error.to_string() })
+            Err(ReadError::ReadFailed { key: object.key.clone(), cause: error.to_string() })
         })
     }
 
@@ -59,14 +42,14 @@ impl Store {
         object: &Object,
         identities: &Identities,
         settings: ReadSettings,
-    ) -> Result<(), StoreError> {
-        let source = Source::new(self, &object.key, object.stored_bytes, settings);
+    ) -> Result<(), ReadError> {
+        let source = RangeSource::new(self, &object.key, object.stored_bytes, settings);
         let start = source.fetch(0..object.stored_bytes.min(MAX_HEADER)).await?;
         identities.open_header(object, &start)
     }
 }
 
-fn hash(mut pieces: Pieces, mut tally: Tally, progress: &AtomicU64) -> Result<(), StoreError> {
+fn hash(mut pieces: Pieces, mut tally: Tally, progress: &AtomicU64) -> Result<(), ReadError> {
     while let Some(piece) = pieces.next()? {
         tally.add(&piece.bytes)?;
         progress.fetch_add(piece.bytes.len() as u64, Ordering::Relaxed);

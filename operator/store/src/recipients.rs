@@ -2,16 +2,53 @@
 
 use age::Recipient;
 use age::x25519;
+use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::Seal;
 use sha2::{Digest as _, Sha256};
 
-use crate::StoreError;
 use crate::seal::hex;
 
 /// Start of an age private key, in whatever case.
 const PRIVATE_KEY: &str = "AGE-SECRET-KEY-";
 /// Hexadecimal digits of a fingerprint.
 const FINGERPRINT_DIGITS: usize = 16;
+
+/// Keys that nothing can be sealed for.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipientError {
+    /// No recipient at all.
+    #[error("no age recipient is named: add public keys to encryption.age.recipients")]
+    NoRecipient,
+    /// Text that is no recipient.
+    #[error(
+        "encryption.age.recipients[{index}] is no age public key ({problem}): use the line that age-keygen prints as public key"
+    )]
+    InvalidRecipient {
+        /// Place in the list, from 0.
+        index: usize,
+        /// What age says.
+        problem: &'static str,
+    },
+    /// A private key where a public one belongs.
+    #[error(
+        "encryption.age.recipients[{index}] is a private key: treat it as leaked, make a new one with age-keygen, and name its public key"
+    )]
+    PrivateKey {
+        /// Place in the list, from 0.
+        index: usize,
+    },
+}
+
+impl RecipientError {
+    /// Stable reason. Another attempt without a change would fail in the same way.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoRecipient | Self::InvalidRecipient { .. } | Self::PrivateKey { .. } => {
+                reasons::INVALID_RECIPIENT
+            }
+        }
+    }
+}
 
 /// The keys that each object is sealed for.
 pub struct Recipients {
@@ -21,9 +58,9 @@ pub struct Recipients {
 
 impl Recipients {
     /// Reads the recipients of a task. An error names the place in the list, never the text: it may be a private key.
-    pub fn parse(seal: &Seal) -> Result<Self, StoreError> {
+    pub fn parse(seal: &Seal) -> Result<Self, RecipientError> {
         if seal.recipients.is_empty() {
-            return Err(StoreError::NoRecipient);
+            return Err(RecipientError::NoRecipient);
         }
         let keys = seal
             .recipients
@@ -52,13 +89,13 @@ pub fn fingerprint(recipient: &str) -> String {
     digits
 }
 
-fn parse(index: usize, text: &str) -> Result<Box<dyn Recipient + Send + Sync>, StoreError> {
+fn parse(index: usize, text: &str) -> Result<Box<dyn Recipient + Send + Sync>, RecipientError> {
     if text.to_ascii_uppercase().contains(PRIVATE_KEY) {
-        return Err(StoreError::PrivateKey { index });
+        return Err(RecipientError::PrivateKey { index });
     }
     match text.parse::<x25519::Recipient>() {
         Ok(key) => Ok(Box::new(key)),
-        Err(problem) => Err(StoreError::InvalidRecipient { index, problem }),
+        Err(problem) => Err(RecipientError::InvalidRecipient { index, problem }),
     }
 }
 
@@ -86,9 +123,9 @@ mod tests {
         assert!(!message.contains(private.trim_start_matches(PRIVATE_KEY)));
         assert!(matches!(
             Recipients::parse(&seal(&[&public, "age1nonsense"])),
-            Err(StoreError::InvalidRecipient { index: 1, .. })
+            Err(RecipientError::InvalidRecipient { index: 1, .. })
         ));
-        assert!(matches!(Recipients::parse(&seal(&[])), Err(StoreError::NoRecipient)));
+        assert!(matches!(Recipients::parse(&seal(&[])), Err(RecipientError::NoRecipient)));
     }
 
     #[test]

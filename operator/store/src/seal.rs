@@ -4,17 +4,19 @@
 use std::io::{self, Read};
 
 use age::stream::StreamWriter;
+use greenlang_backup_api::manifest::{Content, Object};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::Seal;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use zstd::stream::write::Encoder;
 
-use crate::StoreError;
 use crate::checksum::crc64_text;
 use crate::parts::{Part, PartWriter};
-use crate::recipients::Recipients;
+use crate::recipients::{RecipientError, Recipients};
 
+/// What a manifest calls the compression of every object.
+pub const COMPRESSION: &str = "zstd";
 /// Bytes taken from the source at once; a pipe rarely has more.
 const READ_SIZE: usize = 128 << 10;
 /// Parts that wait between the seal and the upload; their buffers count among those of the upload.
@@ -76,13 +78,29 @@ impl SealError {
 
 impl Sealer {
     /// Reads the recipients of a task.
-    pub fn new(seal: &Seal) -> Result<Self, StoreError> {
+    pub fn new(seal: &Seal) -> Result<Self, RecipientError> {
         Ok(Self { recipients: Recipients::parse(seal)?, level: seal.compression_level.into() })
     }
 
     /// What the manifest calls the recipients by.
     pub fn fingerprints(&self) -> Vec<String> {
         self.recipients.fingerprints().to_vec()
+    }
+
+    /// What the manifest says of an object that it sealed.
+    pub fn describe(&self, key: String, content: Content, sealed: Sealed) -> Object {
+        let Sealed { source_bytes, source_sha256, stored_bytes, stored_sha256, stored_crc64nvme } = sealed;
+        Object {
+            key,
+            content,
+            source_bytes,
+            source_sha256,
+            stored_bytes,
+            stored_sha256,
+            stored_crc64nvme: Some(stored_crc64nvme),
+            compression: COMPRESSION.to_owned(),
+            recipients: self.fingerprints(),
+        }
     }
 
     /// The channel between [`Sealer::seal`] and [`crate::Upload::send`].

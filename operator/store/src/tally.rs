@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::StoreError;
+use crate::ReadError;
 use crate::seal::hex;
 
 /// What the manifest says of some bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct Expected {
+pub(crate) struct ExpectedBytes {
     /// Key of the object, for messages.
     pub key: String,
     /// `stored` or `source`, as the manifest calls them.
@@ -24,21 +24,21 @@ pub(crate) struct Expected {
 
 /// Bytes counted and hashed against what the manifest says.
 pub(crate) struct Tally {
-    expected: Expected,
+    expected: ExpectedBytes,
     bytes: u64,
     hash: Sha256,
 }
 
 impl Tally {
-    pub(crate) fn new(expected: Expected) -> Self {
+    pub(crate) fn new(expected: ExpectedBytes) -> Self {
         Self { expected, bytes: 0, hash: Sha256::new() }
     }
 
     /// Takes the next bytes; refuses the first one too many.
-    pub(crate) fn add(&mut self, data: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn add(&mut self, data: &[u8]) -> Result<(), ReadError> {
         self.bytes += data.len() as u64;
         if self.bytes > self.expected.bytes {
-            let Expected { what, bytes, .. } = &self.expected;
+            let ExpectedBytes { what, bytes, .. } = &self.expected;
             return Err(self.damaged(format!("it has more than the {bytes} {what} bytes of the manifest")));
         }
         self.hash.update(data);
@@ -46,8 +46,8 @@ impl Tally {
     }
 
     /// Says whether that was all, and the right bytes.
-    pub(crate) fn end(&self) -> Result<(), StoreError> {
-        let Expected { what, bytes, sha256, .. } = &self.expected;
+    pub(crate) fn end(&self) -> Result<(), ReadError> {
+        let ExpectedBytes { what, bytes, sha256, .. } = &self.expected;
         if self.bytes != *bytes {
             let found = self.bytes;
             return Err(self.damaged(format!("it has {found} {what} bytes, the manifest says {bytes}")));
@@ -60,12 +60,12 @@ impl Tally {
         Ok(())
     }
 
-    fn damaged(&self, problem: String) -> StoreError {
-        StoreError::ObjectDamaged { key: self.expected.key.clone(), problem }
+    fn damaged(&self, problem: String) -> ReadError {
+        ReadError::ObjectDamaged { key: self.expected.key.clone(), problem }
     }
 }
 
-/// A reader whose end is only an end when its bytes were the expected ones. Its errors wrap a [`StoreError`].
+/// A reader whose end is only an end when its bytes were the expected ones. Its errors wrap a [`ReadError`].
 pub(crate) struct Tallied<R> {
     inner: R,
     tally: Tally,
@@ -73,7 +73,7 @@ pub(crate) struct Tallied<R> {
 }
 
 impl<R: Read> Tallied<R> {
-    pub(crate) fn new(inner: R, expected: Expected) -> Self {
+    pub(crate) fn new(inner: R, expected: ExpectedBytes) -> Self {
         Self { inner, tally: Tally::new(expected), ended: Arc::default() }
     }
 

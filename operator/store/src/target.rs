@@ -6,14 +6,18 @@ use backon::Retryable as _;
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-use crate::StoreError;
 use crate::checksum::{Algorithm, Fields, PartSum};
 use crate::parts::Part;
 use crate::s3::{Store, classify, one_try};
+use crate::{RequestError, UploadError};
+
+/// What lies at a key until its upload is completed. It names the key to a clean-up on servers that list the open uploads of
+/// whole keys only (MinIO). Shorter than anything that is sealed, so it is never taken for that.
+const PLACEHOLDER: &[u8] = b"An upload of the GreenLang backup operator was begun here and not completed.\n";
 
 /// Where parts go.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct UploadTarget {
     pub store: Store,
     pub key: String,
     pub id: String,
@@ -27,14 +31,16 @@ pub(crate) struct SentPart {
     pub etag: String,
 }
 
-impl Target {
+impl UploadTarget {
+    /// Opens an upload that a clean-up can find whatever happens next.
     pub(crate) async fn open(
         store: &Store,
         key: &str,
         algorithm: Option<Algorithm>,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, UploadError> {
         const ACTION: &str = "start an upload";
-        store.remember(key);
+        // Never over an object: another Pod on the same attempt may have completed it.
+        store.put_if_absent(key, PLACEHOLDER).await?;
         let output = store
             .client
             .create_multipart_upload()
@@ -50,7 +56,7 @@ impl Target {
             .send()
             .await
             .map_err(|error| classify(&store.place, ACTION, &error))?;
-        let id = output.upload_id.ok_or_else(|| StoreError::Refused {
+        let id = output.upload_id.ok_or_else(|| RequestError::Refused {
             place: store.place.clone(),
             action: ACTION,
             status: 200,
@@ -61,13 +67,13 @@ impl Target {
     }
 
     /// Sends a part until the server has it. Its buffer is kept until then.
-    pub(crate) async fn send(self, number: i32, part: Part) -> Result<(i32, SentPart), StoreError> {
+    pub(crate) async fn send(self, number: i32, part: Part) -> Result<(i32, SentPart), UploadError> {
         let sum = PartSum::of(self.algorithm, part.as_ref());
         // Not copied: each try takes a reference, and the buffer is free when the last one is dropped.
         let bytes = Bytes::from_owner(part);
         let sent = (|| self.send_once(number, sum.clone(), ByteStream::from(bytes.clone())))
             .retry(self.store.patience.pauses())
-            .when(|error| error.is_transient() || matches!(error, StoreError::Damaged { .. }))
+            .when(|error| error.is_transient() || is_refused(error))
             .notify(
                 |error, pause| warn!(key = self.key, number, %error, ?pause, "part not sent, trying again"),
             )
@@ -80,7 +86,7 @@ impl Target {
         number: i32,
         sum: PartSum,
         body: ByteStream,
-    ) -> Result<SentPart, StoreError> {
+    ) -> Result<SentPart, UploadError> {
         let checksum = self.fields(sum.sent.as_deref());
         let output = self
             .store
@@ -103,12 +109,12 @@ impl Target {
     }
 
     /// An upload that the server does not know any more has an error of its own.
-    pub(crate) fn gone(&self, error: StoreError) -> StoreError {
+    pub(crate) fn gone(&self, error: RequestError) -> UploadError {
         match error {
-            StoreError::Refused { place, code, .. } if code == "NoSuchUpload" => {
-                StoreError::UploadGone { place, key: self.key.clone() }
+            RequestError::Refused { place, code, .. } if code == "NoSuchUpload" => {
+                UploadError::UploadGone { place, key: self.key.clone() }
             }
-            other => other,
+            other => other.into(),
         }
     }
 
@@ -120,10 +126,17 @@ impl Target {
         }
     }
 
+    /// Aborts the upload. The object at its key, a placeholder or one that was made after all, is left to the clean-up of the
+    /// attempt, which knows whether a manifest names it.
     pub(crate) async fn give_up(&self) {
         match self.store.abort_upload(&self.key, &self.id).await {
             Ok(()) => debug!(key = self.key, "upload aborted"),
             Err(error) => warn!(key = self.key, %error, "upload not aborted"),
         }
     }
+}
+
+/// Whether the server found a part damaged; what is in our buffer may be whole.
+const fn is_refused(error: &UploadError) -> bool {
+    matches!(error, UploadError::Request(RequestError::ChecksumRefused { .. }))
 }

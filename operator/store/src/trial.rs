@@ -9,11 +9,11 @@ use backon::Retryable as _;
 use greenlang_backup_api::v1alpha1::{Checksum, Verification};
 use tracing::debug;
 
-use crate::StoreError;
 use crate::checksum::{Algorithm, Checksums, PartSum};
 use crate::complete::{Completion, Failure};
 use crate::s3::Store;
-use crate::target::{SentPart, Target};
+use crate::target::{SentPart, UploadTarget};
+use crate::{ProbeError, RequestError, UploadError};
 
 /// The only part of the trial's object.
 const PART: &[u8] =
@@ -31,7 +31,7 @@ enum Verdict {
 impl Store {
     /// Tries what the policy allows. A server that verifies nothing serves all the same, and is not trusted, unless the policy
     /// asks for a certain checksum.
-    pub(crate) async fn find_checksums(&self, key: &str) -> Result<Checksums, StoreError> {
+    pub(crate) async fn find_checksums(&self, key: &str) -> Result<Checksums, ProbeError> {
         let (candidates, must): (&[Algorithm], bool) = match self.checksum {
             Checksum::Auto => (&[Algorithm::Crc64Nvme, Algorithm::Crc32, Algorithm::Sha256], false),
             Checksum::Crc64Nvme => (&[Algorithm::Crc64Nvme], true),
@@ -45,7 +45,7 @@ impl Store {
                 Verdict::Verified => return Ok(Checksums { algorithm: Some(algorithm) }),
                 Verdict::Not(problem) => {
                     debug!(algorithm = algorithm.name(), problem, "checksum not verified by the server");
-                    unsupported = Some(StoreError::ChecksumUnsupported {
+                    unsupported = Some(ProbeError::ChecksumUnsupported {
                         place: self.place.clone(),
                         algorithm: algorithm.name(),
                         problem,
@@ -61,13 +61,14 @@ impl Store {
         }
     }
 
-    async fn try_algorithm(&self, key: &str, algorithm: Algorithm) -> Result<Verdict, StoreError> {
+    async fn try_algorithm(&self, key: &str, algorithm: Algorithm) -> Result<Verdict, ProbeError> {
         let target = match self.open_listed(key, Some(algorithm)).await {
             Ok(target) => target,
-            Err(error) => return refusal(error).map(Verdict::Not),
+            Err(ProbeError::Upload(error)) => return Ok(Verdict::Not(refusal(error)?)),
+            Err(error) => return Err(error),
         };
         let verdict = match target.try_it(algorithm).await {
-            Err(error) => refusal(error).map(Verdict::Not),
+            Err(ProbeError::Upload(error)) => refusal(error).map(Verdict::Not).map_err(Into::into),
             verdict => verdict,
         };
         if !matches!(verdict, Ok(Verdict::Verified)) {
@@ -76,7 +77,7 @@ impl Store {
         verdict
     }
 
-    async fn try_plain(&self, key: &str) -> Result<(), StoreError> {
+    async fn try_plain(&self, key: &str) -> Result<(), ProbeError> {
         let target = self.open_listed(key, None).await?;
         let done = async {
             let part = target.send_marker(None).await?;
@@ -84,23 +85,23 @@ impl Store {
         };
         let done = done.await;
         target.give_up().await;
-        done.map(|_| ())
+        Ok(done.map(|_| ())?)
     }
 
     /// Opens an upload, which must then be found by a clean-up.
-    async fn open_listed(&self, key: &str, algorithm: Option<Algorithm>) -> Result<Target, StoreError> {
-        let target = Target::open(self, key, algorithm).await?;
+    async fn open_listed(&self, key: &str, algorithm: Option<Algorithm>) -> Result<UploadTarget, ProbeError> {
+        let target = UploadTarget::open(self, key, algorithm).await?;
         let listed = self.open_uploads(key).await?;
         if listed.iter().any(|upload| upload.id == target.id) {
             return Ok(target);
         }
         target.give_up().await;
-        Err(StoreError::UploadsNotListed(self.place.clone()))
+        Err(ProbeError::UploadsNotListed(self.place.clone()))
     }
 }
 
-impl Target {
-    async fn try_it(&self, algorithm: Algorithm) -> Result<Verdict, StoreError> {
+impl UploadTarget {
+    async fn try_it(&self, algorithm: Algorithm) -> Result<Verdict, ProbeError> {
         let wrong = algorithm.of(OTHER);
         match self.send_marker(Some(wrong.clone())).await.map_err(refusal) {
             Ok(_) => return Ok(Verdict::Not("a part with a wrong checksum was accepted".to_owned())),
@@ -112,7 +113,7 @@ impl Target {
         }
         let verified = match Completion::of(self, [&part].into_iter(), part.sum.len).run().await {
             // Some servers end an upload whose completion they refuse.
-            Err(StoreError::UploadGone { .. }) => self.complete_anew(algorithm).await?,
+            Err(UploadError::UploadGone { .. }) => self.complete_anew(algorithm).await?,
             result => result?,
         };
         Ok(match verified {
@@ -121,28 +122,28 @@ impl Target {
         })
     }
 
-    async fn complete_anew(&self, algorithm: Algorithm) -> Result<Verification, StoreError> {
+    async fn complete_anew(&self, algorithm: Algorithm) -> Result<Verification, ProbeError> {
         let target = self.store.open_listed(&self.key, Some(algorithm)).await?;
         let part = target.send_marker(None).await?;
         let done = Completion::of(&target, [&part].into_iter(), part.sum.len).run().await;
         target.give_up().await;
-        done
+        Ok(done?)
     }
 
     /// Sends the only part, with its checksum or with another.
-    async fn send_marker(&self, wrong: Option<String>) -> Result<SentPart, StoreError> {
+    async fn send_marker(&self, wrong: Option<String>) -> Result<SentPart, UploadError> {
         let mut sum = PartSum::of(self.algorithm, PART);
         if wrong.is_some() {
             sum.sent = wrong;
         }
         (|| self.send_once(1, sum.clone(), ByteStream::from_static(PART)))
             .retry(self.store.patience.pauses())
-            .when(StoreError::is_transient)
+            .when(UploadError::is_transient)
             .await
     }
 
     /// Whether the server completes the upload.
-    async fn completes(&self, completion: &Completion<'_>) -> Result<bool, StoreError> {
+    async fn completes(&self, completion: &Completion<'_>) -> Result<bool, UploadError> {
         let once = (|| completion.once())
             .retry(self.store.patience.pauses())
             .when(|failure| matches!(failure, Failure::Open(error) if error.is_transient()))
@@ -156,7 +157,7 @@ impl Target {
 
 /// Of the whole object where the checksum covers that, else of its part.
 fn wrong_completion<'a>(
-    target: &'a Target,
+    target: &'a UploadTarget,
     algorithm: Algorithm,
     part: &SentPart,
     wrong: String,
@@ -174,12 +175,16 @@ fn wrong_completion<'a>(
 }
 
 /// The server's no to what was asked, in words; any other failure stays one.
-fn refusal(error: StoreError) -> Result<String, StoreError> {
+fn refusal(error: UploadError) -> Result<String, UploadError> {
     match error {
-        StoreError::Refused { status: 400..=499 | 501, .. } if !error.is_transient() => Ok(error.to_string()),
-        StoreError::Damaged { .. } | StoreError::UploadGone { .. } | StoreError::StoredDiffers { .. } => {
+        UploadError::Request(RequestError::Refused { status: 400..=499 | 501, .. })
+            if !error.is_transient() =>
+        {
             Ok(error.to_string())
         }
+        UploadError::Request(RequestError::ChecksumRefused { .. })
+        | UploadError::UploadGone { .. }
+        | UploadError::StoredDiffers { .. } => Ok(error.to_string()),
         other => Err(other),
     }
 }

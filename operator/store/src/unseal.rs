@@ -14,8 +14,8 @@ use greenlang_backup_api::manifest::Object;
 use zstd::stream::read::Decoder;
 
 use crate::identities::MAX_HEADER;
-use crate::tally::{Expected, Tallied};
-use crate::{Identities, StoreError};
+use crate::tally::{ExpectedBytes, Tallied};
+use crate::{Identities, ReadError};
 
 /// 8 MiB, what zstd's level 19 takes, the highest that a policy can name; `zstd --ultra` and `--long` take more.
 const MAX_WINDOW_LOG: u32 = 23;
@@ -30,21 +30,22 @@ pub struct Unsealed<R: Read> {
 }
 
 /// The header, which is checked before anything is opened, and what follows it.
-type Stored<R> = Chain<Cursor<Vec<u8>>, BufReader<Tallied<Source<R>>>>;
+type Stored<R> = Chain<Cursor<Vec<u8>>, BufReader<Tallied<StoredBytes<R>>>>;
 type Plain<R> = Tallied<Frame<StreamReader<Stored<R>>>>;
 
 enum Verdict {
     Open,
     Good,
-    Bad(StoreError),
+    Bad(ReadError),
 }
 
 impl Identities {
-    /// Begins to open an object of a manifest whose stored bytes are given. Errors of `stored` that wrap a [`StoreError`]
+    /// Begins to open an object of a manifest whose stored bytes are given. Errors of `stored` that wrap a [`ReadError`]
     /// keep it.
-    pub fn unseal<R: Read>(&self, object: &Object, stored: R) -> Result<Unsealed<R>, StoreError> {
+    pub fn unseal<R: Read>(&self, object: &Object, stored: R) -> Result<Unsealed<R>, ReadError> {
         let failed = |error| cause(&object.key, error);
-        let mut stored = Tallied::new(Source { key: object.key.clone(), stored }, expected_stored(object));
+        let mut stored =
+            Tallied::new(StoredBytes { key: object.key.clone(), stored }, expected_stored(object));
         let stored_ended = stored.ended();
         let mut start = Vec::new();
         stored.by_ref().take(MAX_HEADER).read_to_end(&mut start).map_err(failed)?;
@@ -59,7 +60,7 @@ impl<R: Read> Unsealed<R> {
     /// Reads what was not read yet, and says whether everything was good: count and SHA-256 of stored and of plain bytes as
     /// the manifest has them, one age stream and one zstd frame, both complete, and nothing after them. After a failed read
     /// it says what was wrong.
-    pub fn finish(mut self) -> Result<(), StoreError> {
+    pub fn finish(mut self) -> Result<(), ReadError> {
         let drained = io::copy(&mut self, &mut io::sink());
         match (self.verdict, drained) {
             (Verdict::Good, Ok(_)) => Ok(()),
@@ -71,7 +72,7 @@ impl<R: Read> Unsealed<R> {
 
     /// At the end of the plain bytes, whose tally was good. age reads its source to the end before it says that its stream
     /// ended; this does not rely on it.
-    fn judge(&self) -> Result<(), StoreError> {
+    fn judge(&self) -> Result<(), ReadError> {
         if self.stored_ended.load(Ordering::Acquire) {
             Ok(())
         } else {
@@ -125,40 +126,40 @@ impl<R: Read> Read for Frame<R> {
 }
 
 /// Where the stored bytes come from. That they cannot be read does not mean that they are damaged.
-struct Source<R> {
+struct StoredBytes<R> {
     key: String,
     stored: R,
 }
 
-impl<R: Read> Read for Source<R> {
+impl<R: Read> Read for StoredBytes<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stored.read(buffer).map_err(|error| {
-            if error.kind() == io::ErrorKind::Interrupted || holds_store_error(&error) {
+            if error.kind() == io::ErrorKind::Interrupted || holds_read_error(&error) {
                 error
             } else {
-                io::Error::other(StoreError::ReadFailed { key: self.key.clone(), cause: error.to_string() })
+                io::Error::other(ReadError::ReadFailed { key: self.key.clone(), cause: error.to_string() })
             }
         })
     }
 }
 
-fn holds_store_error(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<StoreError>)
+fn holds_read_error(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<ReadError>)
 }
 
 /// Our own error that an I/O error carries; any other comes from age or zstd, which were given what they cannot open.
-fn cause(key: &str, error: io::Error) -> StoreError {
+fn cause(key: &str, error: io::Error) -> ReadError {
     error
-        .downcast::<StoreError>()
+        .downcast::<ReadError>()
         .unwrap_or_else(|error| damaged(key, &format!("it cannot be opened: {error}")))
 }
 
-fn damaged(key: &str, problem: &str) -> StoreError {
-    StoreError::ObjectDamaged { key: key.to_owned(), problem: problem.to_owned() }
+fn damaged(key: &str, problem: &str) -> ReadError {
+    ReadError::ObjectDamaged { key: key.to_owned(), problem: problem.to_owned() }
 }
 
-fn expected_stored(object: &Object) -> Expected {
-    Expected {
+fn expected_stored(object: &Object) -> ExpectedBytes {
+    ExpectedBytes {
         key: object.key.clone(),
         what: "stored",
         bytes: object.stored_bytes,
@@ -166,8 +167,8 @@ fn expected_stored(object: &Object) -> Expected {
     }
 }
 
-fn expected_source(object: &Object) -> Expected {
-    Expected {
+fn expected_source(object: &Object) -> ExpectedBytes {
+    ExpectedBytes {
         key: object.key.clone(),
         what: "source",
         bytes: object.source_bytes,

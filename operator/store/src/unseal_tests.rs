@@ -76,7 +76,7 @@ fn zstd_frame(data: &[u8]) -> Vec<u8> {
 }
 
 /// Reads all and asks for the verdict. What was handed on before an error is lost, as it must be for whoever reads.
-fn unseal(identities: &Identities, stored: &Stored) -> Result<Vec<u8>, StoreError> {
+fn unseal(identities: &Identities, stored: &Stored) -> Result<Vec<u8>, ReadError> {
     let mut plain = identities.unseal(&stored.object, stored.bytes.as_slice())?;
     let mut data = Vec::new();
     let read = plain.read_to_end(&mut data);
@@ -88,7 +88,7 @@ fn unseal(identities: &Identities, stored: &Stored) -> Result<Vec<u8>, StoreErro
 #[track_caller]
 fn assert_damaged(identities: &Identities, stored: &Stored) {
     match unseal(identities, stored) {
-        Err(error @ StoreError::ObjectDamaged { .. }) => {
+        Err(error @ ReadError::ObjectDamaged { .. }) => {
             assert_eq!((error.reason(), error.is_retryable()), (reasons::OBJECT_DAMAGED, false));
             assert!(error.to_string().contains(&stored.object.key), "{error}");
         }
@@ -345,7 +345,7 @@ fn bytes_that_cannot_be_read_are_not_called_damaged() {
         let source = stored.bytes[..cut].chain(Broken);
         let verdict = identities(&[&key]).unseal(&stored.object, source).and_then(Unsealed::finish);
         let error = verdict.unwrap_err();
-        assert!(matches!(error, StoreError::ReadFailed { .. }) && error.is_retryable(), "{error}");
+        assert!(matches!(error, ReadError::ReadFailed { .. }) && error.is_retryable(), "{error}");
     }
 }
 

@@ -8,22 +8,22 @@ use greenlang_backup_api::sizing::{MAX_PARTS, buffers_for};
 use greenlang_backup_api::v1alpha1::Verification;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tracing::{debug, warn};
+use tracing::debug;
 
-use crate::StoreError;
 use crate::checksum::Checksums;
 use crate::complete::Completion;
 use crate::parts::Part;
 use crate::s3::Store;
 use crate::seal::Sealed;
-use crate::target::{SentPart, Target};
+use crate::target::{SentPart, UploadTarget};
 use crate::watchdog::Activity;
+use crate::{RequestError, UploadError};
 
-/// An open upload. It must be ended by [`Upload::finish`] or [`Upload::abort`]; one that was dropped stays open until the
+/// An open upload, and a placeholder at its key until it is completed. It must be ended by [`Upload::finish`] or [`Upload::abort`]; one that was dropped stays open until the
 /// clean-up of its attempt.
 #[derive(Debug)]
 pub struct Upload {
-    target: Target,
+    target: UploadTarget,
     part_size: u64,
     activity: Activity,
     parts: BTreeMap<i32, SentPart>,
@@ -37,15 +37,15 @@ impl Upload {
         part_size: u64,
         checksums: Checksums,
         activity: &Activity,
-    ) -> Result<Self, StoreError> {
-        let target = Target::open(store, key, checksums.algorithm).await?;
+    ) -> Result<Self, UploadError> {
+        let target = UploadTarget::open(store, key, checksums.algorithm).await?;
         activity.moved(1);
         debug!(key, part_size, "upload started");
         Ok(Self { target, part_size, activity: activity.clone(), parts: BTreeMap::new() })
     }
 
     /// Sends parts until there are no more. May be dropped at any time; the upload can then only be aborted.
-    pub async fn send(&mut self, mut parts: mpsc::Receiver<Part>) -> Result<(), StoreError> {
+    pub async fn send(&mut self, mut parts: mpsc::Receiver<Part>) -> Result<(), UploadError> {
         // One buffer is being filled.
         let at_once = buffers_for(self.part_size) - 1;
         let mut in_flight = JoinSet::new();
@@ -63,7 +63,7 @@ impl Upload {
             number += 1;
             if number > MAX_PARTS {
                 let key = self.target.key.clone();
-                return Err(StoreError::TooManyParts { key, part_size: self.part_size });
+                return Err(UploadError::TooManyParts { key, part_size: self.part_size });
             }
             in_flight.spawn(self.target.clone().send(i32::try_from(number).unwrap_or(i32::MAX), part));
         }
@@ -73,7 +73,7 @@ impl Upload {
         Ok(())
     }
 
-    fn collect(&mut self, sent: Option<PartEnd>) -> Result<(), StoreError> {
+    fn collect(&mut self, sent: Option<PartEnd>) -> Result<(), UploadError> {
         match sent {
             Some(Ok(result)) => {
                 let (number, part) = result?;
@@ -81,18 +81,20 @@ impl Upload {
                 self.parts.insert(number, part);
                 Ok(())
             }
-            Some(Err(error)) => Err(StoreError::ConnectionFailed {
+            Some(Err(error)) => Err(RequestError::ConnectionFailed {
                 place: self.target.store.place.clone(),
                 cause: error.to_string(),
-            }),
+            }
+            .into()),
             None => Ok(()),
         }
     }
 
     /// Makes the object of all parts sent, and says how far the server confirmed it: [`Verification::Stored`], or
     /// [`Verification::Streamed`] when it confirmed no checksum, so that only reading it again proves anything. Only after the
-    /// source is known to be complete. On failure neither upload nor object is left, as far as the server can be reached.
-    pub async fn finish(self, sealed: &Sealed) -> Result<Verification, StoreError> {
+    /// source is known to be complete. On failure the upload is given up; what lies at the key then, a placeholder or an object
+    /// that was made after all, is left to the clean-up of the attempt.
+    pub async fn finish(self, sealed: &Sealed) -> Result<Verification, UploadError> {
         let done = match Completion::new(&self.target, self.parts.values(), sealed) {
             Ok(completion) => self.activity.keep_moving(Box::pin(completion.run())).await,
             Err(error) => Err(error),
@@ -104,10 +106,6 @@ impl Upload {
             }
             Err(error) => {
                 self.target.give_up().await;
-                // A completion whose outcome nobody knows may have made the object.
-                if let Err(error) = self.target.store.delete(&self.target.key).await {
-                    warn!(key = self.target.key, %error, "object not removed");
-                }
                 Err(error)
             }
         }
@@ -120,4 +118,4 @@ impl Upload {
 }
 
 /// What the task of a part ends with.
-type PartEnd = Result<Result<(i32, SentPart), StoreError>, JoinError>;
+type PartEnd = Result<Result<(i32, SentPart), UploadError>, JoinError>;

@@ -8,15 +8,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use greenlang_backup_api::reasons;
 use tokio::time::{Instant, sleep_until, timeout};
-
-use crate::StoreError;
 
 /// How often it is looked whether something moved, as a share of the limit.
 const LOOKS: u32 = 20;
 
 /// How often work without a count says that it goes on.
 const TICK: Duration = Duration::from_secs(5);
+
+/// Work that was given up because nothing moved any more. Another attempt may find that it does.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "nothing moved for {limit:?}, neither from the source nor to the bucket: see what hangs, or raise stallSeconds"
+)]
+pub struct NoProgress {
+    /// How long.
+    pub limit: Duration,
+}
+
+impl NoProgress {
+    /// Stable reason.
+    pub const fn reason(&self) -> &'static str {
+        reasons::NO_PROGRESS
+    }
+}
 
 /// Counts what moves; clones count together.
 #[derive(Clone, Debug, Default)]
@@ -39,9 +55,9 @@ impl Activity {
         }
     }
 
-    /// Does the work, but drops it and fails with [`StoreError::Stalled`] once nothing moved for the limit; found out within
+    /// Does the work, but drops it and fails with [`NoProgress`] once nothing moved for the limit; found out within
     /// a twentieth of it more.
-    pub async fn watch<T, E: From<StoreError>>(
+    pub async fn watch<T, E: From<NoProgress>>(
         &self,
         limit: Duration,
         work: impl Future<Output = Result<T, E>>,
@@ -50,7 +66,7 @@ impl Activity {
             // The work is asked first: what is done did not stall.
             biased;
             result = work => result,
-            () = self.stalled(limit) => Err(StoreError::Stalled { limit }.into()),
+            () = self.stalled(limit) => Err(NoProgress { limit }.into()),
         }
     }
 
@@ -81,7 +97,7 @@ mod tests {
     async fn work_of_the_server_may_take_longer_than_the_limit() {
         let activity = Activity::default();
         let work = activity.keep_moving(sleep(3 * LIMIT));
-        let done: Result<(), StoreError> = activity
+        let done: Result<(), NoProgress> = activity
             .watch(LIMIT, async {
                 work.await;
                 Ok(())
@@ -93,8 +109,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn work_that_never_moves_is_given_up() {
         let start = Instant::now();
-        let result = Activity::default().watch(LIMIT, pending::<Result<(), StoreError>>()).await;
-        assert!(matches!(result, Err(StoreError::Stalled { limit: LIMIT })));
+        let result = Activity::default().watch(LIMIT, pending::<Result<(), NoProgress>>()).await;
+        assert!(matches!(result, Err(NoProgress { limit: LIMIT })));
         assert_eq!(start.elapsed(), LIMIT);
     }
 
@@ -106,7 +122,7 @@ mod tests {
                 sleep(LIMIT * 9 / 10).await;
                 activity.moved(1);
             }
-            Ok::<_, StoreError>("done")
+            Ok::<_, NoProgress>("done")
         };
         assert_eq!(activity.watch(LIMIT, work).await.unwrap(), "done");
     }
@@ -118,7 +134,7 @@ mod tests {
         let work = async {
             sleep(LIMIT / 2).await;
             activity.clone().moved(1);
-            pending::<Result<(), StoreError>>().await
+            pending::<Result<(), NoProgress>>().await
         };
         assert!(activity.watch(LIMIT, work).await.is_err());
         let (passed, due) = (start.elapsed(), LIMIT * 3 / 2);

@@ -235,7 +235,7 @@ impl S3 for Objects {
         let mut matching: Vec<_> = state
             .uploads
             .iter()
-            .filter(|(_, upload)| self.0.switches.lists_uploads && upload.key.starts_with(&prefix))
+            .filter(|(_, upload)| self.0.switches.lists_uploads.has(&upload.key, &prefix))
             .map(|(id, upload)| (upload.key.clone(), id.clone(), upload.initiated.clone()))
             .filter(|(key, id, _)| (key, id) > (&after.0, &after.1))
             .collect();

@@ -22,8 +22,8 @@ pub struct Switches {
     pub verifies_whole: bool,
     /// `If-None-Match: *` on puts.
     pub conditional: Conditional,
-    /// Whether open uploads are listed.
-    pub lists_uploads: bool,
+    /// Which open uploads are listed.
+    pub lists_uploads: Listing,
     /// Whether the policy's storage class is kept.
     pub keeps_storage_class: bool,
 }
@@ -39,6 +39,27 @@ pub enum Conditional {
     NotImplemented,
 }
 
+/// What a list of open uploads has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// Those whose keys begin with the prefix.
+    ByPrefix,
+    /// Those whose key is the prefix, as MinIO does.
+    ByKey,
+    /// None.
+    Never,
+}
+
+impl Listing {
+    pub(crate) fn has(self, key: &str, prefix: &str) -> bool {
+        match self {
+            Self::ByPrefix => key.starts_with(prefix),
+            Self::ByKey => key == prefix,
+            Self::Never => false,
+        }
+    }
+}
+
 impl Default for Switches {
     fn default() -> Self {
         Self {
@@ -46,7 +67,7 @@ impl Default for Switches {
             refuses_others: false,
             verifies_whole: true,
             conditional: Conditional::Supported,
-            lists_uploads: true,
+            lists_uploads: Listing::ByPrefix,
             keeps_storage_class: true,
         }
     }

@@ -9,15 +9,16 @@ use greenlang_backup_api::report::RunReport;
 use greenlang_backup_api::task::PostgresDumpTask;
 use greenlang_backup_api::v1alpha1::Verification;
 use greenlang_backup_store::{
-    Activity, BackupKeys, Checksums, Published, ReadSettings, Sealer, Store, StoreError, StoredManifest,
+    Activity, BackupKeys, CatalogueError, Checksums, NoProgress, Published, ReadSettings, Sealer, Store,
+    StoredManifest,
 };
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::dump::Dumper;
-use super::manifest::{Facts, StoredObject, assemble};
+use super::dump::{Dumper, Stored};
+use super::manifest::{Facts, assemble};
 use super::objects::{self, Collected};
 use super::prepare::Prepared;
 use crate::clean_up::{self, Owner};
@@ -46,11 +47,11 @@ pub async fn run(task: &PostgresDumpTask, cancel: &CancellationToken) -> Result<
     // A server that falls silent in between ends this as it would end the dump.
     let limit = Duration::from_secs(task.stall_seconds.into());
     let prepared = timeout(limit, until_cancelled(cancel, Prepared::new(task)));
-    let prepared = prepared.await.unwrap_or_else(|_| Err(StoreError::Stalled { limit }.into()))?;
+    let prepared = prepared.await.unwrap_or_else(|_| Err(NoProgress { limit }.into()))?;
     let attempt = Attempt { task, store: &store, keys: &keys, start_time };
     match attempt.make(&prepared, &sealer, cancel).await {
         Ok(report) => Ok(report),
-        Err(RunError::Store(error @ StoreError::ManifestUncertain { .. })) => Err(error.into()),
+        Err(RunError::Catalogue(error @ CatalogueError::ManifestUncertain { .. })) => Err(error.into()),
         Err(error) => Ok(attempt.give_up(&error).await),
     }
 }
@@ -107,10 +108,10 @@ impl Attempt<'_> {
             server: &prepared.server,
             databases: &prepared.databases,
             clients: &prepared.clients,
-            recipients: sealer.fingerprints(),
             start_time: self.start_time,
             verified,
         };
+        let objects = objects.into_iter().map(|stored| stored.object).collect();
         let manifest = assemble(facts, objects, warnings).await?;
         let json = serde_json::to_vec_pretty(&manifest)?;
         // The last look: from here on the run ends as a backup that was made, whoever tells it to stop.
@@ -144,26 +145,20 @@ impl Attempt<'_> {
     /// proved.
     async fn read_back(
         &self,
-        objects: &[StoredObject],
+        objects: &[Stored],
         progress: &ProgressLog,
         cancel: &CancellationToken,
     ) -> Result<Verification, RunError> {
         // A backup is proved as far as the least of its objects.
-        let confirmed = objects.iter().map(|object| object.stored.verified).min();
+        let confirmed = objects.iter().map(|stored| stored.verified).min();
         let confirmed = confirmed.unwrap_or(Verification::Streamed);
-        let bytes: u64 = objects.iter().map(|object| object.stored.sealed.stored_bytes).sum();
+        let bytes: u64 = objects.iter().map(|stored| stored.object.stored_bytes).sum();
         if confirmed >= Verification::Stored && bytes > self.task.read_back_limit {
             return Ok(confirmed);
         }
         let counter = progress.begin("Reading back", bytes);
-        for object in objects {
-            let sealed = &object.stored.sealed;
-            let stored = greenlang_backup_store::StoredObject {
-                key: object.key.clone(),
-                bytes: sealed.stored_bytes,
-                sha256: sealed.stored_sha256.clone(),
-            };
-            let read = Box::pin(self.store.read_back(&stored, &counter, ReadSettings::default()));
+        for Stored { object, .. } in objects {
+            let read = Box::pin(self.store.read_back(object, &counter, ReadSettings::default()));
             match cancel.run_until_cancelled(read).await {
                 Some(result) => result.map_err(RunError::ReadBack)?,
                 None => return Err(RunError::Interrupted),

@@ -13,9 +13,8 @@ use super::archive::Inspected;
 use super::catalog::{self, DatabaseCatalog};
 use super::child::Producer;
 use super::coverage::{self, Archive, CoverageError, LargeObjectEntries, TableEntry};
-use super::dump::{Dumped, Dumper};
+use super::dump::{Dumped, Dumper, Stored};
 use super::inspect::{self, DatabaseFacts};
-use super::manifest::StoredObject;
 use super::pooler;
 use super::prepare::Prepared;
 use super::snapshot::Snapshot;
@@ -28,13 +27,13 @@ const NOT_COUNTED: &str = "pg_dump wrote a newer archive format than this releas
 
 /// A database that lies in the bucket.
 pub struct DatabaseDump {
-    pub objects: Vec<StoredObject>,
+    pub objects: Vec<Stored>,
     pub warnings: Vec<String>,
     pub contents: DatabaseContents,
 }
 
 /// Where the dumps of a database go, in how many streams, and what is known of its server.
-pub struct Target<'a> {
+pub struct DumpTarget<'a> {
     pub keys: &'a BackupKeys,
     pub attempt: u32,
     pub streams: u8,
@@ -44,6 +43,7 @@ pub struct Target<'a> {
 /// One dump of a database.
 struct Stream {
     key: String,
+    content: Content,
     expected_bytes: u64,
     producer: Producer,
 }
@@ -52,7 +52,7 @@ struct Stream {
 pub async fn dump(
     prepared: &Prepared,
     database: &DatabaseFacts,
-    target: &Target<'_>,
+    target: &DumpTarget<'_>,
     dumper: &Dumper<'_>,
 ) -> Result<DatabaseDump, RunError> {
     let name = &database.name;
@@ -73,18 +73,16 @@ pub async fn dump(
         1 => format!("Dumping {name}"),
         several => format!("Dumping {name} in {several} streams"),
     });
-    let keys: Vec<String> = streams.iter().map(|stream| stream.key.clone()).collect();
     let outputs = tokio::select! {
         result = run_all(streams, dumper) => result?,
         lost = snapshot.lost() => return Err(lost.into()),
     };
     until_cancelled(dumper.cancel, snapshot.verify()).await?;
     let (mut objects, mut archives) = (Vec::new(), Vec::new());
-    for ((key, stream), Dumped { stored, warnings: said, archive }) in keys.into_iter().zip(1..).zip(outputs)
-    {
+    for Dumped { stored, warnings: said, archive } in outputs {
         warnings.extend(said);
-        archives.push((key.clone(), archive));
-        objects.push(StoredObject { key, content: content(name, stream), stored });
+        archives.push((stored.object.key.clone(), archive));
+        objects.push(stored);
     }
     let Some(walked) =
         archives.iter().map(|(key, archive)| seen(key, archive.as_ref())).collect::<Option<Vec<_>>>()
@@ -98,14 +96,6 @@ pub async fn dump(
     };
     let contents = contents(catalog, target.server.standby, &walked)?;
     Ok(DatabaseDump { objects, warnings, contents })
-}
-
-fn content(database: &str, stream: u8) -> Content {
-    let database = database.to_owned();
-    match stream {
-        1 => Content::PostgresArchive { database },
-        _ => Content::PostgresData { database, stream },
-    }
 }
 
 /// What the dumps hold: everything that the catalog says they must, or they are no backup.
@@ -189,7 +179,7 @@ async fn plan_streams(
 fn streams(
     prepared: &Prepared,
     database: &DatabaseFacts,
-    target: &Target<'_>,
+    target: &DumpTarget<'_>,
     moved: &[Vec<Movable>],
     snapshot: &str,
 ) -> Vec<Stream> {
@@ -197,11 +187,13 @@ fn streams(
     let all_moved: u64 = moved.iter().map(|tables| bytes(tables)).sum();
     let first = Stream {
         key: target.keys.database(target.attempt, &database.name),
+        content: Content::PostgresArchive { database: database.name.clone() },
         expected_bytes: database.expected_bytes.unwrap_or_default().saturating_sub(all_moved),
         producer: prepared.database(&database.name, snapshot, moved.iter().flatten()),
     };
     let others = moved.iter().zip(2..).map(|(tables, number)| Stream {
         key: target.keys.data(target.attempt, &database.name, number),
+        content: Content::PostgresData { database: database.name.clone(), stream: number },
         expected_bytes: bytes(tables),
         producer: prepared.data(&database.name, snapshot, number, tables),
     });
@@ -214,7 +206,7 @@ async fn run_all(streams: Vec<Stream>, dumper: &Dumper<'_>) -> Result<Vec<Dumped
     let dumper = Dumper { cancel: &cancel, ..dumper.clone() };
     let ends = join_all(streams.into_iter().map(async |stream| {
         let part_size = part_size_for(stream.expected_bytes);
-        let end = dumper.store(&stream.key, part_size, stream.producer).await;
+        let end = dumper.store(stream.key, stream.content, part_size, stream.producer).await;
         if end.is_err() {
             cancel.cancel();
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use greenlang_backup_api::manifest::{Content, Object};
 use greenlang_backup_api::sizing::part_size_for;
 use greenlang_backup_api::v1alpha1::Verification;
 use greenlang_backup_store::{Activity, Checksums, SealError, Sealed, Sealer, Store, Upload};
@@ -39,9 +40,10 @@ pub struct Dumper<'a> {
     pub cancel: &'a CancellationToken,
 }
 
-/// An object that was stored.
+/// An object that is completed in the bucket.
 pub struct Stored {
-    pub sealed: Sealed,
+    /// As the manifest names it.
+    pub object: Object,
     /// How far the server confirmed it.
     pub verified: Verification,
 }
@@ -59,22 +61,33 @@ type SealEnd = (Result<Sealed, SealError>, Checked);
 
 impl Dumper<'_> {
     /// Runs a producer and stores what it writes.
-    pub async fn store(&self, key: &str, part_size: u64, producer: Producer) -> Result<Dumped, RunError> {
-        let mut upload = self.open(key, part_size).await?;
+    pub async fn store(
+        &self,
+        key: String,
+        content: Content,
+        part_size: u64,
+        producer: Producer,
+    ) -> Result<Dumped, RunError> {
+        let mut upload = self.open(&key, part_size).await?;
         let filled = self.fill(&mut upload, part_size, producer).await;
-        let (stored, Finished { warnings, archive }) = self.close(key, upload, filled).await?;
+        let (stored, Finished { warnings, archive }) = self.close(key, content, upload, filled).await?;
         if let Some(archive) = &archive {
-            info!(key, %archive, "archive is whole");
+            info!(stored.object.key, %archive, "archive is whole");
         }
         Ok(Dumped { stored, warnings, archive })
     }
 
     /// Stores bytes.
-    pub async fn store_bytes(&self, key: &str, bytes: Vec<u8>) -> Result<Stored, RunError> {
+    pub async fn store_bytes(
+        &self,
+        key: String,
+        content: Content,
+        bytes: Vec<u8>,
+    ) -> Result<Stored, RunError> {
         let part_size = part_size_for(bytes.len() as u64);
-        let mut upload = self.open(key, part_size).await?;
+        let mut upload = self.open(&key, part_size).await?;
         let filled = self.fill_with(&mut upload, part_size, bytes).await;
-        let (stored, ()) = self.close(key, upload, filled).await?;
+        let (stored, ()) = self.close(key, content, upload, filled).await?;
         Ok(stored)
     }
 
@@ -86,7 +99,8 @@ impl Dumper<'_> {
     /// Makes the object, or gives the upload up.
     async fn close<T>(
         &self,
-        key: &str,
+        key: String,
+        content: Content,
         upload: Upload,
         filled: Result<(Sealed, T), RunError>,
     ) -> Result<(Stored, T), RunError> {
@@ -96,7 +110,8 @@ impl Dumper<'_> {
                 let verified = until_cancelled(self.cancel, finish).await?;
                 let (source_bytes, stored_bytes) = (sealed.source_bytes, sealed.stored_bytes);
                 info!(key, source_bytes, stored_bytes, ?verified, "object stored");
-                Ok((Stored { sealed, verified }, rest))
+                let object = self.sealer.describe(key, content, sealed);
+                Ok((Stored { object, verified }, rest))
             }
             Err(error) => {
                 if timeout(ABORT, upload.abort()).await.is_err() {

@@ -2,18 +2,16 @@
 
 use std::path::Path;
 
-use greenlang_backup_api::manifest::{Content, Manifest, Object, PolicyIdentity, SCHEMA_VERSION, Tool};
+use greenlang_backup_api::manifest::{Manifest, Object, PolicyIdentity, SCHEMA_VERSION, Tool};
 use greenlang_backup_api::task::PostgresDumpTask;
 use greenlang_backup_api::v1alpha1::Verification;
+use greenlang_backup_store::COMPRESSION;
 use jiff::Timestamp;
 use tokio::process::Command;
 
-use super::dump::Stored;
 use super::inspect::{DatabaseFacts, ServerFacts};
 use super::recovery;
 use crate::error::RunError;
-
-const COMPRESSION: &str = "zstd";
 
 /// What a manifest says beyond its objects.
 pub struct Facts<'a> {
@@ -22,45 +20,18 @@ pub struct Facts<'a> {
     pub databases: &'a [DatabaseFacts],
     /// Directory of the client programs.
     pub clients: &'a Path,
-    /// Fingerprints of the recipients.
-    pub recipients: Vec<String>,
     pub start_time: Timestamp,
     /// How far all objects were proved.
     pub verified: Verification,
 }
 
-/// An object that is completed in the bucket.
-pub struct StoredObject {
-    pub key: String,
-    pub content: Content,
-    pub stored: Stored,
-}
-
-impl StoredObject {
-    fn describe(self, recipients: &[String]) -> Object {
-        let sealed = self.stored.sealed;
-        Object {
-            key: self.key,
-            content: self.content,
-            source_bytes: sealed.source_bytes,
-            source_sha256: sealed.source_sha256,
-            stored_bytes: sealed.stored_bytes,
-            stored_sha256: sealed.stored_sha256,
-            stored_crc64nvme: Some(sealed.stored_crc64nvme),
-            compression: COMPRESSION.to_owned(),
-            recipients: recipients.to_vec(),
-        }
-    }
-}
-
 /// The manifest, with its end time now.
 pub async fn assemble(
     facts: Facts<'_>,
-    objects: Vec<StoredObject>,
+    objects: Vec<Object>,
     warnings: Vec<String>,
 ) -> Result<Manifest, RunError> {
     let run = &facts.task.run;
-    let objects: Vec<Object> = objects.into_iter().map(|object| object.describe(&facts.recipients)).collect();
     let tools = tools(facts.task.globals, facts.clients).await?;
     Ok(Manifest {
         schema_version: SCHEMA_VERSION,

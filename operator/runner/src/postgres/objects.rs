@@ -15,8 +15,7 @@ use super::PostgresError;
 use super::catalog;
 use super::connect::Session;
 use super::database;
-use super::dump::{Dumped, Dumper};
-use super::manifest::StoredObject;
+use super::dump::{Dumped, Dumper, Stored};
 use super::prepare::Prepared;
 use super::{globals, settings};
 use crate::error::{RunError, until_cancelled};
@@ -24,7 +23,7 @@ use crate::error::{RunError, until_cancelled};
 /// All objects of a backup, and what people should know of them.
 #[derive(Default)]
 pub struct Collected {
-    pub objects: Vec<StoredObject>,
+    pub objects: Vec<Stored>,
     pub warnings: Vec<String>,
 }
 
@@ -38,7 +37,8 @@ pub async fn store_all(
 ) -> Result<Collected, RunError> {
     let server = until_cancelled(dumper.cancel, Box::pin(who(task, prepared))).await?;
     let (mut dumps, mut contents) = (Collected::default(), Vec::with_capacity(prepared.databases.len()));
-    let target = database::Target { keys, attempt: task.run.attempt, streams: task.streams, server: &server };
+    let target =
+        database::DumpTarget { keys, attempt: task.run.attempt, streams: task.streams, server: &server };
     for database in &prepared.databases {
         let dump = Box::pin(database::dump(prepared, database, &target, dumper)).await?;
         dumps.objects.extend(dump.objects);
@@ -121,9 +121,10 @@ impl Collected {
         }
         let key = keys.globals(task.run.attempt);
         let producer = prepared.globals(task, globals.passwords);
-        let Dumped { stored, warnings, archive: _ } = dumper.store(&key, part_size_for(0), producer).await?;
+        let stored = dumper.store(key, Content::PostgresGlobals, part_size_for(0), producer).await?;
+        let Dumped { stored, warnings, archive: _ } = stored;
         self.warnings.extend(warnings);
-        self.objects.push(StoredObject { key, content: Content::PostgresGlobals, stored });
+        self.objects.push(stored);
         let key = keys.globals_data(task.run.attempt);
         self.store_json(key, Content::PostgresGlobalsData, globals, dumper).await
     }
@@ -148,8 +149,7 @@ impl Collected {
         dumper: &Dumper<'_>,
     ) -> Result<(), RunError> {
         let bytes = serde_json::to_vec_pretty(value)?;
-        let stored = dumper.store_bytes(&key, bytes).await?;
-        self.objects.push(StoredObject { key, content, stored });
+        self.objects.push(dumper.store_bytes(key, content, bytes).await?);
         Ok(())
     }
 }

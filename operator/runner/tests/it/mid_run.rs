@@ -52,7 +52,7 @@ fn a_pg_dump_that_hangs() {
     let mut started = fixture.start(&[]);
     let pid = started.stop_pg_dump_after(20 << 20);
     let ended = started.end();
-    ended.expect(Outcome::Retryable, reasons::STALLED);
+    ended.expect(Outcome::Retryable, reasons::NO_PROGRESS);
     ended.expect_message(&["nothing moved for 5s"]);
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "pg_dump lives on");
     fixture.bucket.assert_empty();

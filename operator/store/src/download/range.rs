@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::ReadSettings;
-use crate::StoreError;
 use crate::s3::{Store, classify};
+use crate::{ReadError, RequestError};
 
 /// Slowest connection, in bytes per second, on which a range still counts as moving.
 const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
@@ -24,7 +24,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const ACTION: &str = "get an object";
 
 /// An object to be read, pinned to one version by the first answer.
-pub(crate) struct Source {
+pub(crate) struct RangeSource {
     store: Store,
     key: String,
     bytes: u64,
@@ -32,13 +32,13 @@ pub(crate) struct Source {
     etag: OnceLock<String>,
 }
 
-impl Source {
+impl RangeSource {
     pub(crate) fn new(store: &Store, key: &str, bytes: u64, settings: ReadSettings) -> Self {
         Self { store: store.clone(), key: key.to_owned(), bytes, settings, etag: OnceLock::new() }
     }
 
     /// All bytes of a range. The first call must have ended before others begin: it pins the version.
-    pub(crate) async fn fetch(&self, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+    pub(crate) async fn fetch(&self, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
         if range.is_empty() {
             return Err(self.damaged("the manifest says that it is empty, which no sealed object is"));
         }
@@ -74,7 +74,7 @@ impl Source {
     }
 
     /// One request for what is missing of a range; what arrives before it fails is kept.
-    async fn try_once(&self, range: &Range<u64>, bytes: &mut Vec<u8>) -> Result<(), StoreError> {
+    async fn try_once(&self, range: &Range<u64>, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
         let start = range.start + bytes.len() as u64;
         let moving = Duration::from_secs((range.end - start).div_ceil(MIN_BYTES_PER_SECOND));
         let deadline = self.settings.stall + moving;
@@ -83,7 +83,7 @@ impl Source {
             .unwrap_or_else(|_| Err(self.cut(&format!("it was not there after {} s", deadline.as_secs()))))
     }
 
-    async fn request(&self, start: u64, end: u64, bytes: &mut Vec<u8>) -> Result<(), StoreError> {
+    async fn request(&self, start: u64, end: u64, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
         let request = self
             .store
             .client
@@ -113,7 +113,7 @@ impl Source {
         Ok(())
     }
 
-    async fn moving<T>(&self, next: impl Future<Output = T>) -> Result<T, StoreError> {
+    async fn moving<T>(&self, next: impl Future<Output = T>) -> Result<T, ReadError> {
         let stall = self.settings.stall;
         timeout(stall, next)
             .await
@@ -121,7 +121,7 @@ impl Source {
     }
 
     /// Whether an answer is about the version and the bytes that were asked for.
-    fn check(&self, output: &GetObjectOutput, start: u64) -> Result<(), StoreError> {
+    fn check(&self, output: &GetObjectOutput, start: u64) -> Result<(), ReadError> {
         let etag = output.e_tag().ok_or_else(|| self.odd("the answer has no ETag"))?;
         if self.etag.get_or_init(|| etag.to_owned()) != etag {
             return Err(self.replaced());
@@ -137,46 +137,47 @@ impl Source {
         if first == start { Ok(()) } else { Err(self.odd("other bytes than were asked for")) }
     }
 
-    fn refused(&self, error: &SdkError<GetObjectError, HttpResponse>) -> StoreError {
+    fn refused(&self, error: &SdkError<GetObjectError, HttpResponse>) -> ReadError {
         let status = error.raw_response().map(|response| response.status().as_u16());
         match (error.code(), status) {
             (Some("NoSuchKey"), _) => {
-                StoreError::ObjectMissing { place: self.store.place.clone(), key: self.key.clone() }
+                ReadError::ObjectMissing { place: self.store.place.clone(), key: self.key.clone() }
             }
             (_, Some(412)) => self.replaced(),
             // Not even its first byte is there.
             (_, Some(416)) => self.damaged("it is shorter than the manifest says"),
-            _ => classify(&self.store.place, ACTION, error),
+            _ => classify(&self.store.place, ACTION, error).into(),
         }
     }
 
-    fn replaced(&self) -> StoreError {
-        StoreError::ObjectReplaced { place: self.store.place.clone(), key: self.key.clone() }
+    fn replaced(&self) -> ReadError {
+        ReadError::ObjectReplaced { place: self.store.place.clone(), key: self.key.clone() }
     }
 
-    fn damaged(&self, problem: &str) -> StoreError {
-        StoreError::ObjectDamaged { key: self.key.clone(), problem: problem.to_owned() }
+    fn damaged(&self, problem: &str) -> ReadError {
+        ReadError::ObjectDamaged { key: self.key.clone(), problem: problem.to_owned() }
     }
 
-    fn cut(&self, cause: &str) -> StoreError {
-        StoreError::ConnectionFailed { place: self.store.place.clone(), cause: cause.to_owned() }
+    fn cut(&self, cause: &str) -> ReadError {
+        RequestError::ConnectionFailed { place: self.store.place.clone(), cause: cause.to_owned() }.into()
     }
 
     /// An answer that no S3 server should give.
-    fn odd(&self, code: &str) -> StoreError {
-        StoreError::Refused {
+    fn odd(&self, code: &str) -> ReadError {
+        RequestError::Refused {
             place: self.store.place.clone(),
             action: ACTION,
             status: 200,
             code: code.to_owned(),
             hint: "",
         }
+        .into()
     }
 }
 
 /// Whether the same request may go well after a pause.
-fn may_pass(error: &StoreError) -> bool {
-    error.is_retryable() && !matches!(error, StoreError::ObjectReplaced { .. })
+fn may_pass(error: &ReadError) -> bool {
+    error.is_retryable() && !matches!(error, ReadError::ObjectReplaced { .. })
 }
 
 /// First byte and length of the whole object, of `bytes 0-99/1000`.

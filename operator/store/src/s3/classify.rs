@@ -9,7 +9,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::dns::ResolveDnsError;
 
-use crate::StoreError;
+use crate::RequestError;
 use crate::error::Place;
 
 /// Turns an SDK error into ours.
@@ -17,7 +17,7 @@ pub(crate) fn classify<E>(
     place: &Arc<Place>,
     action: &'static str,
     error: &SdkError<E, HttpResponse>,
-) -> StoreError
+) -> RequestError
 where
     E: Error + ProvideErrorMetadata + 'static,
 {
@@ -39,7 +39,7 @@ pub(crate) fn is_definite<E>(error: &SdkError<E, HttpResponse>) -> bool {
     }
 }
 
-fn answered(place: &Arc<Place>, action: &'static str, status: u16, code: Option<&str>) -> StoreError {
+fn answered(place: &Arc<Place>, action: &'static str, status: u16, code: Option<&str>) -> RequestError {
     let place = Arc::clone(place);
     let code = code.unwrap_or("no error code").to_owned();
     let hint = match code.as_str() {
@@ -53,20 +53,20 @@ fn answered(place: &Arc<Place>, action: &'static str, status: u16, code: Option<
         _ => "",
     };
     match (code.as_str(), status) {
-        ("NoSuchBucket", _) => StoreError::BucketNotFound(place),
-        ("RequestTimeTooSkewed" | "RequestExpired", _) => StoreError::ClockSkewed { place, action, code },
+        ("NoSuchBucket", _) => RequestError::BucketNotFound(place),
+        ("RequestTimeTooSkewed" | "RequestExpired", _) => RequestError::ClockSkewed { place, action, code },
         ("BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch", _) => {
-            StoreError::Damaged { place, action, code }
+            RequestError::ChecksumRefused { place, action, code }
         }
         (code, status) if is_full(code, status) => {
-            StoreError::StorageFull { place, action, code: code.to_owned() }
+            RequestError::StorageFull { place, action, code: code.to_owned() }
         }
         (_, 401 | 403) | ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) if hint.is_empty() => {
-            StoreError::AccessDenied { place, action, code }
+            RequestError::AccessDenied { place, action, code }
         }
         // S3 answers a request whose body did not arrive in time with a status that says it were the client's fault.
-        ("RequestTimeout", 400) => StoreError::Refused { place, action, status: 408, code, hint },
-        _ => StoreError::Refused { place, action, status, code, hint },
+        ("RequestTimeout", 400) => RequestError::Refused { place, action, status: 408, code, hint },
+        _ => RequestError::Refused { place, action, status, code, hint },
     }
 }
 
@@ -85,22 +85,22 @@ fn is_full(code: &str, status: u16) -> bool {
         )
 }
 
-fn unanswered(place: &Arc<Place>, error: &(dyn Error + 'static)) -> StoreError {
+fn unanswered(place: &Arc<Place>, error: &(dyn Error + 'static)) -> RequestError {
     let place = Arc::clone(place);
     let cause = innermost(error);
     match find::<CredentialsError>(error) {
         Some(CredentialsError::ProviderError(_) | CredentialsError::ProviderTimedOut(_)) => {
-            return StoreError::IdentityFailed { place, cause };
+            return RequestError::IdentityFailed { place, cause };
         }
-        Some(_) => return StoreError::NoIdentity(place),
+        Some(_) => return RequestError::NoIdentity(place),
         None => {}
     }
     if find::<ResolveDnsError>(error).is_some() {
-        StoreError::HostNotFound { place, cause }
+        RequestError::HostNotFound { place, cause }
     } else if let Some(tls) = find::<rustls::Error>(error) {
-        StoreError::TlsFailed { place, cause: tls.to_string() }
+        RequestError::TlsFailed { place, cause: tls.to_string() }
     } else {
-        StoreError::ConnectionFailed { place, cause }
+        RequestError::ConnectionFailed { place, cause }
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
             ("InvalidAccessKeyId", 403, reasons::ACCESS_DENIED, false),
             ("ExpiredToken", 400, reasons::ACCESS_DENIED, false),
             ("RequestTimeTooSkewed", 403, reasons::CLOCK_SKEWED, false),
-            ("BadDigest", 400, reasons::STORAGE_ERROR, true),
+            ("BadDigest", 400, reasons::CHECKSUM_REFUSED, true),
             ("RequestTimeout", 400, reasons::STORAGE_ERROR, true),
             ("XMinioStorageFull", 507, reasons::STORAGE_FULL, true),
             ("QuotaExceeded", 403, reasons::STORAGE_FULL, true),

@@ -17,14 +17,14 @@ use greenlang_backup_api::task::{Bucket, MountedSecret};
 use secrecy::ExposeSecret as _;
 
 use crate::error::Place;
-use crate::{SecretError, StoreError, read_certificates, read_secret};
+use crate::{SecretError, read_certificates, read_secret};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one try of a request that moves few bytes; parts and completions set their own.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-pub(super) async fn build(bucket: &Bucket, attempts: u32) -> Result<Client, StoreError> {
+pub(super) async fn build(bucket: &Bucket, attempts: u32) -> Result<Client, SecretError> {
     let http = http_client(bucket.ca.as_ref())?;
     let region = Region::new(bucket.region.clone());
     let builder = match &bucket.credentials {
@@ -82,19 +82,19 @@ pub(super) fn place(bucket: &Bucket) -> Place {
     }
 }
 
-fn credentials(secret: &MountedSecret) -> Result<Credentials, StoreError> {
+fn credentials(secret: &MountedSecret) -> Result<Credentials, SecretError> {
     let id = read_secret(secret, "AWS_ACCESS_KEY_ID")?;
     let key = read_secret(secret, "AWS_SECRET_ACCESS_KEY")?;
     let token = match read_secret(secret, "AWS_SESSION_TOKEN") {
         Ok(token) => Some(token.expose_secret().to_owned()),
         Err(SecretError::KeyMissing { .. }) => None,
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     Ok(Credentials::new(id.expose_secret(), key.expose_secret(), token, None, "mounted Secret"))
 }
 
 /// The resolver is named so that its failures keep their type, by which they are told from other connection failures.
-fn http_client(ca: Option<&MountedSecret>) -> Result<SharedHttpClient, StoreError> {
+fn http_client(ca: Option<&MountedSecret>) -> Result<SharedHttpClient, SecretError> {
     let roots = match ca {
         // Checked first: the HTTP client would panic on PEM text that it cannot read.
         Some(secret) => TrustStore::empty().with_pem_certificate(read_certificates(secret)?.0),

@@ -5,8 +5,7 @@ mod client;
 mod patience;
 mod stored_as;
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectError;
@@ -21,7 +20,7 @@ pub(crate) use patience::Patience;
 pub(crate) use stored_as::StoredAs;
 
 use crate::error::Place;
-use crate::{Layout, StoreError};
+use crate::{Layout, RequestError, SecretError};
 
 /// A bucket, below one prefix.
 #[derive(Clone, Debug)]
@@ -32,36 +31,22 @@ pub struct Store {
     /// What the policy says of checksums.
     pub(crate) checksum: Checksum,
     pub(crate) patience: Patience,
-    /// Keys for which uploads were started here: some servers (MinIO) list open uploads by whole keys only.
-    started: Arc<Mutex<BTreeSet<String>>>,
     layout: Layout,
     name: String,
 }
 
 impl Store {
     /// Reads the mounted Secrets and makes a client; nothing is sent yet. `attempts` bounds the tries of each request.
-    pub async fn open(bucket: &Bucket, attempts: u32) -> Result<Self, StoreError> {
+    pub async fn open(bucket: &Bucket, attempts: u32) -> Result<Self, SecretError> {
         Ok(Self {
             client: client::build(bucket, attempts).await?,
             place: Arc::new(client::place(bucket)),
             stored_as: StoredAs::of(bucket),
             checksum: bucket.checksum,
             patience: Patience::UPLOAD,
-            started: Arc::default(),
             layout: Layout::new(&bucket.prefix),
             name: bucket.name.clone(),
         })
-    }
-
-    /// Remembers that an upload was started for a key.
-    pub(crate) fn remember(&self, key: &str) {
-        self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned());
-    }
-
-    /// Keys below a prefix for which uploads were started here.
-    pub(crate) fn started_below(&self, prefix: &str) -> Vec<String> {
-        let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        started.iter().filter(|key| key.starts_with(prefix)).cloned().collect()
     }
 
     /// Where things lie.
@@ -87,8 +72,23 @@ impl Store {
             .body(ByteStream::from(bytes.to_vec()))
     }
 
+    /// Puts a small object unless there is one, and says whether it did.
+    pub(crate) async fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<bool, RequestError> {
+        let Err(error) = self.put_request(key, bytes).if_none_match("*").send().await else {
+            return Ok(true);
+        };
+        match error.raw_response().map(|response| response.status().as_u16()) {
+            Some(412) => Ok(false),
+            Some(501) => Err(RequestError::ConditionalWriteUnsupported {
+                place: self.place.clone(),
+                problem: "it does not know If-None-Match: *",
+            }),
+            _ => Err(classify(&self.place, "put an object", &error)),
+        }
+    }
+
     /// Reads a small object; none when it is not there.
-    pub(crate) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, RequestError> {
         const ACTION: &str = "get an object";
         let request = self.client.get_object().bucket(&self.name).key(key);
         let output = match request.send().await {
@@ -98,7 +98,7 @@ impl Store {
             }
             Err(error) => return Err(classify(&self.place, ACTION, &error)),
         };
-        let body = output.body.collect().await.map_err(|error| StoreError::ConnectionFailed {
+        let body = output.body.collect().await.map_err(|error| RequestError::ConnectionFailed {
             place: self.place.clone(),
             cause: error.to_string(),
         })?;
@@ -106,7 +106,7 @@ impl Store {
     }
 
     /// Deletes an object; one that is not there is no error.
-    pub(crate) async fn delete(&self, key: &str) -> Result<(), StoreError> {
+    pub(crate) async fn delete(&self, key: &str) -> Result<(), RequestError> {
         self.client
             .delete_object()
             .bucket(&self.name)
@@ -118,7 +118,7 @@ impl Store {
     }
 
     /// Keys of all objects below a prefix.
-    pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<String>, RequestError> {
         let mut pages =
             self.client.list_objects_v2().bucket(&self.name).prefix(prefix).into_paginator().send();
         let mut keys = Vec::new();

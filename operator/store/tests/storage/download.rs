@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 use std::time::Duration;
 
 use greenlang_backup_api::reasons;
-use greenlang_backup_store::{Download, ReadSettings, Store, StoreError};
+use greenlang_backup_store::{Download, ReadError, ReadSettings, Store};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
@@ -14,11 +14,11 @@ use greenlang_backup_test_servers::{noise, poll};
 
 const LENGTH: usize = 1500 * KIB + 7;
 
-async fn read_all(store: &Store, length: usize, settings: ReadSettings) -> Result<Vec<u8>, StoreError> {
+async fn read_all(store: &Store, length: usize, settings: ReadSettings) -> Result<Vec<u8>, ReadError> {
     let mut download = store.download(KEY, length as u64, settings).await?;
     blocking(move || {
         let mut bytes = Vec::new();
-        download.read_to_end(&mut bytes).map(|_| bytes).map_err(store_error)
+        download.read_to_end(&mut bytes).map(|_| bytes).map_err(read_error)
     })
     .await
 }
@@ -27,7 +27,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-fn store_error(error: io::Error) -> StoreError {
+fn read_error(error: io::Error) -> ReadError {
     error.downcast().unwrap()
 }
 
@@ -149,7 +149,7 @@ async fn a_missing_object_is_named() {
 }
 
 /// Reads the first bytes while no more than two ranges are in memory, lets something happen, and reads on.
-async fn read_on_after(bucket: &TestBucket, happens: impl Future<Output = ()>) -> StoreError {
+async fn read_on_after(bucket: &TestBucket, happens: impl Future<Output = ()>) -> ReadError {
     let (store, _) = bucket.store(|_| Fate::Forward).await;
     let settings = ReadSettings { range_bytes: 64 * KIB, buffers: 2, ..settings() };
     let mut download = store.download(KEY, LENGTH as u64, settings).await.unwrap();
@@ -159,7 +159,7 @@ async fn read_on_after(bucket: &TestBucket, happens: impl Future<Output = ()>) -
     })
     .await;
     happens.await;
-    blocking(move || store_error(io::copy(&mut download, &mut io::sink()).unwrap_err())).await
+    blocking(move || read_error(io::copy(&mut download, &mut io::sink()).unwrap_err())).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

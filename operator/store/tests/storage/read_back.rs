@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use greenlang_backup_api::manifest::{Content, Object};
 use greenlang_backup_api::reasons;
-use greenlang_backup_store::{ReadSettings, StoredObject};
+use greenlang_backup_store::ReadSettings;
 
 use crate::bucket::{KEY, KIB, PATIENCE, TestBucket, settings, sha256};
 use crate::proxy::Fate;
@@ -12,8 +13,18 @@ use greenlang_backup_test_servers::{noise, poll};
 
 const LENGTH: usize = 1500 * KIB + 7;
 
-fn stored(bytes: &[u8]) -> StoredObject {
-    StoredObject { key: KEY.into(), bytes: bytes.len() as u64, sha256: sha256(bytes) }
+fn stored(bytes: &[u8]) -> Object {
+    Object {
+        key: KEY.into(),
+        content: Content::PostgresGlobals,
+        source_bytes: 0,
+        source_sha256: String::new(),
+        stored_bytes: bytes.len() as u64,
+        stored_sha256: sha256(bytes),
+        stored_crc64nvme: None,
+        compression: "zstd".into(),
+        recipients: Vec::new(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use greenlang_backup_api::reasons;
 use greenlang_backup_api::sizing::MIN_PART_SIZE;
 use greenlang_backup_api::task::{MountedSecret, Seal};
 use greenlang_backup_api::v1alpha1::Verification;
-use greenlang_backup_store::{Activity, Identities, Sealer, Store, StoredObject, Unsealed, Upload};
+use greenlang_backup_store::{Activity, Identities, Sealer, Store, Unsealed, Upload};
 use greenlang_backup_test_servers::noise;
 
 use crate::bucket::{KEY, KIB, TestBucket, settings};
@@ -20,25 +20,18 @@ use crate::proxy::Fate;
 async fn upload(store: &Store, keys: &[&x25519::Identity], data: Vec<u8>) -> Object {
     let recipients = keys.iter().map(|key| key.to_public().to_string()).collect();
     let sealer = Sealer::new(&Seal { recipients, compression_level: 1 }).unwrap();
-    let recipients = sealer.fingerprints();
     let (sender, receiver) = Sealer::channel();
-    let sealing = tokio::task::spawn_blocking(move || sealer.seal(data.as_slice(), MIN_PART_SIZE, sender));
+    let sealing = tokio::task::spawn_blocking(move || {
+        let sealed = sealer.seal(data.as_slice(), MIN_PART_SIZE, sender);
+        (sealer, sealed)
+    });
     let checksums = store.probe("unseal", Duration::from_secs(30)).await.unwrap();
     let mut upload = Upload::start(store, KEY, MIN_PART_SIZE, checksums, &Activity::default()).await.unwrap();
     upload.send(receiver).await.unwrap();
-    let written = sealing.await.unwrap().unwrap();
+    let (sealer, written) = sealing.await.unwrap();
+    let written = written.unwrap();
     assert_eq!(upload.finish(&written).await.unwrap(), Verification::Stored);
-    Object {
-        key: KEY.into(),
-        content: Content::PostgresArchive { database: "greenlang".into() },
-        source_bytes: written.source_bytes,
-        source_sha256: written.source_sha256,
-        stored_bytes: written.stored_bytes,
-        stored_sha256: written.stored_sha256,
-        stored_crc64nvme: Some(written.stored_crc64nvme),
-        compression: "zstd".into(),
-        recipients,
-    }
+    sealer.describe(KEY.to_owned(), Content::PostgresArchive { database: "greenlang".to_owned() }, written)
 }
 
 fn identities(keys: &[&x25519::Identity]) -> Identities {
@@ -62,7 +55,7 @@ async fn what_was_uploaded_is_opened_through_bad_connections() {
     let fate =
         |number: usize| if number.is_multiple_of(2) { Fate::Cut(700 * KIB as u64) } else { Fate::Forward };
     let (bad, _) = bucket.store(fate).await;
-    bad.read_back(&StoredObject::from(&object), &Arc::default(), settings()).await.unwrap();
+    bad.read_back(&object, &Arc::default(), settings()).await.unwrap();
     let keys = identities(&[&x25519::Identity::generate(), &other]);
     bad.open_header(&object, &keys, settings()).await.unwrap();
     let stored = bad.download(&object.key, object.stored_bytes, settings()).await.unwrap();
