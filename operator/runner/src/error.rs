@@ -151,3 +151,28 @@ impl RunError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The store's own table has the reason of each of its errors; here is what a run makes of them.
+    #[test]
+    fn whether_another_attempt_follows() {
+        let damaged = || ReadError::ObjectDamaged { key: "key".into(), problem: "cut".into() };
+        assert!(!damaged().is_retryable());
+        for (error, reason, retryable) in [
+            // Another attempt stores other objects.
+            (RunError::ReadBack(damaged()), reasons::OBJECT_DAMAGED, true),
+            (UploadError::ChangedInMemory("key".into()).into(), reasons::INTERNAL_ERROR, true),
+            (NoProgress { limit: Duration::ZERO }.into(), reasons::NO_PROGRESS, true),
+            (RecipientError::NoRecipient.into(), reasons::INVALID_RECIPIENT, false),
+            (RunError::Secret(SecretError::Missing { secret: "s".into() }), reasons::SECRET_MISSING, false),
+            (RunError::Interrupted, reasons::INTERRUPTED, true),
+        ] {
+            assert_eq!((error.reason(), error.is_retryable()), (reason, retryable), "{error}");
+        }
+    }
+}

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use age::x25519::Identity;
 use greenlang_backup_api::sizing::MIN_PART_SIZE;
-use greenlang_backup_api::task::{Bucket, MountedSecret, Seal};
-use greenlang_backup_api::v1alpha1::{Checksum, Verification};
-use greenlang_backup_test_s3::{ACCESS_KEY, BUCKET, FaultServer, SECRET_KEY};
-use greenlang_backup_test_servers::{S3, noise, run};
+use greenlang_backup_api::task::{Bucket, Seal};
+use greenlang_backup_api::v1alpha1::Verification;
+use greenlang_backup_test_s3::{BUCKET, FaultServer};
+use greenlang_backup_test_servers::{S3, noise, run, tasks};
 use tempfile::TempDir;
 
 use crate::s3::Patience;
@@ -32,23 +32,8 @@ impl Fixture {
     /// With other settings of the bucket.
     pub async fn with(endpoint: String, change: impl FnOnce(&mut Bucket)) -> Self {
         let secret = tempfile::tempdir().unwrap();
-        std::fs::write(secret.path().join("AWS_ACCESS_KEY_ID"), ACCESS_KEY).unwrap();
-        std::fs::write(secret.path().join("AWS_SECRET_ACCESS_KEY"), SECRET_KEY).unwrap();
-        let mut bucket = Bucket {
-            name: BUCKET.to_owned(),
-            prefix: "p".to_owned(),
-            region: "us-east-1".to_owned(),
-            endpoint: Some(endpoint),
-            force_path_style: true,
-            ca: None,
-            credentials: Some(MountedSecret {
-                secret: "backup-s3".to_owned(),
-                directory: secret.path().display().to_string(),
-            }),
-            storage_class: None,
-            server_side_encryption: None,
-            checksum: Checksum::Auto,
-        };
+        let mut bucket = tasks::bucket(BUCKET, &endpoint, secret.path());
+        "p".clone_into(&mut bucket.prefix);
         change(&mut bucket);
         let mut store = Store::open(&bucket, 2).await.unwrap();
         store.patience = Patience {

@@ -177,5 +177,5 @@ fn expected_source(object: &Object) -> ExpectedBytes {
 }
 
 #[cfg(test)]
-#[path = "unseal_tests.rs"]
+#[path = "unseal_tests/mod.rs"]
 mod tests;

@@ -7,10 +7,9 @@ use std::io::Read as _;
 
 use age::x25519::Identity;
 use greenlang_backup_api::sizing::{memory_for, part_size_for};
-use greenlang_backup_api::task::{Bucket, MountedSecret, Seal};
-use greenlang_backup_api::v1alpha1::Checksum;
+use greenlang_backup_api::task::Seal;
 use greenlang_backup_store::{Activity, Checksums, Sealer, Store, Upload};
-use greenlang_backup_test_servers::{S3, S3_KEY, S3_SECRET, run};
+use greenlang_backup_test_servers::{S3, run, tasks};
 
 const MIB: u64 = 1 << 20;
 
@@ -23,22 +22,7 @@ fn peak() -> u64 {
 
 async fn store(secret: &tempfile::TempDir) -> Store {
     run(S3.command("aws").args(["s3", "mb", "s3://memory"]));
-    for (key, value) in [("AWS_ACCESS_KEY_ID", S3_KEY), ("AWS_SECRET_ACCESS_KEY", S3_SECRET)] {
-        fs::write(secret.path().join(key), value).unwrap();
-    }
-    let directory = secret.path().to_str().unwrap().to_owned();
-    let bucket = Bucket {
-        name: "memory".into(),
-        prefix: String::new(),
-        region: "us-east-1".into(),
-        endpoint: Some(S3.endpoint.clone()),
-        force_path_style: true,
-        ca: None,
-        credentials: Some(MountedSecret { secret: "s3".into(), directory }),
-        storage_class: None,
-        server_side_encryption: None,
-        checksum: Checksum::Auto,
-    };
+    let bucket = tasks::bucket("memory", &S3.endpoint, secret.path());
     Store::open(&bucket, 3).await.unwrap()
 }
 

@@ -7,15 +7,12 @@ use std::process::Command;
 
 use age::secrecy::ExposeSecret as _;
 use age::x25519::Identity;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::report::{Outcome, RunReport};
-use greenlang_backup_api::task::{
-    Bucket, MountedSecret, PostgresDumpTask, PostgresServer, RunIdentity, Seal, ServedSchedule, TASK_ENV,
-    Task,
-};
-use greenlang_backup_api::v1alpha1::{Checksum, RolePasswords, SslMode, Trigger};
-use greenlang_backup_test_servers::{CLIENTS, Postgres, S3, S3_KEY, S3_SECRET, StandIn, run};
+use greenlang_backup_api::task::{PostgresDumpTask, TASK_ENV, Task};
+use greenlang_backup_test_servers::tasks::{self, BACKUP_ID};
+use greenlang_backup_test_servers::{CLIENTS, Postgres, S3, StandIn, run};
 use tempfile::TempDir;
 
 use crate::usage::Usage;
@@ -23,7 +20,6 @@ use crate::usage::Usage;
 const BUCKET: &str = "bench";
 /// Where nothing is written to a disk.
 const MEMORY: &str = "/dev/shm";
-const ID: &str = "20251107-020000";
 
 /// Servers, bucket, keys and Secrets.
 pub struct World<'a> {
@@ -57,42 +53,10 @@ impl<'a> World<'a> {
     }
 
     /// A backup of one database with all that a policy switches on by default.
-    pub fn task(&self, database: &str) -> Result<PostgresDumpTask> {
-        let s3 =
-            self.secret("backup-s3", &[("AWS_ACCESS_KEY_ID", S3_KEY), ("AWS_SECRET_ACCESS_KEY", S3_SECRET)])?;
-        let login =
-            self.secret("db-backup", &[("username", "postgres"), ("password", self.postgres.password)])?;
-        Ok(PostgresDumpTask {
-            run: identity()?,
-            bucket: Bucket {
-                name: BUCKET.to_owned(),
-                prefix: String::new(),
-                region: "us-east-1".to_owned(),
-                endpoint: Some(self.s3.endpoint.clone()),
-                force_path_style: true,
-                ca: None,
-                credentials: Some(s3),
-                storage_class: None,
-                server_side_encryption: None,
-                checksum: Checksum::Auto,
-            },
-            seal: Seal { recipients: self.recipients.clone(), compression_level: 1 },
-            server: PostgresServer {
-                host: "localhost".to_owned(),
-                port: self.postgres.port,
-                maintenance_database: "postgres".to_owned(),
-                ssl_mode: SslMode::Disable,
-                ca: None,
-                credentials: login,
-            },
-            databases: vec![database.to_owned()],
-            globals: true,
-            role_passwords: RolePasswords::Auto,
-            settings: true,
-            streams: 1,
-            read_back_limit: 100 << 30,
-            stall_seconds: 600,
-        })
+    pub fn task(&self, database: &str) -> PostgresDumpTask {
+        let secrets = self.directory.path();
+        let bucket = tasks::bucket(BUCKET, &self.s3.endpoint, secrets);
+        tasks::dump_task(bucket, self.recipients.clone(), self.postgres, &[database], secrets)
     }
 
     /// Runs the runner, which must make a backup, into the emptied bucket.
@@ -148,18 +112,9 @@ impl<'a> World<'a> {
     }
 
     fn manifest(&self) -> Result<Manifest> {
-        let key = format!("s3://{BUCKET}/database/{ID}/manifest.json");
+        let key = format!("s3://{BUCKET}/database/{BACKUP_ID}/manifest.json");
         let json = run(self.s3.command("aws").args(["s3", "cp", "--quiet", &key, "-"]));
         Ok(Manifest::from_slice(json.as_bytes())?)
-    }
-
-    fn secret(&self, name: &str, keys: &[(&str, &str)]) -> Result<MountedSecret> {
-        let directory = self.directory.path().join(name);
-        fs::create_dir_all(&directory)?;
-        for (key, value) in keys {
-            fs::write(directory.join(key), format!("{value}\n"))?;
-        }
-        Ok(MountedSecret { secret: name.to_owned(), directory: directory.to_string_lossy().into_owned() })
     }
 }
 
@@ -173,20 +128,4 @@ pub fn beside_us(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     anyhow::ensure!(path.exists(), "{} is missing: build it in the same profile", path.display());
     Ok(path)
-}
-
-fn identity() -> Result<RunIdentity> {
-    Ok(RunIdentity {
-        namespace: "greenlang".to_owned(),
-        policy: "greenlang".to_owned(),
-        policy_uid: "0f5a".to_owned(),
-        backup: "database".to_owned(),
-        path: "database".to_owned(),
-        id: ID.parse().ok().context("an id")?,
-        attempt: 1,
-        slot: "2025-11-07T02:00:00Z".parse()?,
-        trigger: Trigger::Schedule,
-        schedules: vec![ServedSchedule { name: "daily".to_owned(), keep_days: 30 }],
-        keep_days: 30,
-    })
 }

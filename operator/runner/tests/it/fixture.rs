@@ -10,18 +10,14 @@ use age::x25519::Identity;
 use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::progress::Progress;
 use greenlang_backup_api::report::{Outcome, RunReport};
-use greenlang_backup_api::task::{
-    Bucket, MountedSecret, PostgresDumpTask, PostgresProbe, PostgresServer, ProbeTask, RunIdentity, Seal,
-    ServedSchedule, Task,
-};
-use greenlang_backup_api::v1alpha1::{Checksum, RolePasswords, SslMode, Trigger};
+use greenlang_backup_api::task::{MountedSecret, PostgresDumpTask, PostgresProbe, ProbeTask, Task};
 use greenlang_backup_test_s3::{BUCKET, FaultServer};
 use tempfile::TempDir;
 
 use crate::bucket::TestBucket;
-use crate::servers::{ADMIN_PASSWORD, POSTGRES, S3_KEY, S3_SECRET, poll};
+use crate::servers::{ADMIN_PASSWORD, POSTGRES, S3_SECRET, poll, tasks};
 
-pub const ID: &str = "20251107-020000";
+pub const ID: &str = tasks::BACKUP_ID;
 
 pub struct Fixture {
     pub bucket: TestBucket,
@@ -62,50 +58,16 @@ impl Fixture {
         let identity_file = directory.path().join("identity.txt");
         fs::write(&identity_file, format!("{}\n", identity.to_string().expose_secret())).unwrap();
         let recipients = vec![Identity::generate().to_public().to_string(), identity.to_public().to_string()];
-        let s3 = secret(
-            directory.path(),
-            "backup-s3",
-            &[("AWS_ACCESS_KEY_ID", S3_KEY), ("AWS_SECRET_ACCESS_KEY", S3_SECRET)],
-        );
-        let database =
-            secret(directory.path(), "db-backup", &[("username", "postgres"), ("password", ADMIN_PASSWORD)]);
-        let task = PostgresDumpTask {
-            run: identity_of_run(),
-            bucket: Bucket {
-                name: bucket.name.clone(),
-                prefix: "clusters/test".to_owned(),
-                region: "us-east-1".to_owned(),
-                endpoint: Some(bucket.endpoint.clone()),
-                force_path_style: true,
-                ca: None,
-                credentials: Some(s3),
-                storage_class: None,
-                server_side_encryption: None,
-                checksum: Checksum::Auto,
-            },
-            seal: Seal { recipients, compression_level: 1 },
-            server: PostgresServer {
-                host: "localhost".to_owned(),
-                port: POSTGRES.port,
-                maintenance_database: "postgres".to_owned(),
-                ssl_mode: SslMode::Disable,
-                ca: None,
-                credentials: database,
-            },
-            databases: databases.iter().map(|&name| name.to_owned()).collect(),
-            globals: true,
-            role_passwords: RolePasswords::Auto,
-            settings: true,
-            streams: 1,
-            read_back_limit: 100 << 30,
-            stall_seconds: 600,
-        };
+        let secrets = directory.path();
+        let mut place = tasks::bucket(&bucket.name, &bucket.endpoint, secrets);
+        "clusters/test".clone_into(&mut place.prefix);
+        let task = tasks::dump_task(place, recipients, &POSTGRES, databases, secrets);
         Self { bucket, task, directory, identity_file, identity }
     }
 
     /// A mounted Secret with these keys.
     pub fn secret(&self, name: &str, keys: &[(&str, &str)]) -> MountedSecret {
-        secret(self.directory.path(), name, keys)
+        tasks::mount(self.directory.path(), name, keys)
     }
 
     /// Client programs of which some are replaced by shell scripts; the real ones are in `$REAL`.
@@ -285,29 +247,4 @@ fn written_by_pg_dump(pid: u32) -> Option<u64> {
     }
     let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
     io.lines().find_map(|line| line.strip_prefix("wchar: "))?.parse().ok()
-}
-
-fn secret(parent: &Path, name: &str, keys: &[(&str, &str)]) -> MountedSecret {
-    let directory = parent.join(name);
-    fs::create_dir_all(&directory).unwrap();
-    for (key, value) in keys {
-        fs::write(directory.join(key), format!("{value}\n")).unwrap();
-    }
-    MountedSecret { secret: name.to_owned(), directory: directory.to_string_lossy().into_owned() }
-}
-
-fn identity_of_run() -> RunIdentity {
-    RunIdentity {
-        namespace: "greenlang".to_owned(),
-        policy: "greenlang".to_owned(),
-        policy_uid: "0f5a".to_owned(),
-        backup: "database".to_owned(),
-        path: "database".to_owned(),
-        id: ID.parse().unwrap(),
-        attempt: 1,
-        slot: "2025-11-07T02:00:00Z".parse().unwrap(),
-        trigger: Trigger::Schedule,
-        schedules: vec![ServedSchedule { name: "daily".to_owned(), keep_days: 30 }],
-        keep_days: 30,
-    }
 }

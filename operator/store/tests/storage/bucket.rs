@@ -5,14 +5,12 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
-use greenlang_backup_api::task::{Bucket, MountedSecret};
-use greenlang_backup_api::v1alpha1::Checksum;
 use greenlang_backup_store::{ReadSettings, Store};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::proxy::{Fate, Proxy};
-use greenlang_backup_test_servers::{S3, S3_KEY, S3_SECRET};
+use greenlang_backup_test_servers::{S3, S3_KEY, S3_SECRET, tasks};
 
 pub const KIB: usize = 1 << 10;
 /// How long a test waits for what must come.
@@ -38,8 +36,6 @@ impl TestBucket {
         let client = Client::from_conf(config);
         client.create_bucket().bucket(name).send().await.unwrap();
         let secret = tempfile::tempdir().unwrap();
-        std::fs::write(secret.path().join("AWS_ACCESS_KEY_ID"), S3_KEY).unwrap();
-        std::fs::write(secret.path().join("AWS_SECRET_ACCESS_KEY"), S3_SECRET).unwrap();
         Self { client, name: name.to_owned(), secret }
     }
 
@@ -59,21 +55,7 @@ impl TestBucket {
     }
 
     pub async fn store_at(&self, port: u16) -> Store {
-        let bucket = Bucket {
-            name: self.name.clone(),
-            prefix: String::new(),
-            region: "us-east-1".into(),
-            endpoint: Some(format!("http://localhost:{port}")),
-            force_path_style: true,
-            ca: None,
-            credentials: Some(MountedSecret {
-                secret: "backup-s3".into(),
-                directory: self.secret.path().to_str().unwrap().to_owned(),
-            }),
-            storage_class: None,
-            server_side_encryption: None,
-            checksum: Checksum::Auto,
-        };
+        let bucket = tasks::bucket(&self.name, &format!("http://localhost:{port}"), self.secret.path());
         Store::open(&bucket, 1).await.unwrap()
     }
 }

@@ -22,8 +22,8 @@ async fn upload(store: &Store, keys: &[&x25519::Identity], data: Vec<u8>) -> Obj
     let sealer = Sealer::new(&Seal { recipients, compression_level: 1 }).unwrap();
     let (sender, receiver) = Sealer::channel();
     let sealing = tokio::task::spawn_blocking(move || {
-        let sealed = sealer.seal(data.as_slice(), MIN_PART_SIZE, sender);
-        (sealer, sealed)
+        let written = sealer.seal(data.as_slice(), MIN_PART_SIZE, sender);
+        (sealer, written)
     });
     let checksums = store.probe("unseal", Duration::from_secs(30)).await.unwrap();
     let mut upload = Upload::start(store, KEY, MIN_PART_SIZE, checksums, &Activity::default()).await.unwrap();

@@ -43,7 +43,7 @@ impl Round {
 /// Measures everything once.
 pub fn round(world: &World, database: &str, synthetic: &str, template: &[u8], dump: &Dump) -> Result<Round> {
     let streamed = |streams| -> Result<Backup> {
-        let task = world.task(database)?;
+        let task = world.task(database);
         world.backup(PostgresDumpTask { streams, read_back_limit: 0, ..task })
     };
     let clients = world.stand_in(template, dump.bytes, Some(THROTTLE))?;
@@ -52,11 +52,11 @@ pub fn round(world: &World, database: &str, synthetic: &str, template: &[u8], du
         backup: streamed(1)?.usage,
         zstd_age: baselines::zstd_age(world, dump)?,
         two_streams: used_if(&streamed(2)?, in_two_streams),
-        read_back: used_if(&world.backup(world.task(database)?)?, was_read_back),
+        read_back: used_if(&world.backup(world.task(database))?, was_read_back),
         passes: baselines::passes(world, database)?,
         source: baselines::source(&clients)?,
         throttled: {
-            let task = PostgresDumpTask { read_back_limit: 0, ..world.task(synthetic)? };
+            let task = PostgresDumpTask { read_back_limit: 0, ..world.task(synthetic) };
             world.backup_with_clients(task, &clients)?.usage
         },
     })
@@ -66,7 +66,7 @@ pub fn round(world: &World, database: &str, synthetic: &str, template: &[u8], du
 pub fn memory(world: &World, synthetic: &str, template: &[u8], lengths: [u64; 2]) -> Result<[Usage; 2]> {
     let measure = |bytes| -> Result<Usage> {
         let clients = world.stand_in(template, bytes, None)?;
-        Ok(world.backup_with_clients(world.task(synthetic)?, &clients)?.usage)
+        Ok(world.backup_with_clients(world.task(synthetic), &clients)?.usage)
     };
     Ok([measure(lengths[0])?, measure(lengths[1])?])
 }

@@ -18,7 +18,7 @@ pub fn twenty_gib() -> Result<()> {
     let world = World::new(&postgres, &s3)?;
     let template = data::one_table(&postgres, DATABASE);
     let clients = world.stand_in(&template, 20 * GIB, None)?;
-    let backup = world.backup_with_clients(world.task(DATABASE)?, &clients)?;
+    let backup = world.backup_with_clients(world.task(DATABASE), &clients)?;
     let archives = backup.manifest.objects.iter();
     let bytes: u64 = archives
         .filter(|object| matches!(object.content, Content::PostgresArchive { .. }))

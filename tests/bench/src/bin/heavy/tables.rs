@@ -39,7 +39,7 @@ static SERVER: LazyLock<Postgres> = LazyLock::new(|| {
 pub fn all_are_there(streams: u8) -> Result<()> {
     let s3 = S3::start_versitygw();
     let world = World::new(&SERVER, &s3)?;
-    let task = PostgresDumpTask { streams, ..world.task(DATABASE)? };
+    let task = PostgresDumpTask { streams, ..world.task(DATABASE) };
     let manifest = world.backup(task)?.manifest;
     let archives: Vec<&str> = manifest
         .objects
