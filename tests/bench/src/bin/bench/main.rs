@@ -56,8 +56,9 @@ fn main() -> Result<ExitCode> {
     let world = World::new(&postgres, &s3)?;
     data::two_tables(&postgres, DATABASE, options.megabytes * MB);
     let template = data::one_table(&postgres, SYNTHETIC);
-    println!("one dump to warm up");
+    println!("one dump and one backup to warm up");
     let dump = baselines::dump_to_memory(&world, DATABASE)?;
+    world.warm_up(SYNTHETIC)?;
 
     let mut rounds = Vec::new();
     for number in 1..=options.rounds {

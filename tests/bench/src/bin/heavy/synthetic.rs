@@ -17,6 +17,7 @@ pub fn twenty_gib() -> Result<()> {
     let (postgres, s3) = (Postgres::start(ADMIN_PASSWORD), S3::start_versitygw());
     let world = World::new(&postgres, &s3)?;
     let template = data::one_table(&postgres, DATABASE);
+    world.warm_up(DATABASE)?;
     let clients = world.stand_in(&template, 20 * GIB, None)?;
     let backup = world.backup_with_clients(world.task(DATABASE), &clients)?;
     let archives = backup.manifest.objects.iter();
