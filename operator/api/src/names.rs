@@ -96,6 +96,18 @@ pub fn job_name(policy_uid: &str, policy: &str, subject: &str, key: &str, attemp
     format!("{}-{digits}", readable.trim_end_matches(['-', '.']))
 }
 
+/// A number below `below` that follows from `parts` alone, spread evenly: for delays that must be the same each time.
+/// 0 where `below` is 0.
+pub fn number_below(parts: &[&str], below: u64) -> u64 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let number = hash.finalize().iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    number.checked_rem(below).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -122,6 +134,18 @@ mod tests {
         ] {
             assert!(text.parse::<BackupId>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn numbers_follow_from_the_parts_and_are_spread() {
+        let numbers: Vec<u64> = (0..1000).map(|at| number_below(&["uid", &at.to_string()], 10)).collect();
+        for digit in 0..10 {
+            let times = numbers.iter().filter(|number| **number == digit).count();
+            assert!((60..140).contains(&times), "{digit} came {times} times");
+        }
+        assert_eq!(number_below(&["a", "b"], 1000), number_below(&["a", "b"], 1000));
+        assert_ne!(number_below(&["a", "b"], u64::MAX), number_below(&["ab", ""], u64::MAX));
+        assert_eq!(number_below(&["a"], 0), 0);
     }
 
     proptest! {

@@ -113,6 +113,10 @@ reasons! {
     JOB_DELETED = "JobDeleted";
     /// Another object has the name of the Job.
     NAME_COLLISION = "NameCollision";
+    /// A newer run took the place of this one (`concurrencyPolicy: Replace`).
+    REPLACED = "Replaced";
+    /// The spec no longer has the backup that was being made.
+    BACKUP_REMOVED = "BackupRemoved";
     /// The API server refused the Job.
     JOB_REFUSED = "JobRefused";
     /// The task cannot be understood by this runner.
@@ -128,6 +132,8 @@ reasons! {
     BACKUP_FAILED = "BackupFailed";
     /// Event: an attempt failed and another follows.
     BACKUP_RETRYING = "BackupRetrying";
+    /// Event and condition: a slot passed without a run and is not made up for.
+    BACKUP_MISSED = "BackupMissed";
     /// Event: what a failed attempt left in the bucket could not be removed yet.
     CLEAN_UP_FAILED = "CleanUpFailed";
     /// Event: too many clean-ups wait; the oldest is not tried again.

@@ -142,18 +142,16 @@ impl Backups {
         let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
         for backup in policy.status.iter().flat_map(|status| &status.backups) {
             let active = |serves: bool| f64::from(u8::from(serves));
-            let run = backup.active.as_ref().map(|active| &active.run);
+            let serves = |name: &String| backup.runs().any(|active| active.run.schedules.contains(name));
             let manual = [&namespace, &name, &backup.name, MANUAL];
             self.history(&manual, &backup.manual);
             self.active
                 .with_label_values(&manual)
-                .set(active(run.is_some_and(|run| run.schedules.is_empty())));
+                .set(active(backup.runs().any(|active| active.run.schedules.is_empty())));
             for schedule in &backup.schedules {
                 let labels = [&namespace, &name, &backup.name, schedule.name.as_str()];
                 self.history(&labels, &schedule.history);
-                self.active
-                    .with_label_values(&labels)
-                    .set(active(run.is_some_and(|run| run.schedules.contains(&schedule.name))));
+                self.active.with_label_values(&labels).set(active(serves(&schedule.name)));
                 if let Some(next) = &schedule.next_schedule_time {
                     self.next.with_label_values(&labels).set(seconds(next.0.as_second()));
                 }

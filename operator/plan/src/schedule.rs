@@ -1,4 +1,4 @@
-//! Decides which slot of a cron expression is due, and which comes next. Pure.
+//! Reads cron expressions: which slot passed last, and which comes next. Pure.
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
@@ -64,12 +64,24 @@ impl Cadence {
         &self.text
     }
 
-    /// The newest slot that is due: after `since`, not after `now`. Older missed ones are passed over, so a long pause
-    /// ends in one run and not in a flood.
-    pub fn last_due(&self, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        let slot =
-            self.cron.find_previous_occurrence(&now.to_zoned(self.zone.clone()), true).ok()?.timestamp();
-        (slot > since).then_some(slot)
+    /// The newest slot that is not after a time.
+    pub fn newest_at(&self, time: Timestamp) -> Option<Timestamp> {
+        self.previous(time, true)
+    }
+
+    /// The newest slot before a time.
+    pub fn newest_before(&self, time: Timestamp) -> Option<Timestamp> {
+        self.previous(time, false)
+    }
+
+    /// Whether a time is a slot.
+    pub fn has(&self, time: Timestamp) -> bool {
+        self.newest_at(time) == Some(time)
+    }
+
+    fn previous(&self, time: Timestamp, inclusive: bool) -> Option<Timestamp> {
+        let found = self.cron.find_previous_occurrence(&time.to_zoned(self.zone.clone()), inclusive).ok()?;
+        Some(found.timestamp())
     }
 
     /// The first slot after a time.
@@ -129,16 +141,35 @@ mod tests {
         }
     }
 
+    /// What has passed is read backwards; it must be the same slots that were announced, also where a local time is left out
+    /// or comes twice.
     #[test]
-    fn only_the_newest_missed_slot_is_due() {
-        let hourly = cadence("0 * * * *", "Etc/UTC");
-        let now = at("2025-11-07T12:34:56Z");
-        assert_eq!(hourly.last_due(at("2025-11-01T00:00:00Z"), now), Some(at("2025-11-07T12:00:00Z")));
-        assert_eq!(hourly.last_due(at("2025-11-07T12:00:00Z"), now), None);
-        assert_eq!(
-            hourly.last_due(at("2025-11-07T11:00:00Z"), at("2025-11-07T12:00:00Z")),
-            Some(at("2025-11-07T12:00:00Z"))
-        );
+    fn slots_read_backwards_are_those_read_forwards() {
+        for (expression, zone, from) in [
+            ("30 2 * * *", "Europe/Berlin", "2025-03-28T12:00:00Z"),
+            ("30 2 * * *", "Europe/Berlin", "2025-10-24T12:00:00Z"),
+            ("0 * * * *", "Europe/Berlin", "2025-03-29T20:00:00Z"),
+            ("0 * * * *", "Europe/Berlin", "2025-10-25T20:00:00Z"),
+            ("*/30 * * * *", "Europe/Berlin", "2025-10-25T22:00:00Z"),
+            ("*/30 2 * * *", "Europe/Berlin", "2025-03-29T20:00:00Z"),
+            ("15,45 1 * * *", "America/New_York", "2025-11-01T12:00:00Z"),
+            ("0 2 * * *", "America/New_York", "2025-03-08T12:00:00Z"),
+            ("45 1 * * *", "Australia/Lord_Howe", "2025-04-04T12:00:00Z"),
+            ("15 2 * * *", "Australia/Lord_Howe", "2025-10-04T00:00:00Z"),
+        ] {
+            let cadence = cadence(expression, zone);
+            let mut slot = at(from);
+            for _ in 0..12 {
+                let next = cadence.next_after(slot).unwrap();
+                let before = next.checked_sub(jiff::SignedDuration::from_secs(1)).unwrap();
+                assert!(cadence.has(next), "{expression} {zone}: {next} is announced");
+                assert_eq!(cadence.newest_before(next), cadence.newest_at(before), "{expression} {zone}");
+                if slot != at(from) {
+                    assert_eq!(cadence.newest_before(next), Some(slot), "{expression} {zone} before {next}");
+                }
+                slot = next;
+            }
+        }
     }
 
     proptest! {
@@ -153,9 +184,9 @@ mod tests {
             let slot = cadence.next_after(since).unwrap();
             let before = Timestamp::from_second(slot.as_second() - 1).unwrap();
             prop_assert!(slot > since);
-            prop_assert_eq!(cadence.last_due(since, before), None);
-            prop_assert_eq!(cadence.last_due(since, slot), Some(slot));
-            prop_assert_eq!(cadence.last_due(slot, slot), None);
+            prop_assert!(cadence.newest_at(before).unwrap() <= since);
+            prop_assert_eq!(cadence.newest_at(slot), Some(slot));
+            prop_assert!(cadence.newest_before(slot).unwrap() <= since);
         }
     }
 }

@@ -4,6 +4,8 @@
 
 #[path = "backup_policy/clean_up.rs"]
 mod clean_up;
+#[path = "backup_policy/schedule.rs"]
+mod schedule;
 mod world;
 
 use greenlang_backup_api::conditions::{self, State};

@@ -1,11 +1,14 @@
 //! When a backup is made. No I/O; `plan` reads the cron expressions.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A schedule: when, and how long what it makes is kept.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.startingDeadlineSeconds) || !has(self.catchUp) || self.catchUp != 'None'",
+    "startingDeadlineSeconds cannot be given with catchUp: None, which gives a slot up after 300 seconds: leave out one of them"))]
 pub struct Schedule {
     /// Name of the schedule, unique within the backup, for example `daily`.
     #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
@@ -19,9 +22,29 @@ pub struct Schedule {
     /// Days that backups of this schedule are kept; recorded in each manifest. 1 to 36500.
     #[schemars(range(min = 1, max = 36_500))]
     pub keep_days: u32,
-    /// Start no run of this schedule while true; afterwards the latest slot that passed meanwhile is made up for. Default: false.
+    /// Start no run of this schedule while true; afterwards the latest slot that passed meanwhile is made up for, unless
+    /// `catchUp` or `startingDeadlineSeconds` says otherwise. An active run goes on. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
+    /// What becomes of slots that passed without a run: `Latest` makes up for the newest of them, `None` for none. A slot that
+    /// is not made up for is counted in status (`missed`) and told by an event. Slots before the policy was created, or before
+    /// `cron` or `timeZone` changed, never count. Default: `Latest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<CatchUp>,
+    /// Seconds after its slot (and jitter) in which a run may still start; a later one is missed. 10 to 604800. Not with
+    /// `catchUp: None`, where it is 300. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 604_800))]
+    pub starting_deadline_seconds: Option<u32>,
+    /// What a slot does while a run of the same backup goes on, whichever schedule that is for. Where schedules coincide in one
+    /// run, the first of `Forbid`, `Allow`, `Replace` that one of them has counts. Default: `Forbid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_policy: Option<ConcurrencyPolicy>,
+    /// Most seconds by which a run starts later than its slot, so that many policies do not start in one second. The delay of a
+    /// slot is always the same, shorter than the time to the next slot, and changes no id. 0 to 86400. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 86_400))]
+    pub jitter_seconds: Option<u32>,
     /// Seconds after which an attempt is stopped and counts as failed. 60 to 604800. Default: 86400 (one day).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 60, max = 604_800))]
@@ -31,4 +54,26 @@ pub struct Schedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 10))]
     pub backoff_limit: Option<u32>,
+}
+
+/// What becomes of slots that passed without a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CatchUp {
+    /// The newest of them is made up for.
+    #[default]
+    Latest,
+    /// None is made up for.
+    None,
+}
+
+/// What a slot does while a run of the same backup goes on. In this order: the more careful is the lesser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum ConcurrencyPolicy {
+    /// It waits for the end of that run; of several that wait, the newest is made.
+    #[default]
+    Forbid,
+    /// It starts beside that run, up to four runs of one backup at once.
+    Allow,
+    /// That run is stopped and counts as failed; once its Pod is gone, the slot starts.
+    Replace,
 }

@@ -13,6 +13,11 @@ pub const MAX_AVAILABLE: usize = 100;
 /// Most entries of [`BackupStatus::clean_ups`].
 pub const MAX_CLEAN_UPS: usize = 20;
 
+/// Most entries of [`BackupStatus::alongside`].
+pub const MAX_ALONGSIDE: usize = 3;
+/// Most entries of [`BackupStatus::waiting`].
+pub const MAX_WAITING: usize = 8;
+
 /// What the operator knows of a policy. Until the operator has seen it, `observedGeneration` is -1, so that tools which wait for
 /// readiness (kstatus, Argo CD) do not take a new object for a finished one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -95,9 +100,18 @@ pub struct ActiveProbe {
 pub struct BackupStatus {
     /// Name of the backup.
     pub name: String,
-    /// The run that is going on, from its decision to its end, pauses between attempts included.
+    /// The run that is going on, from its decision to its end, pauses between attempts included. The oldest of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<ActiveRun>,
+    /// Further runs that go on beside it, because a schedule says `concurrencyPolicy: Allow`, oldest first, 3 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub alongside: Vec<ActiveRun>,
+    /// Runs asked for by annotation that wait until they may start, oldest first, 8 at most. A token beyond that stays in the
+    /// annotation until there is room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub waiting: Vec<Run>,
     /// One entry for each schedule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -105,7 +119,7 @@ pub struct BackupStatus {
     /// Runs that no schedule asked for: by annotation, or by `firstRun: Immediately`.
     #[serde(default)]
     pub manual: RunHistory,
-    /// Last value of the annotation `run.backup.greenlang.io/<backup>` that was acted on.
+    /// Last value of the annotation `run.backup.greenlang.io/<backup>` that a run was noted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manual_token: Option<String>,
     /// Id of the newest run of any kind.
@@ -200,6 +214,21 @@ pub struct ActiveRun {
     /// How far it is, at most some seconds old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<RunProgress>,
+    /// Directory in the bucket that this attempt writes to, below the prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Why it is being stopped. It ends once no Pod of its Job is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<Stopping>,
+}
+
+/// Why a run is stopped before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Stopping {
+    /// A newer run takes its place (`concurrencyPolicy: Replace`).
+    Replaced,
+    /// The spec no longer has its backup.
+    BackupRemoved,
 }
 
 /// How far a run is.
@@ -232,9 +261,18 @@ pub struct ScheduleStatus {
     /// Newest slot for which a run was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_schedule_time: Option<Time>,
-    /// Next slot.
+    /// When the next run is due: the next slot with its jitter. Absent while suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_schedule_time: Option<Time>,
+    /// Newest slot that passed without a run and is not made up for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_missed_time: Option<Time>,
+    /// Slots that passed without a run and are not made up for; of one gap, 1,000 are counted at most.
+    #[serde(default)]
+    pub missed: u64,
+    /// Slots before this time do not count as missed: the schedule was suspended until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_time: Option<Time>,
     /// What came of its runs.
     #[serde(flatten)]
     pub history: RunHistory,
@@ -311,5 +349,25 @@ impl BackupPolicyStatus {
     /// Status of the backup of a name.
     pub fn backup(&self, name: &str) -> Option<&BackupStatus> {
         self.backups.iter().find(|backup| backup.name == name)
+    }
+}
+
+impl BackupStatus {
+    /// All runs that go on, oldest first.
+    pub fn runs(&self) -> impl Iterator<Item = &ActiveRun> {
+        self.active.iter().chain(&self.alongside)
+    }
+
+    /// Takes all runs that go on out of the status.
+    pub fn take_runs(&mut self) -> Vec<ActiveRun> {
+        self.active.take().into_iter().chain(std::mem::take(&mut self.alongside)).collect()
+    }
+
+    /// Adds a run as the newest.
+    pub fn push_run(&mut self, run: ActiveRun) {
+        match &self.active {
+            None => self.active = Some(run),
+            Some(_) => self.alongside.push(run),
+        }
     }
 }

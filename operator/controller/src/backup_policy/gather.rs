@@ -11,12 +11,12 @@
 //! - Pods, which may lag behind their Jobs: without its Pod's last word an ended Job would count as one without report, and
 //!   run again. A container that is seen to have ended says nothing new any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use greenlang_backup_api::labels;
 use greenlang_backup_api::progress::Progress;
-use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus};
+use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus};
 use greenlang_backup_plan::backup_policy::{Observed, ObservedJob};
 use greenlang_backup_plan::job::CONTAINER;
 use greenlang_backup_plan::job_state::{JobState, job_state};
@@ -34,40 +34,48 @@ const LOG_LINES: i64 = 5;
 /// Label that the Job controller puts on Pods.
 const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
 
+/// What the Jobs of a policy have made of themselves.
+#[derive(Default)]
+pub struct Family {
+    children: Vec<Child>,
+    /// UIDs of Jobs that are gone while a Pod of theirs is not.
+    remains: BTreeSet<String>,
+}
+
 /// A Job of a policy with its newest Pod.
-pub struct Child {
+struct Child {
     job: Arc<Job>,
     pod: Option<Arc<Pod>>,
     progress: Option<Progress>,
 }
 
 /// The children of a policy as the watches have them, and the progress of those that run.
-pub async fn look(policy: &BackupPolicy, context: &Context) -> Result<Vec<Child>, Error> {
+pub async fn look(policy: &BackupPolicy, context: &Context) -> Result<Family, Error> {
     let namespace = policy.namespace().unwrap_or_default();
     if !context.namespaces.contains(&namespace) {
-        return Ok(vec![]);
+        return Ok(Family::default());
     }
-    let mut children = match context.children.of(&namespace, &policy.name_any()).await {
+    let mut found = match context.children.of(&namespace, &policy.name_any()).await {
         Some((jobs, pods)) => family(policy, jobs, pods),
         None => list(policy, context).await?,
     };
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    for child in &mut children {
+    for child in &mut found.children {
         if let (JobState::Running, Some(pod)) = (child.state(), &child.pod)
             && child.job.labels().contains_key(labels::BACKUP)
         {
             child.progress = progress(&pods, &pod.name_any()).await;
         }
     }
-    Ok(children)
+    Ok(found)
 }
 
 /// The policy as the API server has it, and its children as a decision may believe them; none when it is gone or going.
 pub async fn confirm(
     cached: &BackupPolicy,
-    mut children: Vec<Child>,
+    mut cache: Family,
     context: &Context,
-) -> Result<Option<(BackupPolicy, Vec<Child>)>, Error> {
+) -> Result<Option<(BackupPolicy, Family)>, Error> {
     let namespace = cached.namespace().unwrap_or_default();
     let policies: Api<BackupPolicy> = Api::namespaced(context.client.clone(), &namespace);
     let policy = policies.get_opt(&cached.name_any()).await?;
@@ -75,52 +83,59 @@ pub async fn confirm(
         return Ok(None);
     };
     if !context.namespaces.contains(&namespace) {
-        return Ok(Some((policy, vec![])));
+        return Ok(Some((policy, Family::default())));
     }
-    let known = |uid: &str| children.iter().any(|child| child.job.metadata.uid.as_deref() == Some(uid));
+    let known = |uid: &str| cache.children.iter().any(|child| child.job.metadata.uid.as_deref() == Some(uid));
     let all_known = policy.status.as_ref().is_none_or(|status| job_uids(status).all(known));
     if !all_known || cached.metadata.uid != policy.metadata.uid {
-        let children = list(&policy, context).await?;
-        return Ok(Some((policy, children)));
+        let found = list(&policy, context).await?;
+        return Ok(Some((policy, found)));
     }
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    for child in &mut children {
+    for child in &mut cache.children {
         child.confirm_pod(&pods).await?;
     }
-    Ok(Some((policy, children)))
+    Ok(Some((policy, cache)))
 }
 
 /// What was seen, as plain data.
-pub fn observe(children: &[Child], policy: &BackupPolicy, context: &Context, now: Timestamp) -> Observed {
+pub fn observe(family: &Family, policy: &BackupPolicy, context: &Context, now: Timestamp) -> Observed {
     let served = context.namespaces.contains(&policy.namespace().unwrap_or_default());
-    Observed { now, served, jobs: children.iter().map(Child::observe).collect() }
+    let jobs = family.children.iter().map(Child::observe).collect();
+    Observed { now, served, jobs, remains: family.remains.clone() }
 }
 
 /// UIDs of all Jobs that a status knows to exist.
 fn job_uids(status: &BackupPolicyStatus) -> impl Iterator<Item = &str> {
     let probe = status.probe.iter().filter_map(|probe| probe.active.as_ref()?.job_uid.as_deref());
     let others = status.backups.iter().flat_map(|backup| {
-        let run = backup.active.iter().filter_map(|active| active.job_uid.as_deref());
+        let runs = backup.runs().filter_map(|run| run.job_uid.as_deref());
         let clean_ups = backup.clean_ups.iter();
-        run.chain(clean_ups.filter_map(|entry| entry.active.as_ref()?.job_uid.as_deref()))
+        runs.chain(clean_ups.filter_map(|entry| entry.active.as_ref()?.job_uid.as_deref()))
     });
     probe.chain(others)
 }
 
 /// The children as the API server has them. Jobs first: their Pods are as new or newer.
-async fn list(policy: &BackupPolicy, context: &Context) -> Result<Vec<Child>, Error> {
+async fn list(policy: &BackupPolicy, context: &Context) -> Result<Family, Error> {
     let namespace = policy.namespace().unwrap_or_default();
     let ours = ListParams::default().labels(&format!("{}={}", labels::POLICY, policy.name_any()));
     let jobs = Api::<Job>::namespaced(context.client.clone(), &namespace).list(&ours).await?.items;
-    if jobs.is_empty() {
-        return Ok(vec![]);
+    if jobs.is_empty() && !is_stopping(policy) {
+        return Ok(Family::default());
     }
     let pods = Api::<Pod>::namespaced(context.client.clone(), &namespace).list(&ours).await?.items;
     Ok(family(policy, jobs.into_iter().map(Arc::new).collect(), pods.into_iter().map(Arc::new).collect()))
 }
 
+/// Whether a Pod is waited for whose Job may be gone.
+fn is_stopping(policy: &BackupPolicy) -> bool {
+    let backups = policy.status.iter().flat_map(|status| &status.backups);
+    backups.flat_map(BackupStatus::runs).any(|run| run.stopping.is_some())
+}
+
 /// The Jobs that the policy owns, in the order of their names, each with its newest Pod: a Job whose Pod was replaced has more than one.
-fn family(policy: &BackupPolicy, mut jobs: Vec<Arc<Job>>, mut pods: Vec<Arc<Pod>>) -> Vec<Child> {
+fn family(policy: &BackupPolicy, mut jobs: Vec<Arc<Job>>, mut pods: Vec<Arc<Pod>>) -> Family {
     let uid = policy.uid().unwrap_or_default();
     jobs.retain(|job| job.owner_references().iter().any(|owner| owner.uid == uid));
     jobs.sort_by_key(|job| job.name_any());
@@ -131,7 +146,8 @@ fn family(policy: &BackupPolicy, mut jobs: Vec<Arc<Job>>, mut pods: Vec<Arc<Pod>
         let pod = newest.remove(&job.uid().unwrap_or_default());
         Child { job, pod, progress: None }
     };
-    jobs.into_iter().map(child).collect()
+    let children = jobs.into_iter().map(child).collect();
+    Family { children, remains: newest.into_keys().collect() }
 }
 
 impl Child {

@@ -27,18 +27,22 @@ const LONGEST_DEADLINE: i64 = 604_800;
 /// where nobody hears of it, so nothing is removed before its time limit is over: a backup that it still finishes must be whole.
 pub(super) fn note(
     pass: &mut Pass<'_>,
-    backup: &ValidatedBackup,
+    backup: Option<&ValidatedBackup>,
     status: &mut BackupStatus,
     active: &ActiveRun,
     seen_to_end: bool,
 ) {
-    let limit = i64::from(ValidatedPolicy::active_deadline_seconds(backup, &active.run));
+    // An earlier release did not write down where an attempt writes to.
+    let Some(path) = active.path.clone().or_else(|| backup.map(|backup| backup.path.clone())) else { return };
+    let limit = backup.map_or(LONGEST_DEADLINE, |backup| {
+        i64::from(ValidatedPolicy::active_deadline_seconds(backup, &active.run))
+    });
     let wait = (!seen_to_end).then(|| Time(seconds_later(pass.now(), limit + UNSEEN_MARGIN)));
     // What a clean-up that goes on was told cannot be changed any more; it gets a successor.
     let known = status
         .clean_ups
         .iter_mut()
-        .find(|entry| entry.id == active.run.id && entry.path == backup.path && entry.active.is_none());
+        .find(|entry| entry.id == active.run.id && entry.path == path && entry.active.is_none());
     if let Some(entry) = known {
         entry.attempts.push(active.attempt);
         entry.attempts.sort_unstable();
@@ -49,7 +53,7 @@ pub(super) fn note(
     make_room(pass, status);
     status.clean_ups.push(CleanUp {
         id: active.run.id.clone(),
-        path: backup.path.clone(),
+        path,
         attempts: vec![active.attempt],
         failures: 0,
         next_time: wait,

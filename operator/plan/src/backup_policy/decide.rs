@@ -159,13 +159,14 @@ impl Decision {
 
 /// Deletes Jobs that nothing needs any more. A Job is needed while the status that is stored (`before`) names it, because its
 /// end has not been counted for good before that; and when the status to be written does, which takes up again what a lost
-/// status had forgotten.
+/// status had forgotten. One that is stored as being stopped is needed no more.
 fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
     let policy = pass.policy;
     let mut needed = Vec::new();
     for status in [before, &pass.decision.status] {
-        let active = status.backups.iter().filter_map(|backup| Some((&backup.name, backup.active.as_ref()?)));
-        needed.extend(active.map(|(backup, active)| policy.run_job_name(backup, active)));
+        let runs = status.backups.iter().flat_map(|backup| backup.runs().map(move |run| (&backup.name, run)));
+        let runs = runs.filter(|(_, run)| run.stopping.is_none());
+        needed.extend(runs.map(|(backup, run)| policy.run_job_name(backup, run)));
         let clean_ups = status
             .backups
             .iter()
@@ -183,7 +184,8 @@ fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
     let mut failed: BTreeMap<Option<&str>, Vec<&ObservedJob>> = BTreeMap::new();
     let mut doomed = Vec::new();
     for job in pass.seen.jobs.iter().filter(|job| !job.deleting) {
-        if needed.contains(&job.name) && configured(job) {
+        let ended = matches!(job.state, JobState::Ended(_));
+        if needed.contains(&job.name) && (configured(job) || ended) {
             continue;
         }
         match &job.state {

@@ -1,5 +1,7 @@
 //! What was seen of the cluster, as plain data. Pure; the controller's `gather` fills it.
 
+use std::collections::BTreeSet;
+
 use greenlang_backup_api::progress::Progress;
 use jiff::Timestamp;
 
@@ -14,6 +16,8 @@ pub struct Observed {
     pub served: bool,
     /// All Jobs that the policy owns.
     pub jobs: Vec<ObservedJob>,
+    /// UIDs of Jobs that are gone while a Pod of theirs is still there.
+    pub remains: BTreeSet<String>,
 }
 
 /// A Job that the policy owns.

@@ -6,7 +6,7 @@ use greenlang_backup_api::conditions::{
 };
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, RunHistory, RunProgress, ScheduleStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::decide::{Pass, not_served};
 
@@ -94,6 +94,14 @@ fn backups_current(status: &BackupPolicyStatus) -> Verdict {
             format!("the newest run of {backup}/{name} failed: {what}"),
         );
     }
+    if let Some((backup, entry)) = schedules().find(|(_, entry)| newest_missed(entry)) {
+        let slot = entry.last_missed_time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
+        return verdict(
+            State::False,
+            reasons::BACKUP_MISSED,
+            format!("the newest slot of {backup}/{}, {slot}, passed without a run", entry.name),
+        );
+    }
     if schedules().all(|(_, entry)| entry.history.last_success.is_none()) {
         return verdict(State::Unknown, reasons::NOT_DUE_YET, "no scheduled run has ended yet");
     }
@@ -106,6 +114,11 @@ fn newest_failed(history: &RunHistory) -> bool {
         (failure, None) => failure.is_some(),
         (None, Some(_)) => false,
     }
+}
+
+fn newest_missed(entry: &ScheduleStatus) -> bool {
+    let time = |time: &Option<Time>| time.as_ref().map(|time| time.0);
+    time(&entry.last_missed_time) > time(&entry.last_schedule_time)
 }
 
 fn columns(status: &mut BackupPolicyStatus) {

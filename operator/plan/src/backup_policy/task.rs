@@ -63,7 +63,8 @@ impl ValidatedPolicy {
         largest_database_bytes: Option<u64>,
         runner: &RunnerSettings,
     ) -> Result<Job, TaskError> {
-        let task = self.run_task(backup, &active.run, active.attempt);
+        let path = active.path.as_deref().unwrap_or(&backup.path);
+        let task = self.run_task(backup, path, &active.run, active.attempt);
         let labels = self.labels([
             (labels::TASK, labels::TASK_BACKUP.to_owned()),
             (labels::BACKUP, backup.name.clone()),
@@ -172,7 +173,7 @@ impl ValidatedPolicy {
                 trigger: Trigger::Schedule,
                 schedules: backup.schedules.iter().map(|schedule| schedule.name.clone()).collect(),
             };
-            self.run_task(backup, &run, u32::MAX).encode().map_err(|error| Invalid {
+            self.run_task(backup, &backup.path, &run, u32::MAX).encode().map_err(|error| Invalid {
                 reason: reasons::INVALID_SPEC,
                 field: format!("spec.backups[{}]", backup.name),
                 message: error.to_string(),
@@ -181,7 +182,7 @@ impl ValidatedPolicy {
         Ok(())
     }
 
-    fn run_task(&self, backup: &ValidatedBackup, run: &Run, attempt: u32) -> Task {
+    fn run_task(&self, backup: &ValidatedBackup, path: &str, run: &Run, attempt: u32) -> Task {
         let schedules: Vec<ServedSchedule> = served(backup, run)
             .map(|schedule| ServedSchedule { name: schedule.name.clone(), keep_days: schedule.keep_days })
             .collect();
@@ -190,7 +191,7 @@ impl ValidatedPolicy {
             policy: self.identity.name.clone(),
             policy_uid: self.identity.uid.clone(),
             backup: backup.name.clone(),
-            path: backup.path.clone(),
+            path: path.to_owned(),
             id: run.id.clone(),
             attempt,
             slot: run.id.slot().unwrap_or(Timestamp::UNIX_EPOCH),

@@ -8,8 +8,8 @@ use greenlang_backup_api::manifest::PolicyIdentity;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::{Bucket, MountedSecret, PostgresServer, Seal};
 use greenlang_backup_api::v1alpha1::{
-    Backup, BackupKind, BackupPolicy, FirstRun, JobTemplate, Postgres, RolePasswords, S3Storage, Schedule,
-    SecretRef,
+    Backup, BackupKind, BackupPolicy, CatchUp, ConcurrencyPolicy, FirstRun, JobTemplate, Postgres,
+    RolePasswords, S3Storage, Schedule, SecretRef,
 };
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -99,6 +99,12 @@ pub struct ValidatedSchedule {
     pub keep_days: u32,
     /// No run of it is to start.
     pub suspend: bool,
+    /// Seconds after which a slot that has not started is missed.
+    pub starting_deadline_seconds: Option<u32>,
+    /// What a slot does while another run goes on.
+    pub concurrency: ConcurrencyPolicy,
+    /// Most seconds by which a run starts after its slot.
+    pub jitter_seconds: u32,
     /// Seconds until an attempt is stopped.
     pub active_deadline_seconds: u32,
     /// Retries.
@@ -125,6 +131,8 @@ impl Invalid {
 
 /// Default time limit of an attempt: a day.
 pub(super) const ACTIVE_DEADLINE_SECONDS: u32 = 86_400;
+/// Seconds in which a slot still starts that must not be made up for: a restart of the operator takes less.
+const IN_TIME_SECONDS: u32 = 300;
 /// Default number of retries.
 pub(super) const BACKOFF_LIMIT: u32 = 2;
 
@@ -237,6 +245,12 @@ fn schedule(item: &Schedule, backup: &str, zone: &TimeZone) -> Result<ValidatedS
         cadence,
         keep_days: item.keep_days,
         suspend: item.suspend,
+        starting_deadline_seconds: match item.catch_up.unwrap_or_default() {
+            CatchUp::Latest => item.starting_deadline_seconds,
+            CatchUp::None => Some(IN_TIME_SECONDS),
+        },
+        concurrency: item.concurrency_policy.unwrap_or_default(),
+        jitter_seconds: item.jitter_seconds.unwrap_or(0),
         active_deadline_seconds: item.active_deadline_seconds.unwrap_or(ACTIVE_DEADLINE_SECONDS),
         backoff_limit: item.backoff_limit.unwrap_or(BACKOFF_LIMIT),
     })

@@ -7,7 +7,7 @@ use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{BackupReport, Finding, Outcome, ProbeReport, RunReport};
 use greenlang_backup_api::task::{CleanUpTask, TASK_ENV, Task};
-use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, Verification};
+use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus, Verification};
 use greenlang_backup_plan::backup_policy::{
     Decision, Effect, Observed, ObservedJob, decide, reject, validate,
 };
@@ -83,6 +83,8 @@ pub struct World {
     pub told: Vec<&'static str>,
     /// Messages of the events that say so of clean-ups which are not tried again.
     pub dropped: Vec<String>,
+    /// Jobs that were deleted while they ran, with Pods that are still there.
+    pub ghosts: BTreeMap<String, String>,
     work: BTreeMap<String, Work>,
     uids: u64,
 }
@@ -151,6 +153,7 @@ impl World {
             },
             told: vec![],
             dropped: vec![],
+            ghosts: BTreeMap::new(),
             work: BTreeMap::new(),
             uids: 0,
         }
@@ -195,7 +198,12 @@ impl World {
     }
 
     pub fn decide(&self) -> Decision {
-        let seen = Observed { now: self.now, served: true, jobs: self.jobs.clone() };
+        let seen = Observed {
+            now: self.now,
+            served: true,
+            jobs: self.jobs.clone(),
+            remains: self.ghosts.keys().cloned().collect(),
+        };
         match validate(&self.policy) {
             Ok(valid) => decide(&valid, &seen, &self.status(), &runner()),
             Err(invalid) => reject(&self.status(), self.policy.generation(), &invalid, self.now),
@@ -205,7 +213,13 @@ impl World {
     fn carry_out(&mut self, effect: &Effect) {
         match effect {
             Effect::CreateJob(job) => self.create(job),
-            Effect::DeleteJob { name, uid } => self.jobs.retain(|job| job.name != *name || job.uid != *uid),
+            Effect::DeleteJob { name, uid } => {
+                let this = |job: &&ObservedJob| job.name == *name && job.uid == *uid;
+                if self.jobs.iter().find(this).is_some_and(|job| job.state == JobState::Running) {
+                    self.ghosts.insert(uid.clone(), name.clone());
+                }
+                self.jobs.retain(|job| !this(&job));
+            }
         }
     }
 
@@ -234,8 +248,8 @@ impl World {
 
     /// No clean-up begins while a run goes on or beside another, and no attempt of a run while its own id is cleaned up.
     fn assert_apart(&self, new: &Work) {
-        let running = self.jobs.iter().filter(|job| job.state == JobState::Running);
-        for old in running.filter_map(|job| self.work.get(&job.name)) {
+        let running = self.jobs.iter().filter(|job| job.state == JobState::Running).map(|job| &job.name);
+        for old in running.chain(self.ghosts.values()).filter_map(|name| self.work.get(name)) {
             match (old, new) {
                 (Work::CleanUp(old), Work::CleanUp(new)) => panic!("two clean-ups at once: {old:?} {new:?}"),
                 (Work::Backup(id, _), Work::CleanUp(new)) => panic!("{new:?} while {id} is made"),
@@ -249,6 +263,15 @@ impl World {
     pub fn leftovers(&self) -> Vec<(BackupId, u32)> {
         let named = |entry: &&(BackupId, u32)| self.manifests.get(&entry.0) == Some(&entry.1);
         self.objects.iter().filter(|entry| !named(entry)).cloned().collect()
+    }
+
+    /// Pods of deleted Jobs go; what they wrote stays.
+    pub fn ghosts_go(&mut self) {
+        for name in std::mem::take(&mut self.ghosts).into_values() {
+            if let Some(Work::Backup(id, attempt)) = self.work.get(&name) {
+                self.objects.insert((id.clone(), *attempt));
+            }
+        }
     }
 
     /// Every running Job meets its fate.
@@ -274,7 +297,7 @@ impl World {
     /// A Job that vanishes before any status has named it leaves no trace: making it again is right, and not counted.
     fn delete_by_hand(&mut self, name: &str) {
         let status = self.status();
-        let runs = status.backups.iter().filter_map(|backup| backup.active.as_ref()?.job_uid.as_ref());
+        let runs = status.backups.iter().flat_map(BackupStatus::runs).filter_map(|run| run.job_uid.as_ref());
         let clean_ups = status.backups.iter().flat_map(|backup| &backup.clean_ups);
         let clean_ups = clean_ups.filter_map(|entry| entry.active.as_ref()?.job_uid.as_ref());
         let uid = self.jobs.iter().find(|job| job.name == name).map(|job| &job.uid);

@@ -1,0 +1,141 @@
+//! Decides the next step of runs that go on: a Job, its end, a stop. Pure.
+
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_api::v1alpha1::{ActiveRun, BackupStatus, RunProgress, Stopping};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::super::PROGRESS_SECONDS;
+use super::super::clean_up;
+use super::super::decide::{Pass, seconds_later};
+use super::super::observe::ObservedJob;
+use super::super::validate::ValidatedBackup;
+use super::{count, stop_reason};
+use crate::job_state::{Ended, JobState};
+
+/// Seconds between two looks at a Pod that is to go.
+const STOP_SECONDS: i64 = 5;
+
+/// Follows all runs of a backup. `backup` is none when the spec no longer has it.
+pub(super) fn follow_all(pass: &mut Pass<'_>, backup: Option<&ValidatedBackup>, status: &mut BackupStatus) {
+    for run in status.take_runs() {
+        if let Some(run) = follow(pass, backup, status, run) {
+            status.push_run(run);
+        }
+    }
+}
+
+/// The run as it is now; none once it has ended.
+fn follow(
+    pass: &mut Pass<'_>,
+    backup: Option<&ValidatedBackup>,
+    status: &mut BackupStatus,
+    mut active: ActiveRun,
+) -> Option<ActiveRun> {
+    let now = pass.now();
+    match (pass.job(&pass.policy.run_job_name(&status.name, &active)).cloned(), active.stopping) {
+        (None, Some(stopping)) => stopped(pass, backup, status, active, stopping),
+        (None, None) if active.job_uid.is_some() => {
+            let message =
+                format!("the Job of backup {} {} was deleted before its end", status.name, active.run.id);
+            let report = RunReport::new(Outcome::Retryable, reasons::JOB_DELETED, message);
+            clean_up::note(pass, backup, status, &active, false);
+            count::fail(pass, backup, status, active, &report)
+        }
+        (None, None) => {
+            if let Some(backup) = backup {
+                begin(pass, backup, &active);
+            }
+            Some(active)
+        }
+        (Some(ObservedJob { state: JobState::Ended(ended), .. }), _) => {
+            end(pass, backup, status, active, &ended)
+        }
+        (Some(job), _) => {
+            if let JobState::Pending(Some(why)) = &job.state {
+                active.last_error = Some(format!("the Pod has not started: {why}"));
+            }
+            active.progress = progress(&job, active.progress.take(), now);
+            active.job_uid = Some(job.uid);
+            pass.wake_at(seconds_later(now, PROGRESS_SECONDS));
+            Some(active)
+        }
+    }
+}
+
+/// Makes the Job of an attempt, unless it is to wait.
+fn begin(pass: &mut Pass<'_>, backup: &ValidatedBackup, active: &ActiveRun) {
+    let now = pass.now();
+    let pause = active.not_before.as_ref().map(|time| time.0);
+    // A time too far ahead was written under a wrong clock.
+    let pause = pause.filter(|time| *time > now && *time <= seconds_later(now, count::MAX_RETRY_SECONDS));
+    if let Some(time) = pause {
+        pass.wake_at(time);
+        return;
+    }
+    let size = pass.decision.status.probe.as_ref().and_then(|probe| probe.largest_database_bytes);
+    pass.create(pass.policy.run_job(backup, active, size, pass.runner));
+    pass.wake_at(seconds_later(now, PROGRESS_SECONDS));
+}
+
+fn end(
+    pass: &mut Pass<'_>,
+    backup: Option<&ValidatedBackup>,
+    status: &mut BackupStatus,
+    active: ActiveRun,
+    ended: &Ended,
+) -> Option<ActiveRun> {
+    if ended.report.leftovers {
+        clean_up::note(pass, backup, status, &active, ended.container_ended);
+    }
+    match (&ended.report.backup, active.stopping) {
+        (Some(made), _) if ended.report.outcome.is_success() => {
+            count::succeed(pass, status, &active, made);
+            None
+        }
+        (_, Some(stopping)) => count::fail(pass, backup, status, active, &stop_report(stopping)),
+        (_, None) => count::fail(pass, backup, status, active, &ended.report),
+    }
+}
+
+/// A run that is being stopped has no Job any more: it ends once no Pod of that Job is left. Nobody saw that Pod end, so what
+/// it may have left is not touched before its time limit.
+fn stopped(
+    pass: &mut Pass<'_>,
+    backup: Option<&ValidatedBackup>,
+    status: &mut BackupStatus,
+    active: ActiveRun,
+    stopping: Stopping,
+) -> Option<ActiveRun> {
+    if let Some(uid) = &active.job_uid {
+        if pass.seen.remains.contains(uid) {
+            pass.wake_at(seconds_later(pass.now(), STOP_SECONDS));
+            return Some(active);
+        }
+        clean_up::note(pass, backup, status, &active, false);
+    }
+    count::fail(pass, backup, status, active, &stop_report(stopping))
+}
+
+fn stop_report(stopping: Stopping) -> RunReport {
+    let (reason, message) = stop_reason(stopping);
+    RunReport::new(Outcome::Failed, reason, message)
+}
+
+/// The progress to show: the newest line, but a new one no more often than every [`PROGRESS_SECONDS`].
+fn progress(job: &ObservedJob, shown: Option<RunProgress>, now: Timestamp) -> Option<RunProgress> {
+    let Some(newest) = &job.progress else { return shown };
+    let fresh = shown.as_ref().is_some_and(|old| {
+        old.progress.step == newest.step && now < seconds_later(old.time.0, PROGRESS_SECONDS)
+    });
+    if fresh || shown.as_ref().is_some_and(|old| old.progress == *newest) {
+        return shown;
+    }
+    Some(RunProgress {
+        progress: newest.clone(),
+        percent: newest.percent(),
+        seconds_left: newest.seconds_left(),
+        time: Time(now),
+    })
+}
