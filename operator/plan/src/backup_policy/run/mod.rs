@@ -73,7 +73,9 @@ pub(super) fn refused(pass: &mut Pass<'_>, refusal: &Refusal) {
             } else {
                 Some(active)
             };
-            still.into_iter().for_each(|run| status.push_run(run));
+            if let Some(run) = still {
+                status.push_run(run);
+            }
         }
     }
     pass.decision.status.backups = backups;

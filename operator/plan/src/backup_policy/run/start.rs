@@ -38,7 +38,9 @@ pub(super) fn start_if_due(
     } else {
         // What ends meanwhile wakes us; so does the time at which it has waited too long.
         let deadlines = candidate.served.iter().filter_map(|(_, due)| due.deadline);
-        deadlines.for_each(|deadline| pass.wake_at(seconds_later(deadline, 1)));
+        for deadline in deadlines {
+            pass.wake_at(seconds_later(deadline, 1));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::super::super::validate::validate;
 use super::*;
 
 /// A policy with these schedules; two of them may share slots.
-fn policy(schedules: serde_json::Value, zone: &str) -> ValidatedPolicy {
+fn policy(schedules: &serde_json::Value, zone: &str) -> ValidatedPolicy {
     let policy = json!({
         "apiVersion": "backup.greenlang.io/v1alpha1", "kind": "BackupPolicy",
         "metadata": {"name": "p", "namespace": "n", "uid": "u", "creationTimestamp": "2025-01-01T00:00:00Z"},
@@ -91,7 +91,7 @@ fn what_a_schedule_asks_for() {
     for (change, times, now, slot, missed) in cases {
         let mut schedule = json!({"name": "s", "cron": "0 * * * *", "keepDays": 1});
         schedule.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        let policy = policy(json!([schedule]), "Etc/UTC");
+        let policy = policy(&json!([schedule]), "Etc/UTC");
         let expected =
             (slot.map(str::to_owned), missed.map(|(count, newest): (u64, &str)| (count, newest.to_owned())));
         assert_eq!(asks(&policy, &history(times), now), expected, "{change} {times:?} at {now}");
@@ -116,7 +116,7 @@ fn daylight_saving() {
         ("0 * * * *", "2025-10-25T23:00:00Z", "2025-10-26T03:00:00Z", Some("2025-10-26T03:00:00Z"), Some((3, "2025-10-26T02:00:00Z"))),
     ];
     for (cron, ran, now, slot, missed) in cases {
-        let policy = policy(json!([{"name": "s", "cron": cron, "keepDays": 1}]), "Europe/Berlin");
+        let policy = policy(&json!([{"name": "s", "cron": cron, "keepDays": 1}]), "Europe/Berlin");
         let expected =
             (slot.map(str::to_owned), missed.map(|(count, newest): (u64, &str)| (count, newest.to_owned())));
         assert_eq!(
@@ -130,7 +130,7 @@ fn daylight_saving() {
 #[test]
 fn jitter_is_the_same_each_time_and_ends_before_the_next_slot() {
     let jittered = |name: &str, seconds: u32| json!({"name": name, "cron": "0 * * * *", "keepDays": 1, "jitterSeconds": seconds});
-    let alone = policy(json!([jittered("s", 7_200)]), "Etc/UTC");
+    let alone = policy(&json!([jittered("s", 7_200)]), "Etc/UTC");
     let backup = &alone.backups[0];
     let mut delays = std::collections::BTreeSet::new();
     let mut slot = at("2025-11-07T00:00:00Z");
@@ -148,7 +148,7 @@ fn jitter_is_the_same_each_time_and_ends_before_the_next_slot() {
     }
     assert!(delays.len() > 150, "only {} different delays", delays.len());
     // Another backup, schedule or policy has other delays, or all of them would start in one second after all.
-    let mut other = policy(json!([jittered("s", 7_200)]), "Etc/UTC");
+    let mut other = policy(&json!([jittered("s", 7_200)]), "Etc/UTC");
     other.identity.uid = "v".into();
     let first = at("2025-11-07T00:00:00Z");
     assert_ne!(
@@ -162,7 +162,7 @@ fn schedules_that_share_a_slot_share_the_least_delay() {
     let both = json!([
         {"name": "s", "cron": "0 * * * *", "keepDays": 1, "jitterSeconds": 3_000},
         {"name": "t", "cron": "0 */2 * * *", "keepDays": 1}]);
-    let policy = policy(both, "Etc/UTC");
+    let policy = policy(&both, "Etc/UTC");
     let backup = &policy.backups[0];
     let delays = ["2025-11-07T02:00:00Z", "2025-11-07T03:00:00Z"]
         .map(|slot| delay_seconds(&policy, backup, &backup.schedules[0], at(slot)));
