@@ -37,8 +37,8 @@ build: ## compile both programs, release profile, into target/release
 	for program in $(PROGRAMS); do cmp -s $(CARGO_TARGET_DIR)/release/$$program target/release/$$program || cp $(CARGO_TARGET_DIR)/release/$$program target/release/; done
 
 .PHONY: build-bench
-build-bench: # the bench and what it runs, the runner among it, at once: apart, dependencies would be compiled twice
-	cargo build --locked --release --package greenlang-backup-runner --package greenlang-backup-bench --package greenlang-backup-test-servers
+build-bench: # the benches and what they run, runner and operator among it, at once: apart, dependencies would be compiled twice
+	cargo build --locked --release $(addprefix --package ,$(PROGRAMS)) --package greenlang-backup-bench --package greenlang-backup-test-servers
 
 .PHONY: generate
 generate: ## write crds/ anew from operator/api
@@ -79,7 +79,14 @@ test-all: $(DENY) ## `make test`, then what is too slow or too heavy for every c
 
 .PHONY: bench
 # BENCH holds options, for example '--rounds 9'.
-bench: build-bench ## the figures of a backup, each with its limit; writes docs/benchmarks.md
+bench: build-bench ## the figures of a backup and of the control plane, each with its limit; writes docs/benchmarks*.md
 	tests/setup.sh
 	$(NODE) program versitygw
 	$(CARGO_TARGET_DIR)/release/bench --out docs/benchmarks.md $(BENCH)
+	$(MAKE) --no-print-directory bench-control
+
+.PHONY: bench-control
+# BENCH_CONTROL holds options, for example '--policies 3000'.
+bench-control: build-bench # its second part alone
+	$(NODE) programs
+	$(CARGO_TARGET_DIR)/release/bench-control --out docs/benchmarks-control.md $(BENCH_CONTROL)

@@ -15,12 +15,27 @@ on_minio() {
     happy probe real_server unseal read_back
 }
 
+# `make test` has upgraded from the old charts with the present image under them; this is with the image of that time.
+upgrade_from_the_old_image() {
+  use_cluster dev || return
+  OLD_IMAGE=$(tests/old-image.sh) || return
+  export OLD_IMAGE
+  cargo test --locked --workspace --all-features --test node_upgrade
+}
+
 heavy_steps() {
+  if own_cluster; then
+    not_run+=("the upgrade from the image of the first slice: ALLOW_CLUSTER names a cluster of your own")
+  else
+    step "upgrade from the old image" upgrade_from_the_old_image || true
+    step "take the node down again" take_node_down || true
+  fi
   if step minio tests/cluster/node.sh program minio; then step "tests on MinIO" on_minio || true; fi
   step "release build" make --no-print-directory build-bench || return
   step "heavy tests" "$CARGO_TARGET_DIR/release/heavy" || true
   # Every figure must come out; those that depend on time are judged by `make bench` only, at their full length.
   step "bench, short" "$CARGO_TARGET_DIR/release/bench" --smoke --rounds 1 --megabytes 20 --memory-megabytes 500 2000 || true
+  step "bench of the control plane, short" "$CARGO_TARGET_DIR/release/bench-control" --smoke --policies 100 --due 20 --settle-minutes 3 || true
 }
 
 logs_in test-all

@@ -18,6 +18,11 @@ pub fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// The charts and the definition as they were at the end of the first slice.
+pub fn first_slice() -> PathBuf {
+    checkout().join("tests/fixtures/first-slice")
+}
+
 /// Installs or upgrades both charts; the operator is told every namespace that is marked as served.
 pub async fn install(cluster: &Cluster) -> Result<()> {
     install_with(cluster, json!({})).await
@@ -25,12 +30,21 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
 
 /// As [`install`], with further values of the operator's chart.
 pub async fn install_with(cluster: &Cluster, more: serde_json::Value) -> Result<()> {
+    install_from(cluster, &checkout(), &cluster.image, more).await
+}
+
+/// As [`install_with`], with the charts of another checkout and another image.
+pub async fn install_from(
+    cluster: &Cluster,
+    checkout: &Path,
+    image: &str,
+    more: serde_json::Value,
+) -> Result<()> {
     namespaces::ensure_other(cluster, NAMESPACE).await?;
-    upgrade(cluster, "greenlang-backup-crds", json!({})).await?;
-    let Some((repository, tag)) = cluster.image.rsplit_once(':') else {
+    upgrade(cluster, checkout, "greenlang-backup-crds", json!({})).await?;
+    let Some((repository, tag)) = image.rsplit_once(':') else {
         bail!(
-            "IMAGE must name the operator's image with its tag (`tests/image.sh dev` prints it), not {:?}",
-            cluster.image
+            "the operator's image must be named with its tag (`tests/image.sh dev` prints it), not {image:?}"
         );
     };
     let mut values = json!({
@@ -40,7 +54,7 @@ pub async fn install_with(cluster: &Cluster, more: serde_json::Value) -> Result<
     if let (Some(values), Some(more)) = (values.as_object_mut(), more.as_object()) {
         values.extend(more.clone());
     }
-    upgrade(cluster, RELEASE, values).await
+    upgrade(cluster, checkout, RELEASE, values).await
 }
 
 /// Installs one of the charts as it is at `charts/`, without waiting for Pods: for an API server without nodes.
@@ -51,14 +65,14 @@ pub async fn install_chart(cluster: &Cluster, chart: &str, values: serde_json::V
     command::run(&mut helm, values.to_string()).await.map(drop)
 }
 
-async fn upgrade(cluster: &Cluster, chart: &str, values: serde_json::Value) -> Result<()> {
+async fn upgrade(cluster: &Cluster, checkout: &Path, chart: &str, values: serde_json::Value) -> Result<()> {
     // A Helm that was killed leaves its release locked for ever. We hold the cluster's lock, so nobody else is at it.
     let pending = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback)";
     let mut kubectl = cluster.kubectl();
     kubectl.args(["delete", "secret", "-n", NAMESPACE, "-l", pending]);
     command::run(&mut kubectl, "").await?;
     let mut helm = cluster.helm();
-    helm.args(["upgrade", "--install", chart]).arg(checkout().join("charts").join(chart));
+    helm.args(["upgrade", "--install", chart]).arg(checkout.join("charts").join(chart));
     // Tests change the definition too (as clients of their own name), and what the chart says goes before that.
     helm.args(["--namespace", NAMESPACE, "--values", "-", "--force-conflicts", "--wait", "--timeout", "3m"]);
     if let Err(error) = command::run(&mut helm, values.to_string()).await {

@@ -2,5 +2,7 @@
 //! databases to back up. Starts processes. Servers that do not start are a panic.
 
 pub mod data;
+pub mod figure;
+pub mod machine;
 pub mod usage;
 pub mod world;

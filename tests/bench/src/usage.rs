@@ -93,7 +93,7 @@ fn cpu(pid: u32) -> Result<(Duration, Duration)> {
 }
 
 /// The first number behind a name in a file of `/proc`.
-fn field(path: &str, name: &str) -> Result<u64> {
+pub fn field(path: &str, name: &str) -> Result<u64> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())

@@ -3,41 +3,12 @@
 use std::time::Duration;
 
 use greenlang_backup_api::sizing::DEFAULT_PART_SIZE;
+use greenlang_backup_bench::figure::Figure;
 use greenlang_backup_bench::usage::Usage;
 
 use crate::rounds::Round;
 
 const MIB: f64 = 1_048_576.0;
-
-/// A figure, beside its limit.
-pub struct Figure {
-    /// What it is.
-    pub name: &'static str,
-    /// What it was made from, for people.
-    pub measured: String,
-    /// The figure.
-    pub value: f64,
-    /// What it is counted in; empty for a ratio.
-    pub unit: &'static str,
-    /// What it must not exceed.
-    pub limit: f64,
-    /// What it should not exceed.
-    pub aim: Option<f64>,
-    /// Whether it depends on time, so that it needs a quiet machine and some length.
-    pub timed: bool,
-}
-
-impl Figure {
-    /// Whether there is a figure at all.
-    pub fn is_measured(&self) -> bool {
-        !self.value.is_nan()
-    }
-
-    /// Whether the limit is kept. What is no number keeps none.
-    pub fn is_kept(&self) -> bool {
-        self.value <= self.limit
-    }
-}
 
 /// All figures, in the order of the page.
 pub fn figures(rounds: &[Round], memory: &[Usage; 2]) -> Vec<Figure> {

@@ -5,9 +5,9 @@
 
 mod baselines;
 mod figures;
-mod machine;
 mod page;
 mod rounds;
+mod versions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

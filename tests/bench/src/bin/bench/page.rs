@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use greenlang_backup_bench::figure::{Figure, table};
+use greenlang_backup_bench::machine::machine;
 use greenlang_backup_bench::world::World;
 use jiff::Timestamp;
 
-use crate::figures::Figure;
-use crate::machine::{machine, versions};
+use crate::versions::versions;
 
 /// What the page tells.
 pub struct Page<'a> {
@@ -35,23 +36,7 @@ impl Page<'_> {
             self.dump_bytes / 1_000_000,
             self.rounds,
         );
-        page.push_str(
-            "| figure | measured | is | limit | aim | kept |\n| --- | --- | --- | --- | --- | --- |\n",
-        );
-        for figure in self.figures {
-            let aim = figure.aim.map_or_else(String::new, |aim| aim.to_string());
-            let kept = if figure.is_kept() { "yes" } else { "**no**" };
-            writeln!(
-                page,
-                "| {} | {} | {}{} | {}{} | {aim} | {kept} |",
-                figure.name,
-                figure.measured,
-                number(figure.value),
-                figure.unit,
-                figure.limit,
-                figure.unit
-            )?;
-        }
+        page.push_str(&table(self.figures));
         page.push_str("\nMade with:\n\n");
         writeln!(
             page,
@@ -63,12 +48,4 @@ impl Page<'_> {
         }
         Ok(page)
     }
-}
-
-/// As many digits as mean something.
-fn number(value: f64) -> String {
-    if value.is_nan() {
-        return "none".to_owned();
-    }
-    if value.fract() == 0.0 || value >= 10.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }

@@ -1,0 +1,104 @@
+//! From measurements to figures, each with its limit. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use greenlang_backup_bench::figure::Figure;
+
+use crate::Options;
+
+const MIB: f64 = 1_048_576.0;
+
+/// What was measured.
+pub struct Measured {
+    /// Resident bytes once all policies were checked.
+    pub at_rest: u64,
+    /// Most resident bytes.
+    pub most: u64,
+    /// Requests of the minute at rest.
+    pub idle: Vec<String>,
+    /// Requests of the first slot's runs, from the slot to the end of all.
+    pub of_runs: usize,
+    /// From slot to Job, of some policies.
+    pub due: Vec<Duration>,
+    /// The same, of all policies.
+    pub all: Vec<Duration>,
+}
+
+/// All figures, in the order of the page.
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
+pub fn figures(measured: &Measured, options: &Options) -> Vec<Figure> {
+    let [rest, most] = [measured.at_rest, measured.most].map(|bytes| bytes as f64 / MIB);
+    let mut verbs: BTreeMap<&str, usize> = BTreeMap::new();
+    for request in &measured.idle {
+        *verbs.entry(request.trim_end()).or_default() += 1;
+    }
+    let idle: Vec<String> = verbs.iter().map(|(request, count)| format!("{count} {request}")).collect();
+    vec![
+        Figure {
+            name: "memory of the operator",
+            measured: format!("{rest:.0} MiB at rest"),
+            // No memory at all was not measured.
+            value: if measured.most > 0 { most } else { f64::NAN },
+            unit: " MiB",
+            limit: 96.0,
+            aim: Some(64.0),
+            timed: false,
+        },
+        Figure {
+            name: "requests in a minute at rest",
+            measured: idle.join(", "),
+            // Without any, not even of the Lease, there was no operator.
+            value: if measured.idle.is_empty() { f64::NAN } else { measured.idle.len() as f64 },
+            unit: "",
+            limit: 20.0,
+            aim: None,
+            timed: false,
+        },
+        delay("99th percentile from slot to Job, some policies due", &measured.due, options.due, 5.0),
+        delay("99th percentile from slot to Job, all due", &measured.all, options.policies, f64::INFINITY),
+        Figure {
+            name: "requests of a run",
+            measured: format!("{} of {} runs", measured.of_runs, measured.due.len()),
+            value: measured.of_runs as f64 / measured.due.len() as f64,
+            unit: "",
+            limit: f64::INFINITY,
+            aim: None,
+            timed: false,
+        },
+    ]
+}
+
+fn delay(name: &'static str, delays: &[Duration], slots: u16, limit: f64) -> Figure {
+    let mut seconds: Vec<f64> = delays.iter().map(Duration::as_secs_f64).collect();
+    seconds.sort_by(f64::total_cmp);
+    let at = |percent: usize| {
+        let rank = (seconds.len() * percent).div_ceil(100);
+        seconds.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    };
+    Figure {
+        name,
+        measured: format!("{slots} slots: half within {:.2} s, all within {:.2} s", at(50), at(100)),
+        // A slot without Job leaves no figure: the others are not all.
+        value: if seconds.len() == usize::from(slots) { at(99) } else { f64::NAN },
+        unit: " s",
+        limit,
+        aim: None,
+        timed: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_99th_percentile_is_that_of_all_slots_or_none() {
+        let delays: Vec<Duration> = (1..=200).map(|number| Duration::from_millis(number * 10)).collect();
+        let figure = delay("d", &delays, 200, 5.0);
+        assert!((figure.value - 1.98).abs() < 1e-9, "{}", figure.value);
+        assert!(figure.is_kept());
+        assert!(!delay("d", &delays, 201, 5.0).is_measured());
+        assert!(!delay("d", &[], 200, 5.0).is_kept());
+    }
+}
