@@ -1,7 +1,7 @@
 //! Carries out every Job by reporting success, as [`greenlang_backup_tests::kubelet`] does; runs are held until their Jobs have
 //! been counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -93,11 +93,11 @@ async fn watch(client: Client, seen: Arc<Mutex<Seen>>, todo: mpsc::UnboundedSend
     let jobs: Api<Job> = Api::namespaced(client.clone(), SERVED);
     let mut events = pin!(watcher::watcher(jobs, watcher::Config::default()));
     let pods: Api<Pod> = Api::namespaced(client, SERVED);
-    let mut known = BTreeMap::new();
+    let mut known = BTreeSet::new();
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(job) | Event::InitApply(job)) => {
-                let is_new = known.insert(job.uid(), ()).is_none();
+                let is_new = known.insert(job.uid());
                 if !is_new {
                     continue;
                 }
