@@ -5,7 +5,8 @@
 //! the other 2,000 are for a database that grew, or that does not compress. 16 MiB serve up to 125 GiB as planned and
 //! 156 GiB at most; 5 TiB, the longest object that S3 takes, need 656 MiB.
 //!
-//! Memory of the runner: [`BASE`] + streams × (part size × [`buffers_for`] + the compressor's own).
+//! Memory of the runner: [`BASE`] + streams × (part size × [`buffers_for`] + the compressor's own). What is expected is an upper
+//! bound: less may come, in smaller parts, of which one more is held, so above 128 MiB a part the formula takes 384 MiB at least.
 
 const MIB: u64 = 1 << 20;
 
@@ -34,12 +35,18 @@ pub const fn buffers_for(part_size: u64) -> usize {
     if part_size > LARGE_PART { 2 } else { 3 }
 }
 
-/// Most memory in bytes that the runner takes for so many streams at once, each of the expected bytes, at a zstd level.
+/// Most memory in bytes that the runner takes for so many streams at once, each of the expected bytes or fewer, at a zstd level.
 /// Programs that it starts, `pg_dump` above all, take theirs beside it.
 pub const fn memory_for(expected_bytes: u64, streams: u8, compression_level: u8) -> u64 {
-    let part_size = part_size_for(expected_bytes);
-    let stream = part_size * buffers_for(part_size) as u64 + compressor(compression_level);
+    let stream = held_at_most(part_size_for(expected_bytes)) + compressor(compression_level);
     BASE + streams as u64 * stream
+}
+
+/// Bytes of all buffers of a stream whose parts have this size or a smaller one.
+const fn held_at_most(part_size: u64) -> u64 {
+    let held = part_size * buffers_for(part_size) as u64;
+    let smaller = LARGE_PART * buffers_for(LARGE_PART) as u64;
+    if part_size > LARGE_PART && held < smaller { smaller } else { held }
 }
 
 /// What one zstd encoder takes at most at a level, in bytes: what the library estimates itself (`ZSTD_estimateCStreamSize`:
@@ -83,5 +90,15 @@ mod tests {
         assert_eq!(memory_for(0, 4, 3), (96 + 4 * 56) * MIB);
         assert_eq!(memory_for(5 * TIB, 1, 1), (96 + 2 * 656 + 8) * MIB);
         assert_eq!(memory_for(0, 1, 19), (96 + 48 + 128) * MIB);
+    }
+
+    #[test]
+    fn a_limit_for_more_bytes_is_enough_for_fewer() {
+        for expected in (0..5 * 1024).map(|gib| gib * GIB) {
+            let (less, more) = (memory_for(expected, 1, 1), memory_for(expected + GIB, 1, 1));
+            assert!(less <= more, "{expected}: {less} > {more}");
+            let part_size = part_size_for(expected);
+            assert!(less >= BASE + part_size * buffers_for(part_size) as u64, "{expected}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod clean_up;
 mod decide;
+mod first_probe;
 mod observe;
 mod probe;
 mod run;

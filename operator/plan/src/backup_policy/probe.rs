@@ -20,7 +20,7 @@ const RETRY_SECONDS: i64 = 30;
 /// Longest pause between failing probes.
 const MAX_RETRY_SECONDS: i64 = 600;
 /// Seconds by which times of earlier probes may lie ahead: probes that share a second are named after the ones that follow.
-const CLOCK_MARGIN: i64 = 60;
+pub(super) const CLOCK_MARGIN: i64 = 60;
 /// Seconds that a Pod may take to start before conditions say why it does not.
 const START_SECONDS: i64 = 30;
 

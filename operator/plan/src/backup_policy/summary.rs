@@ -9,6 +9,7 @@ use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, RunHistory, RunProgress
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::decide::{Pass, not_served};
+use super::first_probe;
 
 /// State, reason and message of a condition.
 type Verdict = (State, String, String);
@@ -28,7 +29,9 @@ pub(super) fn summarise(pass: &mut Pass<'_>) {
         (STALLED, stalled(pass)),
         (BACKUPS_CURRENT, backups_current(&pass.decision.status)),
     ];
+    let progress = progress(pass);
     let status = &mut pass.decision.status;
+    status.progress = progress;
     for (type_, (state, reason, message)) in verdicts {
         conditions::set(&mut status.conditions, type_, state, &reason, &message, generation, now);
     }
@@ -132,15 +135,19 @@ fn columns(status: &mut BackupPolicyStatus) {
     }
     let slots = status.backups.iter().flat_map(|backup| &backup.schedules);
     status.next_backup = slots.filter_map(|entry| entry.next_schedule_time.clone()).min_by_key(|time| time.0);
-    status.progress = status.backups.iter().find_map(|backup| {
+}
+
+/// Of the first run that goes on, in the order of the spec.
+fn progress(pass: &Pass<'_>) -> Option<String> {
+    pass.decision.status.backups.iter().find_map(|backup| {
         let active = backup.active.as_ref()?;
-        Some(
-            active
-                .progress
-                .as_ref()
-                .map_or_else(|| format!("{} {}: starting", backup.name, active.run.id), in_words),
-        )
-    });
+        let step = || match first_probe::wait_until(pass, active) {
+            Some(_) => "waiting for the probe to tell the size of the database",
+            None => "starting",
+        };
+        let begun = active.progress.as_ref().map(in_words);
+        Some(begun.unwrap_or_else(|| format!("{} {}: {}", backup.name, active.run.id, step())))
+    })
 }
 
 /// For example `Dumping greenlang 42%, 35.1 MiB/s, 75s left`.

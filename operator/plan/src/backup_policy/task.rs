@@ -24,6 +24,9 @@ use crate::job::{JobRequest, RunnerSettings, build_job};
 
 /// Least memory limit of a Job in bytes: 512 MiB.
 const MIN_MEMORY: u64 = 512 << 20;
+/// Size in bytes that the largest database is taken to have at most while no probe has told it: 1 TiB. In one stream that
+/// takes 616 MiB, hardly more than the least limit.
+const ASSUMED_DATABASE_BYTES: u64 = 1 << 40;
 /// For each `pg_dump` beside the runner, in bytes: it keeps the catalog in memory.
 const PROGRAM_MEMORY: u64 = 128 << 20;
 /// Seconds until a probe is stopped. Its checks have limits of their own, far below.
@@ -80,7 +83,7 @@ impl ValidatedPolicy {
                 secrets: mounts(&task),
                 task: task.encode()?,
                 active_deadline_seconds: Self::active_deadline_seconds(backup, &active.run),
-                memory: self.memory(backup, largest_database_bytes.unwrap_or_default()),
+                memory: self.memory(backup, largest_database_bytes.unwrap_or(ASSUMED_DATABASE_BYTES)),
                 template: &self.job_template,
             },
             runner,

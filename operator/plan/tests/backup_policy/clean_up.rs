@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::world::{self, Cut, Fate, World, at, policy};
-use super::{backup, counts, probed, step};
+use super::{assert_made_once, backup, counts, lived, probed, step};
 
 /// A world in which the slot of 00:05 is being made.
 fn running() -> World {
@@ -215,16 +215,7 @@ proptest! {
     /// left but what manifests name, and all of that. That no two Jobs are at the same objects, the world checks at each Job.
     #[test]
     fn in_the_end_nothing_is_left_but_backups(steps in prop::collection::vec(step(), 1..60)) {
-        let mut world = World::new(policy(json!({})));
-        for (seconds, cut, fate) in steps {
-            world.pass(if cut == 4 { Cut::Nowhere } else { Cut::AfterEffects(cut) });
-            world.pass(Cut::Nowhere);
-            if let Some(fate) = fate {
-                world.jobs_end(fate);
-                world.pass(Cut::AfterEffects(cut));
-            }
-            world.later(seconds);
-        }
+        let mut world = lived(steps);
         world.policy.spec.suspend = true;
         for _ in 0..200 {
             world.settle();
@@ -244,8 +235,6 @@ proptest! {
         for (id, attempt) in &world.manifests {
             prop_assert!(world.objects.contains(&(id.clone(), *attempt)), "backup {} lost its objects", id);
         }
-        for (name, times) in &world.made {
-            prop_assert_eq!(*times, 1, "Job {} was made more than once", name);
-        }
+        assert_made_once(&world);
     }
 }

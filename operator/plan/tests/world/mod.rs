@@ -15,6 +15,7 @@ use greenlang_backup_plan::job::RunnerSettings;
 use greenlang_backup_plan::job_state::{Ended, JobState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Container;
 
 /// Where a pass is cut: the process dies there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub struct World {
     pub objects: BTreeSet<(BackupId, u32)>,
     /// How often each attempt's Job was made.
     pub made: BTreeMap<String, u32>,
+    /// Memory limit of each attempt's Job.
+    pub limits: BTreeMap<String, String>,
     /// Findings of every probe to come.
     pub findings: ProbeReport,
     /// Reasons of all events, in order.
@@ -145,6 +148,7 @@ impl World {
             manifests: BTreeMap::new(),
             objects: BTreeSet::new(),
             made: BTreeMap::new(),
+            limits: BTreeMap::new(),
             findings: ProbeReport {
                 storage: finding(),
                 database: Some(finding()),
@@ -232,6 +236,9 @@ impl World {
         let labels = job.metadata.labels.clone().unwrap();
         *self.made.entry(name.clone()).or_default() += 1;
         let work = work(job);
+        if matches!(work, Work::Backup(..)) {
+            self.limits.insert(name.clone(), memory_limit(job));
+        }
         self.assert_apart(&work);
         self.work.insert(name.clone(), work);
         self.uids += 1;
@@ -381,10 +388,17 @@ fn away() -> RunReport {
     RunReport::new(Outcome::Retryable, reasons::CONNECTION_FAILED, "away")
 }
 
+fn container(job: &Job) -> &Container {
+    &job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0]
+}
+
+fn memory_limit(job: &Job) -> String {
+    container(job).resources.as_ref().unwrap().limits.as_ref().unwrap()["memory"].0.clone()
+}
+
 /// Read from the Job's own Task, as the runner does.
 fn work(job: &Job) -> Work {
-    let container = &job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0];
-    let task = container.env.as_ref().unwrap().iter().find(|env| env.name == TASK_ENV).unwrap();
+    let task = container(job).env.as_ref().unwrap().iter().find(|env| env.name == TASK_ENV).unwrap();
     match Task::decode(task.value.as_ref().unwrap()).unwrap() {
         Task::Probe(_) => Work::Probe,
         Task::PostgresDump(task) => Work::Backup(task.run.id, task.run.attempt),

@@ -62,7 +62,8 @@ fn in_words(status: &BackupPolicyStatus) -> String {
     };
     let attempt = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
     let Some(RunProgress { progress, percent, seconds_left, .. }) = &run.progress else {
-        return format!("{}{attempt}: starting", run.run.id);
+        let step = status.progress.as_deref().and_then(|words| Some(words.split_once(": ")?.1));
+        return format!("{}{attempt}: {}", run.run.id, step.unwrap_or("starting"));
     };
     let percent = percent.map(|percent| format!(", {percent}%")).unwrap_or_default();
     let left = seconds_left.map(|seconds| format!(", {seconds}s left")).unwrap_or_default();

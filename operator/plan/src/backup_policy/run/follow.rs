@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::super::PROGRESS_SECONDS;
 use super::super::clean_up;
 use super::super::decide::{Pass, seconds_later};
+use super::super::first_probe;
 use super::super::observe::ObservedJob;
 use super::super::validate::ValidatedBackup;
 use super::{count, stop_reason};
@@ -70,7 +71,7 @@ fn begin(pass: &mut Pass<'_>, backup: &ValidatedBackup, active: &ActiveRun) {
     let pause = active.not_before.as_ref().map(|time| time.0);
     // A time too far ahead was written under a wrong clock.
     let pause = pause.filter(|time| *time > now && *time <= seconds_later(now, count::MAX_RETRY_SECONDS));
-    if let Some(time) = pause {
+    if let Some(time) = pause.or_else(|| first_probe::wait_until(pass, active)) {
         pass.wake_at(time);
         return;
     }
