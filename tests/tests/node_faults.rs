@@ -10,9 +10,11 @@ use greenlang_backup_tests::held::{self, HeldDump};
 use greenlang_backup_tests::jobs::Recorder;
 use greenlang_backup_tests::parts::{Parts, postgres};
 use greenlang_backup_tests::{bucket, command, policy, process, suite, wait};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
 use tokio::process::Command;
 
-const NAMES: &[&str] = &["deleted", "stopped", "killed", "gone", "lost", "hopeless"];
+const NAMES: &[&str] = &["deleted", "stopped", "killed", "gone", "lost", "hopeless", "memory"];
 const LIMIT: Duration = Duration::from_mins(4);
 
 /// A policy whose dump of the big table can be held, with a backup asked for.
@@ -202,4 +204,53 @@ async fn a_run_that_cannot_succeed_fails_once_and_leaves_nothing() -> Result<()>
         cluster.kube(&format!("get events -n {namespace} --field-selector reason=BackupFailed")).await?;
     assert!(row.contains("large object"), "{row}");
     Ok(())
+}
+
+/// The kernel kills the container with all that is in it, so the runner can neither report nor clean up.
+#[tokio::test]
+async fn a_run_without_enough_memory_says_so_and_leaves_nothing_in_the_end() -> Result<()> {
+    let (cluster, parts) = suite::enter_with_parts(NAMES, "memory").await?;
+    let namespace = &*parts.namespace;
+    let recorder = Recorder::start(&cluster, namespace);
+    let mut wanted = policy::small(&cluster, &parts, "memory").await?;
+    // Enough for the check and the clean-up. At this level the compressor alone takes 85 MiB, whatever comes.
+    let memory = json!({"cpu": "100m", "memory": "64Mi"});
+    wanted["spec"]["compression"] = json!({"level": 19});
+    wanted["spec"]["jobTemplate"] = json!({"resources": {"requests": memory, "limits": {"memory": "64Mi"}}});
+    let applied = policy::apply(&cluster, &wanted).await?;
+    policy::until(&cluster, &applied, "ready", LIMIT, |status| {
+        policy::shows(status, 1, "Ready", "True", "Succeeded")
+    })
+    .await?;
+    policy::run_now(&cluster, namespace, "memory", "database", "first").await?;
+    let status = policy::until(&cluster, &applied, "the run failed", LIMIT, |status| {
+        status.backup("database").is_some_and(|backup| backup.manual.failed == 1)
+    })
+    .await?;
+    let history = &status.backup("database").context("no status")?.manual;
+    let failure = history.last_failure.as_ref().context("no failure")?;
+    assert_eq!(failure.reason, "OutOfMemory", "{failure:?}");
+    assert!(failure.message.contains("raise spec.jobTemplate.resources.limits.memory"), "{failure:?}");
+    assert_eq!(
+        (history.attempts, history.succeeded),
+        (3, 0),
+        "more memory may be had later, so it is tried again"
+    );
+    let pods = recorder.pods("memory", labels::TASK_BACKUP);
+    let ends: Vec<_> = pods.iter().map(end_of_container).collect();
+    assert_eq!(ends, [Some((137, "OOMKilled")); 3], "Kubernetes says the same");
+    policy::until(&cluster, &applied, "the attempts are cleaned up", LIMIT, |status| {
+        status.backup("database").is_some_and(|backup| backup.clean_ups.is_empty())
+    })
+    .await?;
+    assert_eq!(recorder.jobs("memory", labels::TASK_CLEAN_UP).len(), 1);
+    assert_eq!(bucket::everything(&cluster, &parts, "").await?, [""; 0], "no manifest, no object, no upload");
+    Ok(())
+}
+
+/// Exit code and reason of a Pod's container that has ended.
+fn end_of_container(pod: &Pod) -> Option<(i32, &str)> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let ended = statuses.first()?.state.as_ref()?.terminated.as_ref()?;
+    Some((ended.exit_code, ended.reason.as_deref()?))
 }

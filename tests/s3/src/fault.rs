@@ -38,6 +38,12 @@ pub enum Fault {
     DoneThenCut,
     /// All is done and never answered.
     DoneThenBlackHole,
+    /// The request is read, and done once the server is healed.
+    Held,
+    /// The request is read; once the server is healed, a status and an error code are answered. Nothing is done.
+    HeldThenAnswer(u16, &'static str),
+    /// All is done; the answer comes once the server is healed.
+    DoneThenHeld,
     /// All is done, and of what is stored a byte is other than it was sent; its checksum is that of what is stored.
     Changed,
 }

@@ -92,7 +92,7 @@ impl FaultServer {
         self.shared.faults().push(rule);
     }
 
-    /// Forgets all rules.
+    /// Forgets all rules, and lets go on what was held.
     pub fn heal(&self) {
         self.shared.faults().clear();
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -32,6 +33,9 @@ pub struct Request {
     pub headers: BTreeMap<String, String>,
 }
 
+/// How often a request that is held looks whether the server is healed.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Why a connection is cut.
 type Cut = Box<dyn std::error::Error + Send + Sync>;
 
@@ -56,7 +60,7 @@ async fn handle(
     let fault = choose(&mut shared.faults(), head.operation, &head.path);
     shared.requests().push(head);
     match fault {
-        None => call(&service, request).await,
+        None => call(&service, request.map(Body::from)).await,
         Some(Fault::Answer(status, code)) => {
             drain(request.into_body()).await?;
             answer(status, code)
@@ -74,31 +78,54 @@ async fn handle(
             pending().await
         }
         Some(Fault::DoneThenAnswer(status, code)) => {
-            drop(call(&service, request).await?);
+            drop(call(&service, request.map(Body::from)).await?);
             answer(status, code)
         }
         Some(Fault::DoneThenErrorBody(code)) => {
-            drop(call(&service, request).await?);
+            drop(call(&service, request.map(Body::from)).await?);
             answer(200, code)
         }
         Some(Fault::DoneThenCut) => {
-            drop(call(&service, request).await?);
+            drop(call(&service, request.map(Body::from)).await?);
             Err(cut())
         }
         Some(Fault::DoneThenBlackHole) => {
-            drop(call(&service, request).await?);
+            drop(call(&service, request.map(Body::from)).await?);
             pending().await
         }
-        Some(Fault::Changed) => CHANGED.scope((), call(&service, request)).await,
+        Some(Fault::Held) => {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            healed(&shared).await;
+            call(&service, http::Request::from_parts(head, Body::from(body))).await
+        }
+        Some(Fault::HeldThenAnswer(status, code)) => {
+            drain(request.into_body()).await?;
+            healed(&shared).await;
+            answer(status, code)
+        }
+        Some(Fault::DoneThenHeld) => {
+            let done = call(&service, request.map(Body::from)).await?;
+            healed(&shared).await;
+            Ok(done)
+        }
+        Some(Fault::Changed) => CHANGED.scope((), call(&service, request.map(Body::from))).await,
     }
 }
 
 /// The whole answer is made before any of it is sent, so that what was done is done.
-async fn call(service: &S3Service, request: http::Request<Incoming>) -> Result<Response<Body>, Cut> {
-    let response = service.call(request.map(Body::from)).await?;
+async fn call(service: &S3Service, request: http::Request<Body>) -> Result<Response<Body>, Cut> {
+    let response = service.call(request).await?;
     let (head, body) = response.into_parts();
     let body = body.collect().await?.to_bytes();
     Ok(Response::from_parts(head, Body::from(body)))
+}
+
+/// Waits until there are no rules any more.
+async fn healed(shared: &Shared) {
+    while !shared.faults().is_empty() {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn head(request: &http::Request<Incoming>) -> Request {

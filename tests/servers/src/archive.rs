@@ -4,14 +4,13 @@
 //! The data of a table are a byte 1, the number of its entry, and chunks, each after its length; `pg_dump` writes a row as a
 //! chunk, then the lines that end COPY, then a chunk of no bytes. A number is a sign byte and four bytes, lowest first.
 
-use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::pace::Pace;
-use crate::postgres::{CLIENTS, Postgres};
+use crate::postgres::Postgres;
+use crate::tasks::client_scripts;
 
 /// What ends the rows of COPY.
 const TERMINATOR: &[u8] = b"\\.\n\n\n";
@@ -92,22 +91,15 @@ impl Template {
 impl StandIn<'_> {
     /// Makes a directory of client programs, for `GREENLANG_PG_BIN_DIR`: `pg_dump` is the stand-in, all others are real.
     pub fn clients(&self, directory: &Path) -> PathBuf {
-        let clients = directory.join("clients");
-        fs::create_dir_all(&clients).unwrap();
         let pace =
             self.bytes_per_second.map_or_else(String::new, |pace| format!(" --bytes-per-second {pace}"));
         let source = format!(
-            "[ \"$1\" = --version ] || exec {} --template {} --bytes {}{pace}",
+            "exec {} --template {} --bytes {}{pace}",
             self.program.display(),
             self.template.display(),
             self.bytes
         );
-        for (program, source) in [("pg_dump", source.as_str()), ("pg_dumpall", ""), ("pg_restore", "")] {
-            let path = clients.join(program);
-            fs::write(&path, format!("#!/bin/sh\n{source}\nexec {CLIENTS}/{program} \"$@\"\n")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        }
-        clients
+        client_scripts(directory, &[("pg_dump", &source)])
     }
 }
 

@@ -1,14 +1,16 @@
-//! What tasks name of the servers here: mounted Secrets, a bucket, a backup that succeeds. Writes files.
+//! What tasks name of the servers here: mounted Secrets, a bucket, a backup that succeeds, client programs. Writes
+//! files.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use greenlang_backup_api::task::{
     Bucket, MountedSecret, PostgresDumpTask, PostgresServer, RunIdentity, Seal, ServedSchedule,
 };
 use greenlang_backup_api::v1alpha1::{Checksum, RolePasswords, SslMode, Trigger};
 
-use crate::{Postgres, S3_KEY, S3_SECRET};
+use crate::{CLIENTS, Postgres, S3_KEY, S3_SECRET};
 
 /// Id of the backup that [`dump_task`] asks for.
 pub const BACKUP_ID: &str = "20251107-020000";
@@ -41,6 +43,18 @@ pub fn bucket(name: &str, endpoint: &str, secrets: &Path) -> Bucket {
     }
 }
 
+/// A PostgreSQL server of the tests without TLS. The user's Secret `db-backup` is mounted below a directory.
+pub fn postgres_server(postgres: &Postgres, user: &str, password: &str, secrets: &Path) -> PostgresServer {
+    PostgresServer {
+        host: "localhost".to_owned(),
+        port: postgres.port,
+        maintenance_database: "postgres".to_owned(),
+        ssl_mode: SslMode::Disable,
+        ca: None,
+        credentials: mount(secrets, "db-backup", &[("username", user), ("password", password)]),
+    }
+}
+
 /// A backup of databases of a PostgreSQL server of the tests by its superuser, with all that a policy switches on by default.
 /// Its Secret `db-backup` is mounted below a directory.
 pub fn dump_task(
@@ -50,19 +64,11 @@ pub fn dump_task(
     databases: &[&str],
     secrets: &Path,
 ) -> PostgresDumpTask {
-    let login = [("username", "postgres"), ("password", postgres.password)];
     PostgresDumpTask {
         run: identity(),
         bucket,
         seal: Seal { recipients, compression_level: 1 },
-        server: PostgresServer {
-            host: "localhost".to_owned(),
-            port: postgres.port,
-            maintenance_database: "postgres".to_owned(),
-            ssl_mode: SslMode::Disable,
-            ca: None,
-            credentials: mount(secrets, "db-backup", &login),
-        },
+        server: postgres_server(postgres, "postgres", postgres.password, secrets),
         databases: databases.iter().map(|&name| name.to_owned()).collect(),
         globals: true,
         role_passwords: RolePasswords::Auto,
@@ -87,4 +93,21 @@ fn identity() -> RunIdentity {
         schedules: vec![ServedSchedule { name: "daily".to_owned(), keep_days: 30 }],
         keep_days: 30,
     }
+}
+
+/// Makes a directory of client programs, for `GREENLANG_PG_BIN_DIR`. Some are shell scripts, which find the real ones in `$REAL`
+/// and go on to them where they do not exit; all are real when asked for their version.
+pub fn client_scripts(parent: &Path, scripts: &[(&str, &str)]) -> PathBuf {
+    let clients = parent.join("clients");
+    fs::create_dir_all(&clients).unwrap();
+    for program in ["pg_dump", "pg_dumpall", "pg_restore"] {
+        let script = scripts.iter().find(|(name, _)| *name == program).map_or("", |(_, script)| script);
+        let path = clients.join(program);
+        let text = format!(
+            "#!/bin/bash\nREAL={CLIENTS}\n[ \"$1\" = --version ] || {{ :\n{script}\n}}\nexec $REAL/{program} \"$@\"\n"
+        );
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    clients
 }

@@ -27,7 +27,7 @@ impl Fixture {
         }
     }
 
-    fn clean_up(&self, attempts: &[u32]) -> Ended {
+    pub fn clean_up(&self, attempts: &[u32]) -> Ended {
         self.start_task(&Task::CleanUp(self.clean_up_task(attempts)), &[]).end()
     }
 

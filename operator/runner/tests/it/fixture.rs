@@ -72,19 +72,7 @@ impl Fixture {
 
     /// Client programs of which some are replaced by shell scripts; the real ones are in `$REAL`.
     pub fn fake_clients(&self, scripts: &[(&str, &str)]) -> PathBuf {
-        const REAL: &str = "/usr/lib/postgresql/15/bin";
-        let directory = self.directory.path().join("bin");
-        fs::create_dir_all(&directory).unwrap();
-        for program in ["pg_dump", "pg_dumpall", "pg_restore"] {
-            let script = scripts.iter().find(|(name, _)| *name == program).map_or("", |(_, script)| script);
-            let path = directory.join(program);
-            let text = format!(
-                "#!/bin/bash\nREAL={REAL}\n[ \"$1\" = --version ] || {{ :\n{script}\n}}\nexec $REAL/{program} \"$@\"\n"
-            );
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        }
-        directory
+        tasks::client_scripts(self.directory.path(), scripts)
     }
 
     pub fn start(&self, env: &[(&str, &Path)]) -> Started {

@@ -11,7 +11,7 @@ use greenlang_backup_api::report::Outcome;
 use greenlang_backup_api::v1alpha1::{RolePasswords, Verification};
 
 use crate::fixture::{Fixture, ID};
-use crate::servers::{POSTGRES, Postgres, S3_KEY, S3_SECRET, run};
+use crate::servers::{CLIENTS, POSTGRES, Postgres, S3_KEY, S3_SECRET, run};
 
 /// A name that is hostile to shells, URLs, SQL, connection strings and paths.
 pub const HOSTILE: &str = "a/b \"é\" $(touch x) `y` 'z' dbname=postgres\\";
@@ -29,7 +29,7 @@ pub fn recovery(fixture: &Fixture, target: &Postgres, commands: &[String]) -> Co
     let mut command = Command::new("bash");
     command
         .args(["-c", &commands.join("\n")])
-        .env("PATH", format!("/usr/lib/postgresql/15/bin:{}", std::env::var("PATH").unwrap()))
+        .env("PATH", format!("{CLIENTS}:{}", std::env::var("PATH").unwrap()))
         .env("AWS_ENDPOINT_URL", fixture.task.bucket.endpoint.as_ref().unwrap())
         .env("AWS_REGION", "us-east-1")
         .env("AWS_ACCESS_KEY_ID", S3_KEY)

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
-use greenlang_backup_test_s3::Operation::{CompleteMultipartUpload, GetObject};
-use greenlang_backup_test_s3::{Fault, FaultServer, Operation};
+use greenlang_backup_test_s3::Operation::{CompleteMultipartUpload, GetObject, PutObject};
+use greenlang_backup_test_s3::{Fault, FaultServer, Operation, Request};
 
-use crate::fixture::{Fixture, kill};
+use crate::fixture::{Fixture, ID, Started, kill};
 use crate::happy::SEEDED;
 use crate::servers::{ADMIN_PASSWORD, Postgres, poll};
 
@@ -58,20 +58,19 @@ fn a_pg_dump_that_hangs() {
     fixture.bucket.assert_empty();
 }
 
+/// Waits for a request that concerns a key.
+fn wait_for(server: &FaultServer, operation: Operation, key: &str) {
+    let asked = |request: &Request| request.operation == operation && request.path.contains(key);
+    poll(Duration::from_mins(1), || server.requests().iter().any(asked).then_some(())).unwrap();
+}
+
 /// Told to stop while the server does not answer a request that concerns the dump.
 fn told_to_stop_during(fault: Fault, operation: Operation) {
     let server = FaultServer::start();
     let fixture = Fixture::on_faulty(&server, &[*SEEDED]);
     server.inject(fault.on(operation).where_key("dump"));
     let started = fixture.start(&[]);
-    let asked = || {
-        let requests = server.requests();
-        requests
-            .iter()
-            .any(|request| request.operation == operation && request.path.contains("dump"))
-            .then_some(())
-    };
-    poll(Duration::from_mins(1), asked).unwrap();
+    wait_for(&server, operation, "dump");
     started.signal("TERM");
     started.end().expect(Outcome::Interrupted, reasons::INTERRUPTED);
     assert_eq!(server.objects(), Vec::<String>::new());
@@ -87,4 +86,77 @@ fn told_to_stop_while_an_upload_is_completed() {
 #[test]
 fn told_to_stop_while_the_backup_is_read_again() {
     told_to_stop_during(Fault::BlackHole, GetObject);
+}
+
+const MANIFEST: &str = "manifest.json";
+
+/// A run that was told to stop while the server holds the request that writes the manifest, and has heard it.
+fn told_to_stop_with_the_manifest_on_its_way(server: &FaultServer, held: Fault) -> (Fixture, Started) {
+    let fixture = Fixture::on_faulty(server, &[*SEEDED]);
+    let is_done = held == Fault::DoneThenHeld;
+    server.inject(held.on(PutObject).where_key(MANIFEST).times(1));
+    let started = fixture.start(&[]);
+    wait_for(server, PutObject, MANIFEST);
+    started.signal("TERM");
+    let stderr = fixture.directory.path().join("stderr");
+    let heard = || std::fs::read_to_string(&stderr).unwrap().contains("told to stop").then_some(());
+    poll(Duration::from_secs(10), heard).unwrap();
+    let written = || server.object(&format!("clusters/test/database/{ID}/{MANIFEST}"));
+    assert_eq!(poll(Duration::from_secs(1), written).is_some(), is_done);
+    (fixture, started)
+}
+
+/// The manifest, all that it names, and nothing else.
+#[track_caller]
+fn assert_whole(server: &FaultServer, fixture: &Fixture) {
+    let manifest = fixture.manifest();
+    let mut named: Vec<_> = manifest.objects.into_iter().map(|object| object.key).collect();
+    named.push(format!("clusters/test/database/{ID}/{MANIFEST}"));
+    named.sort();
+    assert_eq!(server.objects(), named);
+    assert_eq!(server.open_uploads(), [""; 0]);
+}
+
+/// Whether it is written cannot be taken back any more, so the run ends as what it is: a backup that was made.
+#[test]
+fn told_to_stop_while_the_manifest_is_written() {
+    for held in [Fault::Held, Fault::DoneThenHeld, Fault::HeldThenAnswer(503, "SlowDown")] {
+        let server = FaultServer::start();
+        let (fixture, started) = told_to_stop_with_the_manifest_on_its_way(&server, held);
+        server.heal();
+        let ended = started.end();
+        ended.expect(Outcome::Done, reasons::SUCCEEDED);
+        assert!(ended.report.backup.is_some() && !ended.report.leftovers);
+        assert_whole(&server, &fixture);
+    }
+}
+
+#[test]
+fn told_to_stop_while_the_manifest_is_refused() {
+    let server = FaultServer::start();
+    let refused = Fault::HeldThenAnswer(403, "AccessDenied");
+    let (_fixture, started) = told_to_stop_with_the_manifest_on_its_way(&server, refused);
+    server.heal();
+    let ended = started.end();
+    ended.expect(Outcome::Failed, reasons::ACCESS_DENIED);
+    assert!(!ended.report.leftovers);
+    assert_eq!((server.objects(), server.open_uploads()), (vec![], vec![]));
+}
+
+/// The time to stop is over before the server has answered: the clean-up finds out what became of the manifest.
+#[test]
+fn killed_while_the_manifest_is_written() {
+    for (held, whole) in [(Fault::Held, false), (Fault::DoneThenHeld, true)] {
+        let server = FaultServer::start();
+        let (fixture, started) = told_to_stop_with_the_manifest_on_its_way(&server, held);
+        started.signal("KILL");
+        started.end_without_report();
+        assert_ne!(server.objects(), [""; 0]);
+        fixture.clean_up(&[1]).expect(Outcome::Done, reasons::SUCCEEDED);
+        if whole {
+            assert_whole(&server, &fixture);
+        } else {
+            assert_eq!((server.objects(), server.open_uploads()), (vec![], vec![]));
+        }
+    }
 }

@@ -4,17 +4,13 @@ mod catalog;
 mod rights;
 mod server;
 
-use std::fs;
 use std::sync::LazyLock;
 
 use greenlang_backup_api::contents::Server;
-use greenlang_backup_api::task::{MountedSecret, PostgresServer};
-use greenlang_backup_api::v1alpha1::SslMode;
 
 use super::connect::{Endpoint, Session};
 use super::inspect::{self, Version};
-use greenlang_backup_test_servers::majors;
-use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres};
+use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres, majors, tasks};
 
 const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/postgres/server_tests/seed.sql");
 
@@ -28,19 +24,7 @@ static SERVERS: LazyLock<Vec<(u32, Postgres)>> = LazyLock::new(|| {
 /// A session of a user with this password.
 async fn session(server: &Postgres, user: &str, password: &str, database: &str) -> Session {
     let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("username"), user).unwrap();
-    fs::write(directory.path().join("password"), password).unwrap();
-    let server = PostgresServer {
-        host: "localhost".to_owned(),
-        port: server.port,
-        maintenance_database: "postgres".to_owned(),
-        ssl_mode: SslMode::Disable,
-        ca: None,
-        credentials: MountedSecret {
-            secret: "test".to_owned(),
-            directory: directory.path().to_string_lossy().into_owned(),
-        },
-    };
+    let server = tasks::postgres_server(server, user, password, directory.path());
     Endpoint::open(&server).unwrap().connect(database).await.unwrap()
 }
 

@@ -9,9 +9,11 @@ use super::*;
 use crate::postgres::archive::copy::{RowReader, Rows};
 use crate::postgres::archive::model::Data;
 
-use greenlang_backup_test_servers::{POSTGRES, run};
+use greenlang_backup_test_servers::{CLIENTS, POSTGRES, run};
 
-const PG_RESTORE: &str = "/usr/lib/postgresql/15/bin/pg_restore";
+fn pg_restore() -> Command {
+    Command::new(format!("{CLIENTS}/pg_restore"))
+}
 
 /// The database of all fixtures, in a database of this name.
 fn seeded(name: &str) {
@@ -67,7 +69,7 @@ fn an_archive_is_walked_as_server_and_pg_restore_see_it() {
     std::fs::write(&file, dump(name)).unwrap();
     let archive = walk(&std::fs::read(&file).unwrap(), &[65_536, 4096, 1]).unwrap();
 
-    let text = run(Command::new(PG_RESTORE).arg("--list").arg(&file));
+    let text = run(pg_restore().arg("--list").arg(&file));
     let (expected, single) = list(&text.lines().map(str::to_owned).collect::<Vec<_>>());
     assert_eq!(listed(&archive), expected);
     assert_eq!(archive.large_object_entries, single);
@@ -81,7 +83,7 @@ fn an_archive_is_walked_as_server_and_pg_restore_see_it() {
     let sizes = "SELECT oid, length(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY oid";
     assert_eq!(objects(&archive), sql_lines(name, sizes));
 
-    let script = run(Command::new(PG_RESTORE).args(["--file=-"]).arg(&file).stdin(Stdio::null()));
+    let script = run(pg_restore().args(["--file=-"]).arg(&file).stdin(Stdio::null()));
     let in_order = archive.entries.iter().filter_map(|entry| Some(entry.data.as_ref()?.rows()?.count));
     assert_eq!(copied(&script), in_order.collect::<Vec<_>>());
 }
