@@ -11,7 +11,7 @@ mod schedule;
 mod world;
 
 use greenlang_backup_api::conditions::{self, State};
-use greenlang_backup_api::v1alpha1::{BackupStatus, RunHistory};
+use greenlang_backup_api::v1alpha1::{BackupStatus, RunHistory, Verification};
 use greenlang_backup_plan::backup_policy::{Effect, Invalid, validate};
 use greenlang_backup_plan::job_state::JobState;
 use proptest::prelude::*;
@@ -65,6 +65,9 @@ fn coinciding_schedules_make_one_run_that_both_count() {
     let status = backup(&world);
     assert!(status.schedules.iter().all(|entry| counts(&entry.history) == (1, 1, 0)));
     assert_eq!(world.status().available.len(), 1);
+    assert_eq!(world.status().available[0].verified, Verification::Streamed);
+    let history = &status.schedules[0].history;
+    assert_eq!(history.last_success.as_ref().unwrap().verified, Verification::Streamed);
     assert_eq!(world.status().last_size.as_deref(), Some("10 B"));
     assert!(is(&world, conditions::BACKUPS_CURRENT, State::True));
     assert_eq!(world.jobs, vec![]);
@@ -303,6 +306,19 @@ fn invalid_specs_are_named_by_field_and_mending_is_enough() {
     second.name = "second".into();
     twice.spec.backups.push(second);
     assert_eq!(validate(&twice).unwrap_err().field, "spec.backups[second].path");
+}
+
+#[test]
+fn a_server_of_ones_own_has_buckets_in_the_path_unless_said_otherwise() {
+    for (s3, path_style) in [
+        (json!({}), false),
+        (json!({"forcePathStyle": true}), true),
+        (json!({"endpoint": "http://s3.test"}), true),
+        (json!({"endpoint": "http://s3.test", "forcePathStyle": false}), false),
+    ] {
+        let valid = validate(&policy(json!({"spec": {"storage": {"s3": s3}}}))).unwrap();
+        assert_eq!(valid.bucket.force_path_style, path_style, "{s3}");
+    }
 }
 
 #[test]

@@ -169,10 +169,13 @@ fn credentials_that_expire_in_mid_run_leave_what_only_others_can_remove() {
     let ended = started.end();
     ended.expect(Outcome::Failed, reasons::ACCESS_DENIED);
     ended.expect_message(&["ExpiredToken", "Secret backup-s3", "clean-up failed, too"]);
+    assert!(ended.report.leftovers, "the operator sends a clean-up for it");
     server.heal();
     // The upload, and the placeholder by which a clean-up finds it.
     assert_eq!(server.objects(), server.open_uploads());
     assert_eq!(server.open_uploads().len(), 1);
+    fixture.clean_up(&[1]).expect(Outcome::Done, reasons::SUCCEEDED);
+    assert_clean(&server);
 }
 
 #[test]
@@ -199,4 +202,5 @@ fn a_server_that_goes_away_is_given_up_and_the_clean_up_says_so() {
     let ended = started.end();
     ended.expect(Outcome::Retryable, reasons::NO_PROGRESS);
     ended.expect_message(&["clean-up failed, too"]);
+    assert!(ended.report.leftovers, "the operator sends a clean-up for it");
 }

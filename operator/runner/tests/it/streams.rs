@@ -84,6 +84,34 @@ fn small_tables_are_dumped_in_one_stream() {
     assert_eq!(ended.report.backup.unwrap().warnings, 0);
 }
 
+/// What an administrator sets against forgotten sessions: the one that holds the snapshot is idle for as long as dumps take.
+#[test]
+fn timeouts_of_the_server_do_not_end_a_dump() {
+    let name = "impatient";
+    POSTGRES.create_database(name);
+    POSTGRES.sql(
+        name,
+        "CREATE TABLE one AS SELECT i, repeat(md5(i::text), 8) AS text FROM generate_series(1, 100000) i;
+         CREATE TABLE two AS SELECT i, md5(i::text) AS text FROM generate_series(1, 30000) i;",
+    );
+    for timeout in
+        ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"]
+    {
+        POSTGRES.sql("postgres", &format!("ALTER DATABASE {name} SET {timeout} = '200ms'"));
+    }
+    let mut fixture = Fixture::new(name, &[name]);
+    (fixture.task.globals, fixture.task.streams) = (false, 2);
+    let mut started = fixture.start(&[]);
+    let pid = started.stop_pg_dump_after(1 << 20);
+    std::thread::sleep(Duration::from_secs(1));
+    kill("CONT", pid);
+    started.end().expect(Outcome::Done, reasons::SUCCEEDED);
+    let manifest = fixture.manifest();
+    let data = |content: &Content| matches!(content, Content::PostgresData { .. });
+    assert!(manifest.objects.iter().any(|object| data(&object.content)), "in two streams");
+    assert_eq!(manifest.warnings, [""; 0]);
+}
+
 /// Holds a lock in a session of its own until the runner waits for it, then commits what it did.
 fn meanwhile(database: &str, fixture: &Fixture, change: &str) -> crate::fixture::Ended {
     let script = format!(

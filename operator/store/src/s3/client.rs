@@ -115,3 +115,50 @@ pub(crate) fn one_try(deadline: Duration) -> Builder {
         TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(deadline).build(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use aws_sdk_s3::presigning::PresigningConfig;
+    use greenlang_backup_test_servers::{bucket, mounted_secret};
+
+    use super::*;
+
+    /// Where a request for the object `key` of the bucket `b` would go, signed.
+    async fn url(secrets: &Path, change: impl FnOnce(&mut Bucket)) -> String {
+        let mut bucket = bucket("http://s3.test:1", "b", "", secrets);
+        change(&mut bucket);
+        let client = build(&bucket, 1).await.unwrap();
+        let minute = PresigningConfig::expires_in(Duration::from_mins(1)).unwrap();
+        client.get_object().bucket("b").key("key").presigned(minute).await.unwrap().uri().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_bucket_is_named_in_the_path_or_in_the_host() {
+        let secrets = tempfile::tempdir().unwrap();
+        for (path_style, own, start) in [
+            (true, true, "http://s3.test:1/b/key?"),
+            (false, true, "http://b.s3.test:1/key?"),
+            (true, false, "https://s3.us-east-1.amazonaws.com/b/key?"),
+            (false, false, "https://b.s3.us-east-1.amazonaws.com/key?"),
+        ] {
+            let change = |bucket: &mut Bucket| {
+                bucket.force_path_style = path_style;
+                bucket.endpoint = bucket.endpoint.take().filter(|_| own);
+            };
+            let url = url(secrets.path(), change).await;
+            assert!(url.starts_with(start), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_token_goes_along_where_there_is_one() {
+        let secrets = tempfile::tempdir().unwrap();
+        let without = url(secrets.path(), |_| {}).await;
+        assert!(!without.contains("X-Amz-Security-Token"), "{without}");
+        mounted_secret(secrets.path(), "backup-s3", &[("AWS_SESSION_TOKEN", "temporary")]);
+        let with = url(secrets.path(), |_| {}).await;
+        assert!(with.contains("X-Amz-Security-Token=temporary"), "{with}");
+    }
+}

@@ -35,7 +35,7 @@ static SERVER: LazyLock<Postgres> = LazyLock::new(|| {
     server
 });
 
-/// Each table has its data in exactly one object.
+/// Each table is defined once, in the archive that the others belong to, and has its data in exactly one object.
 pub fn all_are_there(streams: u8) -> Result<()> {
     let s3 = S3::start_versitygw();
     let world = World::new(&SERVER, &s3)?;
@@ -51,9 +51,11 @@ pub fn all_are_there(streams: u8) -> Result<()> {
         .collect();
     ensure!(archives.len() == usize::from(streams), "{streams} streams gave {archives:?}");
     let mut found: HashMap<String, usize> = HashMap::new();
+    let mut defined = Vec::new();
     for key in archives {
         let contents = world.table_of_contents(key);
         let mut here = 0;
+        defined.push(contents.lines().filter(|line| line.contains(" TABLE public ")).count());
         for line in contents.lines().filter(|line| line.contains(" TABLE DATA ")) {
             let table = line.split_whitespace().nth(6).context("a line without a table")?;
             *found.entry(table.to_owned()).or_default() += 1;
@@ -64,6 +66,7 @@ pub fn all_are_there(streams: u8) -> Result<()> {
     let wrong: Vec<String> =
         (1..=TABLES).map(|i| format!("t_{i}")).filter(|table| found.get(table) != Some(&1)).take(5).collect();
     ensure!(wrong.is_empty(), "not in exactly one object: {wrong:?}");
+    ensure!(defined.first() == Some(&TABLES), "tables that each object defines: {defined:?}");
     ensure!(found.len() == TABLES, "{} tables are in the backup, which has {TABLES}", found.len());
     Ok(())
 }
