@@ -6,7 +6,7 @@ use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::BackupPolicy;
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, checkout, install_chart};
-use greenlang_backup_tests::{command, policy, wait};
+use greenlang_backup_tests::{command, kubelet, policy, wait};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -116,10 +116,16 @@ async fn what_is_made_carries_no_mark_of_argo_and_goes_with_its_policy() -> Resu
     policy::apply(&api.cluster, &wanted).await?;
     let jobs = Api::<Job>::namespaced(api.cluster.client.clone(), SERVED);
     let list = async || anyhow::Ok(jobs.list(&ListParams::default()).await?.items);
-    let made = wait::until("the Jobs of probe and backup", LIMIT, async || {
-        Ok(Some(list().await?).filter(|jobs| jobs.len() >= 2))
-    })
-    .await?;
+    let job = async |task: &str| {
+        wait::until(&format!("a Job for {task}"), LIMIT, async || {
+            Ok(list().await?.into_iter().find(|job| job.labels()[labels::TASK] == task))
+        })
+        .await
+    };
+    let probe = job(labels::TASK_PROBE).await?;
+    // The backup waits for what the probe finds.
+    kubelet::carry_out(&api.cluster.client, &probe, &kubelet::good_report(&probe)?).await?;
+    let made = [probe, job(labels::TASK_BACKUP).await?];
     for job in &made {
         let template = job.spec.as_ref().and_then(|spec| spec.template.metadata.clone()).unwrap_or_default();
         assert_eq!(template.annotations, Some([("team".to_owned(), "db".to_owned())].into()));
