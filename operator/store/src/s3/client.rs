@@ -125,23 +125,23 @@ mod tests {
 
     use super::*;
 
-    /// Where a request for the object `key` of the bucket `b` would go, signed.
+    /// Where a request for the object `key` of the bucket `backups` would go, signed.
     async fn url(secrets: &Path, change: impl FnOnce(&mut Bucket)) -> String {
-        let mut bucket = bucket("http://s3.test:1", "b", "", secrets);
+        let mut bucket = bucket("http://s3.test:1", "backups", "", secrets);
         change(&mut bucket);
         let client = build(&bucket, 1).await.unwrap();
         let minute = PresigningConfig::expires_in(Duration::from_mins(1)).unwrap();
-        client.get_object().bucket("b").key("key").presigned(minute).await.unwrap().uri().to_owned()
+        client.get_object().bucket("backups").key("key").presigned(minute).await.unwrap().uri().to_owned()
     }
 
     #[tokio::test]
     async fn a_bucket_is_named_in_the_path_or_in_the_host() {
         let secrets = tempfile::tempdir().unwrap();
         for (path_style, own, start) in [
-            (true, true, "http://s3.test:1/b/key?"),
-            (false, true, "http://b.s3.test:1/key?"),
-            (true, false, "https://s3.us-east-1.amazonaws.com/b/key?"),
-            (false, false, "https://b.s3.us-east-1.amazonaws.com/key?"),
+            (true, true, "http://s3.test:1/backups/key?"),
+            (false, true, "http://backups.s3.test:1/key?"),
+            (true, false, "https://s3.us-east-1.amazonaws.com/backups/key?"),
+            (false, false, "https://backups.s3.us-east-1.amazonaws.com/key?"),
         ] {
             let change = |bucket: &mut Bucket| {
                 bucket.force_path_style = path_style;
