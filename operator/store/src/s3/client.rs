@@ -121,13 +121,13 @@ mod tests {
     use std::path::Path;
 
     use aws_sdk_s3::presigning::PresigningConfig;
-    use greenlang_backup_test_servers::{bucket, mounted_secret};
+    use greenlang_backup_test_servers::tasks;
 
     use super::*;
 
     /// Where a request for the object `key` of the bucket `backups` would go, signed.
     async fn url(secrets: &Path, change: impl FnOnce(&mut Bucket)) -> String {
-        let mut bucket = bucket("http://s3.test:1", "backups", "", secrets);
+        let mut bucket = tasks::bucket("backups", "http://s3.test:1", secrets);
         change(&mut bucket);
         let client = build(&bucket, 1).await.unwrap();
         let minute = PresigningConfig::expires_in(Duration::from_mins(1)).unwrap();
@@ -157,7 +157,7 @@ mod tests {
         let secrets = tempfile::tempdir().unwrap();
         let without = url(secrets.path(), |_| {}).await;
         assert!(!without.contains("X-Amz-Security-Token"), "{without}");
-        mounted_secret(secrets.path(), "backup-s3", &[("AWS_SESSION_TOKEN", "temporary")]);
+        tasks::mount(secrets.path(), "backup-s3", &[("AWS_SESSION_TOKEN", "temporary")]);
         let with = url(secrets.path(), |_| {}).await;
         assert!(with.contains("X-Amz-Security-Token=temporary"), "{with}");
     }
