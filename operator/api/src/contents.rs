@@ -19,6 +19,10 @@ pub struct Contents {
     pub server: Server,
     /// The databases, in the order of the policy.
     pub databases: Vec<DatabaseContents>,
+    /// What the programs that made the dumps warned of, in their words, which may name tables; the manifest has kinds and
+    /// counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A PostgreSQL server.
@@ -51,6 +55,10 @@ pub struct DatabaseContents {
     pub invalid_indexes: Vec<InvalidIndex>,
     /// Constraints that existing rows may break; they come back as they are.
     pub not_valid_constraints: Vec<NotValidConstraint>,
+    /// Roles that own or may use something in it and are not among the globals of the backup: they were dropped or renamed
+    /// while it was made. A restore needs them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost_roles: Vec<String>,
     /// What could not be found out or is not part of the backup, in words.
     pub notes: Vec<String>,
 }

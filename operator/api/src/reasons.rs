@@ -52,6 +52,8 @@ reasons! {
     PERMISSION_DENIED = "PermissionDenied";
     /// The server answered with another error.
     DATABASE_ERROR = "DatabaseError";
+    /// A database has names that are not UTF-8.
+    NAMES_NOT_UTF8 = "NamesNotUtf8";
     /// A table could not be locked against changes.
     TABLE_LOCKED = "TableLocked";
     /// The snapshot that a backup is made of could not be had, or was lost.
@@ -84,7 +86,7 @@ reasons! {
     STORAGE_OPTION_IGNORED = "StorageOptionIgnored";
     /// The object storage found that what it received or stored does not match its checksum.
     CHECKSUM_REFUSED = "ChecksumRefused";
-    /// Nothing moved for `stallSeconds`.
+    /// Nothing moved for `stallSeconds` while sources were prepared, read and stored.
     NO_PROGRESS = "NoProgress";
 
     /// Another policy or backup writes to the same place in the bucket.

@@ -9,9 +9,9 @@ use greenlang_backup_store::{Sealer, Store};
 use tokio::time::timeout;
 
 use crate::error::RunError;
-use crate::postgres::{self, Checked};
+use crate::postgres;
 
-/// A policy that is wrong shows within a minute, so a check gets a quarter of it.
+/// A policy that is wrong shows within a minute, so the check of the bucket gets a quarter of it.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
 /// For the checks of the bucket, and again for removing their markers.
 const STORAGE_LIMIT: Duration = Duration::from_secs(7);
@@ -20,21 +20,16 @@ const ATTEMPTS: u32 = 2;
 
 /// Runs all checks. It goes on when told to stop: it ends soon, and then leaves no marker behind.
 pub async fn run(task: &ProbeTask) -> RunReport {
-    let mut largest_database_bytes = None;
     let check_database = async {
-        let checked = check_database(task.postgres.as_ref()?);
-        let message = async { checked.await.map(|checked| note(checked, &mut largest_database_bytes)) };
-        Some(bounded("the database server", Box::pin(message)).await)
+        let PostgresProbe { server, databases } = task.postgres.as_ref()?;
+        Some(Box::pin(postgres::check(server, databases)).await)
     };
-    let (storage, database) =
+    let (storage, checked) =
         tokio::join!(bounded("the bucket", check_storage(&task.bucket, &task.marker)), check_database);
     let encryption = finding(check_encryption(&task.seal));
+    let largest_database_bytes = checked.as_ref().and_then(|checked| checked.largest_database_bytes);
+    let database = checked.map(|checked| checked.finding);
     summary(ProbeReport { storage, database, encryption, largest_database_bytes })
-}
-
-fn note(checked: Checked, largest_database_bytes: &mut Option<u64>) -> String {
-    *largest_database_bytes = checked.largest_database_bytes;
-    checked.message
 }
 
 fn summary(probe: ProbeReport) -> RunReport {
@@ -81,10 +76,6 @@ async fn check_storage(bucket: &Bucket, marker: &str) -> Result<String, RunError
         None => "its server verifies no checksums, so every backup is read again".to_owned(),
     };
     Ok(format!("bucket {} takes, gives, lists and deletes objects; {verified}", bucket.name))
-}
-
-async fn check_database(probe: &PostgresProbe) -> Result<Checked, RunError> {
-    Ok(postgres::check(&probe.server, &probe.databases).await?)
 }
 
 fn check_encryption(seal: &Seal) -> Result<String, RunError> {

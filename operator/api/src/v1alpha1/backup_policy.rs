@@ -69,8 +69,9 @@ pub struct BackupPolicySpec {
         regex(pattern = "^[0-9]+(\\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$")
     )]
     pub read_back_limit: Option<String>,
-    /// Seconds without progress (not one byte read, sent or received) after which an attempt is given up and counts as failed.
-    /// 120 to 86400. Default: 600.
+    /// Seconds without progress, while sources are prepared, read and stored (not one byte read from them, none taken by the
+    /// bucket), after which an attempt is given up and counts as failed. Reading back has time limits of its own. 120 to 86400.
+    /// Default: 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 120, max = 86_400))]
     pub stall_seconds: Option<u32>,

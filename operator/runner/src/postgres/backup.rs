@@ -46,7 +46,7 @@ pub async fn run(task: &PostgresDumpTask, cancel: &CancellationToken) -> Result<
     let sealer = Arc::new(Sealer::new(&task.seal)?);
     // A server that falls silent in between ends this as it would end the dump.
     let limit = Duration::from_secs(task.stall_seconds.into());
-    let prepared = timeout(limit, until_cancelled(cancel, Prepared::new(task)));
+    let prepared = timeout(limit, until_cancelled(cancel, Box::pin(Prepared::new(task))));
     let prepared = prepared.await.unwrap_or_else(|_| Err(NoProgress { limit }.into()))?;
     let attempt = Attempt { task, store: &store, keys: &keys, start_time };
     match attempt.make(&prepared, &sealer, cancel).await {
@@ -100,13 +100,13 @@ impl Attempt<'_> {
         let limit = Duration::from_secs(self.task.stall_seconds.into());
         let collected =
             activity.watch(limit, Box::pin(objects::store_all(self.task, self.keys, prepared, &dumper)));
-        let Collected { objects, warnings } = collected.await?;
+        let Collected { objects, warnings, needs, .. } = collected.await?;
         let verified = self.read_back(&objects, &progress, cancel).await?;
         progress.step("Writing the manifest");
         let facts = Facts {
             task: self.task,
             server: &prepared.server,
-            databases: &prepared.databases,
+            needs: &needs,
             clients: &prepared.clients,
             start_time: self.start_time,
             verified,

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::archive::{ArchiveError, Inspected};
 use super::tap::{Checked, Damage, Output, Tap};
-use super::warnings;
+use super::warnings::{self, Warning};
 
 /// Most bytes of stderr that are kept; the last ones, since a program's reason to give up comes last.
 const KEPT_STDERR: usize = 64 << 10;
@@ -23,6 +23,11 @@ const KEPT_STDERR: usize = 64 << 10;
 const CUT: &[u8] = b"(it said more before this)\n";
 /// Longest part of stderr in an error's message.
 const QUOTED_STDERR: usize = 500;
+
+/// What a server that speaks English says when a lock was not had in time: `pg_dump` limits the statement (tried on 15).
+const TIMEOUT: &str = "canceling statement due to statement timeout";
+/// What `pg_dump` says of the statement that failed.
+const OF_A_LOCK: &str = "Query was: LOCK TABLE ";
 
 /// A program that did not write what it should.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +51,16 @@ pub enum DumpError {
         subject: String,
         /// Exit status or signal.
         status: ExitStatus,
+        /// The last it said.
+        stderr: String,
+    },
+    /// It waited for the lock of a table, and not longer than it may.
+    #[error("{program} of {subject} was kept from locking a table: {stderr}")]
+    LockedOut {
+        /// Program.
+        program: &'static str,
+        /// What it was to dump.
+        subject: String,
         /// The last it said.
         stderr: String,
     },
@@ -97,6 +112,7 @@ impl DumpError {
         match self {
             Self::Start { .. } => reasons::INTERNAL_ERROR,
             Self::Failed { .. } | Self::NotADump { .. } => reasons::DUMP_FAILED,
+            Self::LockedOut { .. } => reasons::TABLE_LOCKED,
             Self::UnknownWarning { .. } => reasons::UNKNOWN_WARNING,
             Self::Empty { .. } => reasons::EMPTY_OUTPUT,
             Self::Damaged { .. } => reasons::ARCHIVE_DAMAGED,
@@ -132,7 +148,7 @@ pub struct Producer {
 /// A program that did what it should.
 pub struct Finished {
     /// What it warned of.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// What is in its archive, if it wrote one.
     pub archive: Option<Inspected>,
 }
@@ -206,6 +222,10 @@ impl Running {
         }
         if !status.success() {
             let stderr = quote(&lines);
+            let said = |words: &str| lines.iter().any(|line| line.contains(words));
+            if said(TIMEOUT) && said(OF_A_LOCK) {
+                return Err(DumpError::LockedOut { program, subject, stderr });
+            }
             return Err(DumpError::Failed { program, subject, status, stderr });
         }
         let archive = match checked {
@@ -214,11 +234,8 @@ impl Running {
             Err(Damage::NotSql) => return Err(DumpError::NotADump { program, subject }),
             Err(Damage::Archive(error)) => return Err(DumpError::Damaged { program, subject, error }),
         };
-        match warnings::judge(program, &lines) {
-            Ok(known) => {
-                let named = known.into_iter().map(|warning| format!("{program} of {subject}: {warning}"));
-                Ok(Finished { warnings: named.collect(), archive })
-            }
+        match warnings::judge(program, &subject, &lines) {
+            Ok(warnings) => Ok(Finished { warnings, archive }),
             Err(line) => {
                 let line = line.chars().take(QUOTED_STDERR).collect();
                 Err(DumpError::UnknownWarning { program, subject, line })

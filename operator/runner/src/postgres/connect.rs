@@ -1,5 +1,7 @@
 //! Connects to a PostgreSQL server and asks it questions. Network.
 
+use std::error::Error as StdError;
+use std::str::Utf8Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,18 +62,23 @@ impl Endpoint {
 
     /// Connects to a database.
     pub async fn connect(&self, database: &str) -> Result<Session, PostgresError> {
-        let target = Arc::new(Target {
+        let target = self.target(database);
+        timeout(CONNECT_TIMEOUT, self.establish(&target)).await.unwrap_or_else(|_| {
+            Err(PostgresError::ConnectionFailed {
+                target: Arc::clone(&target),
+                cause: format!("no session with database {database} within {CONNECT_TIMEOUT:?}"),
+            })
+        })
+    }
+
+    /// One of its databases, for messages.
+    pub fn target(&self, database: &str) -> Arc<Target> {
+        Arc::new(Target {
             host: self.server.host.clone(),
             port: self.server.port,
             user: self.user.clone(),
             secret: self.server.credentials.secret.clone(),
             database: database.to_owned(),
-        });
-        timeout(CONNECT_TIMEOUT, self.establish(&target)).await.unwrap_or_else(|_| {
-            Err(PostgresError::ConnectionFailed {
-                target: Arc::clone(&target),
-                cause: format!("nothing within {CONNECT_TIMEOUT:?}"),
-            })
         })
     }
 
@@ -119,9 +126,16 @@ impl Session {
         self.client.query_typed(sql, &[]).await.map_err(|error| self.failed(&error))
     }
 
-    /// Asks for rows, with an array of OIDs for `$1`.
-    pub async fn rows_for(&self, sql: &str, oids: &[u32]) -> Result<Vec<Row>, PostgresError> {
-        self.client.query_typed(sql, &[(&oids, Type::OID_ARRAY)]).await.map_err(|error| self.failed(&error))
+    /// Asks for rows, with an array of OIDs for `$1`, and reads each.
+    pub async fn list_for<T>(
+        &self,
+        sql: &str,
+        oids: &[u32],
+        read: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<Vec<T>, PostgresError> {
+        let rows = self.client.query_typed(sql, &[(&oids, Type::OID_ARRAY)]).await;
+        let rows = rows.map_err(|error| self.failed(&error))?;
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| self.not_understood(&error))
     }
 
     /// Asks for the first column of the first row.
@@ -140,6 +154,21 @@ impl Session {
     ) -> Result<Vec<T>, PostgresError> {
         let rows = self.rows(sql).await?;
         rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| self.not_understood(&error))
+    }
+
+    /// Asks for rows that the server may look for that long, in a transaction of its own: behind a pooler, others get the
+    /// server's session after us.
+    pub async fn list_within<T>(
+        &self,
+        limit: Duration,
+        sql: &str,
+        read: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<Vec<T>, PostgresError> {
+        self.execute(&format!("BEGIN; SET LOCAL statement_timeout = {}", limit.as_millis())).await?;
+        let found = self.list(sql, read).await;
+        // A connection that is gone says so to the next question.
+        let _ = self.execute("ROLLBACK").await;
+        found
     }
 
     /// Asks for exactly one row and reads it.
@@ -174,6 +203,11 @@ impl Session {
         }
     }
 
+    /// Begins a transaction in which all answers are of one moment.
+    pub async fn begin(&self) -> Result<(), PostgresError> {
+        self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await
+    }
+
     /// Runs statements that return nothing.
     pub async fn execute(&self, sql: &str) -> Result<(), PostgresError> {
         self.client.batch_execute(sql).await.map_err(|error| self.failed(&error))
@@ -197,8 +231,15 @@ impl Session {
         PostgresError::classify(Arc::clone(&self.target), error)
     }
 
-    /// The server answered, in another form than its documentation has.
+    /// The server answered, in another form than its documentation has, or with a name of a role or database that was made in
+    /// another encoding.
     fn not_understood(&self, error: &tokio_postgres::Error) -> PostgresError {
+        if error.source().is_some_and(<dyn StdError>::is::<Utf8Error>) {
+            return PostgresError::NamesNotUtf8 {
+                target: Arc::clone(&self.target),
+                cause: error.to_string(),
+            };
+        }
         self.unexpected(error.to_string())
     }
 }

@@ -1,55 +1,41 @@
-//! Compares what the catalog says must be in a dump with what was seen in its archives: every table is in exactly one of them,
-//! or has a reason not to be. Pure.
+//! Compares what the catalog says must be in a dump with what was seen in its archives: every table and every sequence is in
+//! exactly one of them, or has a reason not to be. Pure.
 
 use std::collections::HashMap;
 
 use greenlang_backup_api::contents::{
-    LargeObject, LargeObjects, MAX_LISTED_LARGE_OBJECTS, NoData, Persistence, Table, TableData, TableKind,
+    LargeObject, LargeObjects, MAX_LISTED_LARGE_OBJECTS, NoData, Persistence, Sequence, Table, TableData,
+    TableKind,
 };
 
+use super::archive::{Archive, Entry, Rows};
 use super::catalog::{Config, Member, Relation};
 
-/// What was seen in one archive.
-#[derive(Clone, Debug, Default)]
-pub struct Archive {
+/// An archive that was walked, and where it is.
+#[derive(Clone, Debug)]
+pub struct Held {
     /// Key of the object that holds it.
     pub key: String,
-    /// Whether its names are in another encoding than the catalog's, UTF-8: then only OIDs tell tables apart.
-    pub other_encoding: bool,
-    /// Entries whose rows went by; entries without data are not here.
-    pub tables: Vec<TableEntry>,
-    /// Its large objects.
-    pub large_objects: LargeObjectEntries,
+    /// What is in it.
+    pub archive: Archive,
 }
 
-/// A `TABLE DATA` entry with the rows that went by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableEntry {
-    /// OID of the table, as the entry has it.
-    pub oid: u32,
-    /// Schema, as the entry has it.
-    pub schema: String,
-    /// Table, as the entry has it.
-    pub name: String,
-    /// Rows.
-    pub rows: u64,
-    /// Bytes of COPY text.
-    pub bytes: u64,
-    /// Digest that does not depend on the order of rows, hexadecimal.
-    pub digest: String,
-}
+impl Held {
+    /// Whether its names are in another encoding than the catalog's: then only OIDs tell tables apart.
+    fn other_encoding(&self) -> bool {
+        self.archive.encoding.as_deref() != Some("UTF8")
+    }
 
-/// The large objects that went by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LargeObjectEntries {
-    /// How many.
-    pub count: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Digest of all, hexadecimal.
-    pub digest: String,
-    /// The first of them.
-    pub first: Vec<LargeObject>,
+    /// Entries whose rows went by; those without data are not here.
+    fn tables(&self) -> impl Iterator<Item = (&Entry, &Rows)> {
+        self.archive.entries.iter().filter_map(|entry| Some((entry, entry.data.as_ref()?.rows()?)))
+    }
+
+    /// Names of the sequences that it sets, by schema and name. Their entries have no OID.
+    fn sequences(&self) -> impl Iterator<Item = (&str, &str)> {
+        let set = self.archive.entries.iter().filter(|entry| &*entry.desc == "SEQUENCE SET");
+        set.map(|entry| (&*entry.namespace, &*entry.tag))
+    }
 }
 
 /// A dump that is not what the catalog says it must be.
@@ -91,6 +77,26 @@ pub enum CoverageError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A sequence would start anew.
+    #[error(
+        "the dump lacks where {count} sequences stand, {sequence} for one, although pg_dump ended well: try again, and report it if it stays"
+    )]
+    MissingSequence {
+        /// One of them.
+        sequence: String,
+        /// How many.
+        count: usize,
+    },
+    /// A sequence is set twice, or is none of the catalog.
+    #[error("the dump {key} sets sequence {sequence}, which {problem}")]
+    UnexpectedSequence {
+        /// The archive.
+        key: String,
+        /// What the entry calls its sequence.
+        sequence: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Large objects are missing, or too many.
     #[error(
         "the dump holds {found} large objects and the database {expected}: try again, and report it if it stays"
@@ -115,17 +121,17 @@ pub enum CoverageError {
 pub fn tables(
     relations: Vec<Relation>,
     standby: bool,
-    archives: &[Archive],
+    archives: &[Held],
 ) -> Result<Vec<Table>, CoverageError> {
     let mut stored = index(archives)?;
     let mut missing = Vec::new();
     let mut tables = Vec::with_capacity(relations.len());
     for relation in relations {
         let data = match (no_data(&relation, standby), stored.remove(&relation.oid)) {
-            (None, Some((archive, entry))) => data(&relation, archive, entry)?,
+            (None, Some(seen)) => data(&relation, seen)?,
             (Some(reason), None) => TableData::Absent { reason },
-            (Some(reason), Some((archive, entry))) => {
-                return Err(unexpected(&archive.key, entry, format!("has none in a dump ({reason:?})")));
+            (Some(reason), Some(seen)) => {
+                return Err(unexpected(seen, format!("has none in a dump ({reason:?})")));
             }
             (None, None) => {
                 missing.push(format!("{}.{}", relation.schema, relation.name));
@@ -134,10 +140,8 @@ pub fn tables(
         };
         tables.push(table(relation, data));
     }
-    let mut strangers: Vec<_> = stored.into_values().collect();
-    strangers.sort_by_key(|(_, entry)| entry.oid);
-    if let Some((archive, entry)) = strangers.into_iter().next() {
-        return Err(unexpected(&archive.key, entry, "the catalog does not know".to_owned()));
+    if let Some(stranger) = stored.into_values().min_by_key(|seen| seen.entry.oid) {
+        return Err(unexpected(stranger, "the catalog does not know".to_owned()));
     }
     match missing.first() {
         Some(table) => Err(CoverageError::Missing { table: table.clone(), count: missing.len() }),
@@ -145,40 +149,91 @@ pub fn tables(
     }
 }
 
+/// Proves that the dump sets every sequence that has a value in it, once, and no other.
+pub fn sequences(sequences: &[Sequence], archives: &[Held]) -> Result<(), CoverageError> {
+    let mut due: HashMap<(String, String), &Sequence> = sequences
+        .iter()
+        .filter(|sequence| sequence.value.is_some())
+        .map(|sequence| ((sequence.schema.clone(), sequence.name.clone()), sequence))
+        .collect();
+    let count = due.len();
+    let mut found = 0;
+    for held in archives {
+        for (schema, name) in held.sequences() {
+            found += 1;
+            let known = due.remove(&(schema.to_owned(), name.to_owned())).is_some();
+            // Names that another encoding writes otherwise can only be counted.
+            let comparable = !held.other_encoding() || (schema.is_ascii() && name.is_ascii());
+            if !known && comparable {
+                return Err(CoverageError::UnexpectedSequence {
+                    key: held.key.clone(),
+                    sequence: format!("{schema}.{name}"),
+                    problem: "the catalog does not know, or which was set before".to_owned(),
+                });
+            }
+        }
+    }
+    let mut missing: Vec<&Sequence> = due.into_values().collect();
+    missing.retain(|sequence| {
+        let ascii = sequence.schema.is_ascii() && sequence.name.is_ascii();
+        found != count || ascii || !archives.iter().any(Held::other_encoding)
+    });
+    missing.sort_by_key(|sequence| sequence.oid);
+    match missing.first() {
+        None => Ok(()),
+        Some(Sequence { schema, name, .. }) => {
+            Err(CoverageError::MissingSequence { sequence: format!("{schema}.{name}"), count: missing.len() })
+        }
+    }
+}
+
 /// The large objects of a database, which all are in one archive. `expected`: how many the catalog has.
-pub fn large_objects(expected: u64, archives: &[Archive]) -> Result<LargeObjects, CoverageError> {
-    let mut holders = archives.iter().filter(|archive| archive.large_objects.count > 0);
+pub fn large_objects(expected: u64, archives: &[Held]) -> Result<LargeObjects, CoverageError> {
+    let mut holders = archives.iter().filter(|held| held.archive.large_objects.count > 0);
     let holder = holders.next();
     if let (Some(first), Some(second)) = (holder, holders.next()) {
         let (first, second) = (first.key.clone(), second.key.clone());
         return Err(CoverageError::LargeObjectsTwice { first, second });
     }
-    let found = holder.map_or(0, |archive| archive.large_objects.count);
+    let found = holder.map_or(0, |held| held.archive.large_objects.count);
     if found != expected {
         return Err(CoverageError::LargeObjects { found, expected });
     }
-    Ok(holder.map_or_else(LargeObjects::default, |archive| {
-        let entries = &archive.large_objects;
+    Ok(holder.map_or_else(LargeObjects::default, |held| {
+        let objects = &held.archive.large_objects;
+        let listed = objects.listed.iter().take(MAX_LISTED_LARGE_OBJECTS).map(|object| LargeObject {
+            oid: object.oid,
+            bytes: object.length,
+            digest: hex(object.digest),
+        });
         LargeObjects {
-            object: Some(archive.key.clone()),
-            count: entries.count,
-            bytes: entries.bytes,
-            digest: Some(entries.digest.clone()),
-            list: entries.first.iter().take(MAX_LISTED_LARGE_OBJECTS).cloned().collect(),
+            object: Some(held.key.clone()),
+            count: objects.count,
+            bytes: objects.bytes,
+            digest: Some(hex(objects.digest)),
+            list: listed.collect(),
         }
     }))
 }
 
+/// The rows of an entry, and the archive that they are in.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    held: &'a Held,
+    entry: &'a Entry,
+    rows: &'a Rows,
+}
+
 /// All entries by the OID of their table.
-fn index(archives: &[Archive]) -> Result<HashMap<u32, (&Archive, &TableEntry)>, CoverageError> {
-    let mut stored: HashMap<u32, (&Archive, &TableEntry)> = HashMap::new();
-    for archive in archives {
-        for entry in &archive.tables {
-            if let Some((first, _)) = stored.insert(entry.oid, (archive, entry)) {
+fn index(archives: &[Held]) -> Result<HashMap<u32, Seen<'_>>, CoverageError> {
+    let mut stored: HashMap<u32, Seen> = HashMap::new();
+    for held in archives {
+        for (entry, rows) in held.tables() {
+            if let Some(first) = stored.insert(entry.oid, Seen { held, entry, rows }) {
                 return Err(CoverageError::Twice {
-                    table: format!("{}.{}", entry.schema, entry.name),
-                    first: first.key.clone(),
-                    second: archive.key.clone(),
+                    table: format!("{}.{}", entry.namespace, entry.tag),
+                    first: first.held.key.clone(),
+                    second: held.key.clone(),
                 });
             }
         }
@@ -202,29 +257,32 @@ fn no_data(relation: &Relation, standby: bool) -> Option<NoData> {
 }
 
 /// An OID may be used again after its table was dropped, so the names must agree, too.
-fn data(relation: &Relation, archive: &Archive, entry: &TableEntry) -> Result<TableData, CoverageError> {
-    let same = (&entry.schema, &entry.name) == (&relation.schema, &relation.name);
-    if !same && !archive.other_encoding {
-        let problem = format!("the catalog calls {}.{}", relation.schema, relation.name);
-        return Err(unexpected(&archive.key, entry, problem));
+fn data(relation: &Relation, seen: Seen<'_>) -> Result<TableData, CoverageError> {
+    let same = (&*seen.entry.namespace, &*seen.entry.tag) == (&*relation.schema, &*relation.name);
+    if !same && !seen.held.other_encoding() {
+        return Err(unexpected(seen, format!("the catalog calls {}.{}", relation.schema, relation.name)));
     }
     let filter = relation.extension.as_ref().and_then(|member| match &member.config {
         Config::Filtered(condition) => Some(condition.clone()),
         Config::No | Config::Whole => None,
     });
     Ok(TableData::Stored {
-        object: archive.key.clone(),
-        rows: entry.rows,
-        bytes: entry.bytes,
-        digest: entry.digest.clone(),
+        object: seen.held.key.clone(),
+        rows: seen.rows.count,
+        bytes: seen.rows.bytes,
+        digest: hex(seen.rows.digest),
         filter,
     })
 }
 
-fn unexpected(key: &str, entry: &TableEntry, problem: String) -> CoverageError {
+fn hex(digest: u128) -> String {
+    format!("{digest:032x}")
+}
+
+fn unexpected(Seen { held, entry, .. }: Seen<'_>, problem: String) -> CoverageError {
     CoverageError::Unexpected {
-        key: key.to_owned(),
-        table: format!("{}.{}", entry.schema, entry.name),
+        key: held.key.clone(),
+        table: format!("{}.{}", entry.namespace, entry.tag),
         oid: entry.oid,
         problem,
     }

@@ -1,9 +1,12 @@
 //! Tests of `coverage`: each way in which a dump and a catalog can disagree, and, for any catalog, what a right dump and a
 //! damaged one give.
 
+use greenlang_backup_api::contents::SequenceValue;
 use proptest::prelude::*;
 
+use super::super::archive::samples;
 use super::*;
+
 fn relation(oid: u32, kind: TableKind) -> Relation {
     Relation {
         oid,
@@ -25,19 +28,16 @@ fn unlogged(oid: u32) -> Relation {
     Relation { persistence: Persistence::Unlogged, ..relation(oid, TableKind::Table) }
 }
 
-fn entry(oid: u32) -> TableEntry {
-    TableEntry {
-        oid,
-        schema: "app".to_owned(),
-        name: format!("t{oid}"),
-        rows: u64::from(oid),
-        bytes: 10 * u64::from(oid),
-        digest: format!("{oid:032x}"),
-    }
+fn entry(oid: u32) -> Entry {
+    samples::rows(oid, "app", &format!("t{oid}"))
 }
 
-fn archive(key: &str, oids: &[u32]) -> Archive {
-    Archive { key: key.to_owned(), tables: oids.iter().copied().map(entry).collect(), ..Archive::default() }
+fn archive(key: &str, oids: &[u32]) -> Held {
+    of(key, oids.iter().copied().map(entry).collect())
+}
+
+fn of(key: &str, entries: Vec<Entry>) -> Held {
+    Held { key: key.to_owned(), archive: samples::archive(entries) }
 }
 
 #[test]
@@ -85,11 +85,9 @@ fn each_table_is_stored_or_has_a_reason() {
 #[test]
 fn each_disagreement_is_named() {
     let table = |oid| relation(oid, TableKind::Table);
-    let renamed =
-        Archive { tables: vec![TableEntry { name: "other".to_owned(), ..entry(1) }], ..archive("a", &[]) };
-    let moved =
-        Archive { tables: vec![TableEntry { schema: "other".to_owned(), ..entry(1) }], ..archive("a", &[]) };
-    let cases: Vec<(Vec<Relation>, Vec<Archive>, &str)> = vec![
+    let renamed = of("a", vec![samples::rows(1, "app", "other")]);
+    let moved = of("a", vec![samples::rows(1, "other", "t1")]);
+    let cases: Vec<(Vec<Relation>, Vec<Held>, &str)> = vec![
         (
             vec![table(1), table(2), table(3)],
             vec![archive("a", &[2])],
@@ -119,18 +117,17 @@ fn each_disagreement_is_named() {
 
 #[test]
 fn large_objects_are_all_in_one_archive() {
-    let holder = |key: &str, count: u64| Archive {
-        large_objects: LargeObjectEntries {
-            count,
-            bytes: 7 * count,
-            digest: "ff".to_owned(),
-            first: (0..20_000).map(|oid| LargeObject { oid, bytes: 1, digest: "0".to_owned() }).collect(),
-        },
-        ..archive(key, &[])
+    let holder = |key: &str, count: u32| {
+        let mut held = archive(key, &[]);
+        held.archive.large_objects = samples::large_objects(count);
+        held
     };
     let found = large_objects(20_000, &[archive("a", &[]), holder("b", 20_000)]).unwrap();
     assert_eq!((found.object.as_deref(), found.count, found.bytes), (Some("b"), 20_000, 140_000));
-    assert_eq!((found.digest.as_deref(), found.list.len()), (Some("ff"), MAX_LISTED_LARGE_OBJECTS));
+    assert_eq!(
+        (found.digest.map(|digest| digest.len()), found.list.len()),
+        (Some(32), MAX_LISTED_LARGE_OBJECTS)
+    );
     assert_eq!(large_objects(0, &[archive("a", &[])]).unwrap(), LargeObjects::default());
     for (expected, archives, message) in [
         (1, vec![archive("a", &[])], "holds 0 large objects and the database 1"),
@@ -140,6 +137,47 @@ fn large_objects_are_all_in_one_archive() {
     ] {
         let error = large_objects(expected, &archives).unwrap_err();
         assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
+fn each_sequence_with_a_value_is_set_once() {
+    let sequence = |name: &str, value: Option<i64>| Sequence {
+        oid: 1,
+        schema: "app".to_owned(),
+        name: name.to_owned(),
+        value: value.map(|last_value| SequenceValue { last_value, is_called: true }),
+    };
+    let set = |key: &str, names: &[&str]| {
+        of(key, names.iter().map(|name| samples::sequence("app", name)).collect())
+    };
+    let latin1 = |mut held: Held| {
+        held.archive.encoding = Some("LATIN1".to_owned());
+        held
+    };
+    let catalog = [sequence("a", Some(1)), sequence("of an extension", None), sequence("Zähler", Some(2))];
+    // In another encoding, what is not ASCII has replacement characters.
+    let good = [
+        vec![set("k", &["a", "Zähler"]), archive("data", &[])],
+        vec![set("k", &["a"]), set("l", &["Zähler"])],
+        vec![latin1(set("k", &["a", "Z\u{fffd}hler"]))],
+    ];
+    for archives in good {
+        sequences(&catalog, &archives).unwrap();
+    }
+    let bad = [
+        (vec![set("k", &["a"])], "where 1 sequences stand, app.Zähler for one"),
+        (vec![archive("k", &[])], "where 2 sequences stand, app."),
+        (vec![set("k", &["a", "Zähler", "a"])], "k sets sequence app.a, which"),
+        (vec![set("k", &["a", "Zähler"]), set("l", &["a"])], "l sets sequence app.a, which"),
+        (vec![set("k", &["a", "Zähler", "of an extension"])], "sets sequence app.of an extension, which"),
+        (vec![latin1(set("k", &["a"]))], "where 1 sequences stand, app.Zähler"),
+        (vec![latin1(set("k", &["Z\u{fffd}hler", "\u{fffd}"]))], "app.a for one"),
+        (vec![latin1(set("k", &["a", "Z\u{fffd}hler", "Z\u{fffd}hler"]))], "app.Zähler for one"),
+    ];
+    for (archives, expected) in bad {
+        let error = sequences(&catalog, &archives).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}\nlacks: {expected}");
     }
 }
 
@@ -162,10 +200,10 @@ fn relations() -> impl Strategy<Value = Vec<Relation>> {
 }
 
 /// The dump of a catalog, spread over some archives.
-fn dump(relations: &[Relation], standby: bool, archives: usize) -> Vec<Archive> {
-    let mut dump: Vec<Archive> = (0..archives).map(|number| archive(&format!("a{number}"), &[])).collect();
+fn dump(relations: &[Relation], standby: bool, archives: usize) -> Vec<Held> {
+    let mut dump: Vec<Held> = (0..archives).map(|number| archive(&format!("a{number}"), &[])).collect();
     for relation in relations.iter().filter(|relation| no_data(relation, standby).is_none()) {
-        dump[relation.oid as usize % archives].tables.push(entry(relation.oid));
+        dump[relation.oid as usize % archives].archive.entries.push(entry(relation.oid));
     }
     dump
 }
@@ -182,35 +220,35 @@ proptest! {
             prop_assert_eq!(table.oid, relation.oid);
             if let TableData::Stored { object, rows, .. } = &table.data {
                 let holder = dump.iter().find(|archive| &archive.key == object).unwrap();
-                prop_assert!(holder.tables.iter().any(|entry| entry.oid == table.oid && entry.rows == *rows));
+                prop_assert!(holder.tables().any(|(entry, seen)| entry.oid == table.oid && seen.count == *rows));
             }
         }
         let entries: Vec<(usize, usize)> = dump
             .iter()
             .enumerate()
-            .flat_map(|(archive, content)| (0..content.tables.len()).map(move |entry| (archive, entry)))
+            .flat_map(|(archive, content)| (0..content.archive.entries.len()).map(move |entry| (archive, entry)))
             .collect();
         if entries.is_empty() {
             return Ok(());
         }
         let &(holder, position) = damage.get(&entries);
-        let oid = dump[holder].tables[position].oid;
+        let oid = dump[holder].archive.entries[position].oid;
         let named = match kind {
             0 => {
-                dump[holder].tables.remove(position);
+                dump[holder].archive.entries.remove(position);
                 format!("t{oid}")
             }
             1 => {
-                let again = dump[holder].tables[position].clone();
-                dump[(holder + 1) % archives].tables.push(again);
+                let again = dump[holder].archive.entries[position].clone();
+                dump[(holder + 1) % archives].archive.entries.push(again);
                 format!("t{oid}")
             }
             2 => {
-                dump[holder].tables.push(entry(oid + 1000));
+                dump[holder].archive.entries.push(entry(oid + 1000));
                 format!("t{}", oid + 1000)
             }
             _ => {
-                dump[holder].tables[position].name = "other".to_owned();
+                dump[holder].archive.entries[position].tag = "other".into();
                 "other".to_owned()
             }
         };

@@ -2,7 +2,7 @@
 //! processes.
 
 use futures::future::join_all;
-use greenlang_backup_api::contents::{DatabaseContents, LargeObject, LargeObjects, Server};
+use greenlang_backup_api::contents::{DatabaseContents, LargeObjects};
 use greenlang_backup_api::manifest::Content;
 use greenlang_backup_api::sizing::part_size_for;
 use greenlang_backup_store::BackupKeys;
@@ -10,15 +10,16 @@ use tracing::warn;
 
 use super::PostgresError;
 use super::archive::Inspected;
-use super::catalog::{self, DatabaseCatalog};
-use super::child::Producer;
-use super::coverage::{self, Archive, CoverageError, LargeObjectEntries, TableEntry};
+use super::catalog::{self, DatabaseCatalog, RoleId};
+use super::child::{DumpError, Producer};
+use super::coverage::{self, CoverageError, Held};
 use super::dump::{Dumped, Dumper, Stored};
-use super::inspect::{self, DatabaseFacts};
+use super::inspect::DatabaseFacts;
 use super::pooler;
 use super::prepare::Prepared;
 use super::snapshot::Snapshot;
-use super::streams::{Movable, spread};
+use super::streams::{Movable, movable, spread};
+use super::warnings::Warning;
 use crate::error::{RunError, until_cancelled};
 
 /// What the manifest says of a newer format than the walk knows.
@@ -29,15 +30,18 @@ const NOT_COUNTED: &str = "pg_dump wrote a newer archive format than this releas
 pub struct DatabaseDump {
     pub objects: Vec<Stored>,
     pub warnings: Vec<String>,
+    /// What `pg_dump` warned of.
+    pub said: Vec<Warning>,
     pub contents: DatabaseContents,
+    /// Roles that a restore of it needs.
+    pub roles: Vec<RoleId>,
 }
 
-/// Where the dumps of a database go, in how many streams, and what is known of its server.
+/// Where the dumps of a database go, and in how many streams.
 pub struct DumpTarget<'a> {
     pub keys: &'a BackupKeys,
     pub attempt: u32,
     pub streams: u8,
-    pub server: &'a Server,
 }
 
 /// One dump of a database.
@@ -59,9 +63,9 @@ pub async fn dump(
     dumper.progress.step(format!("Taking a snapshot of {name}"));
     let mut warnings = Vec::new();
     let asked = async {
-        let version = &prepared.server.version;
-        let snapshot = Snapshot::take(&prepared.endpoint, name, version.major).await?;
-        let catalog = catalog::read(snapshot.session(), version, target.server).await?;
+        let server = &prepared.server;
+        let snapshot = Snapshot::take(&prepared.endpoint, name, server.version.major).await?;
+        let catalog = catalog::read(snapshot.session(), server).await?;
         let moved =
             plan_streams(prepared, database, target.streams, &catalog, &snapshot, &mut warnings).await?;
         Ok::<_, PostgresError>((snapshot, catalog, moved))
@@ -74,78 +78,62 @@ pub async fn dump(
         several => format!("Dumping {name} in {several} streams"),
     });
     let outputs = tokio::select! {
-        result = run_all(streams, dumper) => result?,
+        result = run_all(streams, dumper) => match result {
+            Err(RunError::Dump(DumpError::LockedOut { stderr, .. })) => {
+                let told = dumper.cancel.run_until_cancelled(snapshot.locked_out(stderr)).await;
+                return Err(told.map_or(RunError::Interrupted, Into::into));
+            }
+            result => result?,
+        },
         lost = snapshot.lost() => return Err(lost.into()),
     };
     until_cancelled(dumper.cancel, snapshot.verify()).await?;
-    let (mut objects, mut archives) = (Vec::new(), Vec::new());
-    for Dumped { stored, warnings: said, archive } in outputs {
-        warnings.extend(said);
-        archives.push((stored.object.key.clone(), archive));
-        objects.push(stored);
-    }
-    let Some(walked) =
-        archives.iter().map(|(key, archive)| seen(key, archive.as_ref())).collect::<Option<Vec<_>>>()
-    else {
+    let Outputs { objects, said, walked } = Outputs::of(outputs);
+    let roles = catalog.roles.clone();
+    let contents = if let Some(walked) = walked {
+        contents(catalog, prepared.server.identity.standby, &walked)?
+    } else {
         warnings.push(format!("database {name}: {NOT_COUNTED}"));
-        return Ok(DatabaseDump {
-            objects,
-            warnings,
-            contents: catalog.into_contents(Vec::new(), LargeObjects::default()),
-        });
+        catalog.into_contents(Vec::new(), LargeObjects::default())
     };
-    let contents = contents(catalog, target.server.standby, &walked)?;
-    Ok(DatabaseDump { objects, warnings, contents })
+    Ok(DatabaseDump { objects, warnings, said, contents, roles })
+}
+
+/// What the dumps of a database wrote.
+struct Outputs {
+    objects: Vec<Stored>,
+    said: Vec<Warning>,
+    /// What is in the archives; none if one was not walked.
+    walked: Option<Vec<Held>>,
+}
+
+impl Outputs {
+    fn of(dumps: Vec<Dumped>) -> Self {
+        let mut outputs = Self { objects: Vec::new(), said: Vec::new(), walked: Some(Vec::new()) };
+        for Dumped { stored, warnings, archive } in dumps {
+            outputs.said.extend(warnings);
+            match (archive, &mut outputs.walked) {
+                (Some(Inspected::Walked(archive)), Some(walked)) => {
+                    walked.push(Held { key: stored.object.key.clone(), archive: *archive });
+                }
+                _ => outputs.walked = None,
+            }
+            outputs.objects.push(stored);
+        }
+        outputs
+    }
 }
 
 /// What the dumps hold: everything that the catalog says they must, or they are no backup.
 fn contents(
     catalog: DatabaseCatalog,
     standby: bool,
-    walked: &[Archive],
+    walked: &[Held],
 ) -> Result<DatabaseContents, CoverageError> {
     let tables = coverage::tables(catalog.relations.clone(), standby, walked)?;
+    coverage::sequences(&catalog.sequences, walked)?;
     let large_objects = coverage::large_objects(catalog.large_objects, walked)?;
     Ok(catalog.into_contents(tables, large_objects))
-}
-
-/// What coverage wants to know of an archive; none if it was not walked.
-fn seen(key: &str, archive: Option<&Inspected>) -> Option<Archive> {
-    let Some(Inspected::Walked(archive)) = archive else {
-        return None;
-    };
-    let tables = archive.entries.iter().filter_map(|entry| {
-        let rows = entry.data.as_ref()?.rows()?;
-        Some(TableEntry {
-            oid: entry.oid,
-            schema: entry.namespace.to_string(),
-            name: entry.tag.to_string(),
-            rows: rows.count,
-            bytes: rows.bytes,
-            digest: hex(rows.digest),
-        })
-    });
-    let objects = &archive.large_objects;
-    let first = objects.listed.iter().map(|object| LargeObject {
-        oid: object.oid,
-        bytes: object.length,
-        digest: hex(object.digest),
-    });
-    Some(Archive {
-        key: key.to_owned(),
-        other_encoding: archive.encoding.as_deref() != Some("UTF8"),
-        tables: tables.collect(),
-        large_objects: LargeObjectEntries {
-            count: objects.count,
-            bytes: objects.bytes,
-            digest: hex(objects.digest),
-            first: first.collect(),
-        },
-    })
-}
-
-fn hex(digest: u128) -> String {
-    format!("{digest:032x}")
 }
 
 /// Which tables are dumped apart from the rest, if several dumps at once were asked for and can be had.
@@ -167,7 +155,7 @@ async fn plan_streams(
         warnings.push(warning);
         return Ok(Vec::new());
     }
-    let mut tables = inspect::movable(snapshot.session()).await?;
+    let mut tables = movable(snapshot.session()).await?;
     // pg_dump reads patterns in the encoding of the database.
     tables.retain(|table| catalog.properties.encoding == "UTF8" || table.is_ascii());
     let movable: u64 = tables.iter().map(|table| table.bytes).sum();

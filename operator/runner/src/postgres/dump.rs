@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::archive::{ArchiveError, Inspected};
 use super::child::{Finished, Producer, Running};
 use super::tap::Checked;
+use super::warnings::Warning;
 use crate::error::{RunError, until_cancelled};
 use crate::progress::ProgressLog;
 
@@ -51,7 +52,7 @@ pub struct Stored {
 /// What a child wrote, stored.
 pub struct Dumped {
     pub stored: Stored,
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// What is in the archive, if it is one.
     pub archive: Option<Inspected>,
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_store::SecretError;
@@ -99,9 +100,31 @@ pub enum PostgresError {
         /// What the server says.
         cause: String,
     },
+    /// Names that cannot be read, and so not be listed.
+    #[error(
+        "database {} of {target} has names that are not UTF-8 ({cause}): rename what has them, see docs/operations.md, Names that are not UTF-8",
+        target.database
+    )]
+    NamesNotUtf8 {
+        /// Where.
+        target: Arc<Target>,
+        /// What was found, or what the server says.
+        cause: String,
+    },
+    /// A database that lets sessions in, but does not answer them.
+    #[error(
+        "database {} of {target} did not answer within {limit:?}: see what its sessions wait for (pg_stat_activity), and the load of its server",
+        target.database
+    )]
+    Slow {
+        /// Where.
+        target: Arc<Target>,
+        /// How long it was waited for.
+        limit: Duration,
+    },
     /// A table could not be locked against changes.
     #[error(
-        "tables of database {} of {target} could not be locked within a minute: a session there holds a stronger lock (ALTER TABLE, TRUNCATE, VACUUM FULL; see pg_locks); try again when it has ended ({cause})",
+        "tables of database {} of {target} could not be locked within a minute: a session there holds, or waits for, a stronger lock (ALTER TABLE, TRUNCATE, VACUUM FULL; see pg_locks); try again when it has ended ({cause})",
         target.database
     )]
     TableLocked {
@@ -151,7 +174,8 @@ impl PostgresError {
         match self {
             Self::Secret(error) => error.reason(),
             Self::HostNotFound { .. } => reasons::HOST_NOT_FOUND,
-            Self::ConnectionFailed { .. } => reasons::CONNECTION_FAILED,
+            Self::NamesNotUtf8 { .. } => reasons::NAMES_NOT_UTF8,
+            Self::ConnectionFailed { .. } | Self::Slow { .. } => reasons::CONNECTION_FAILED,
             Self::TlsFailed { .. } | Self::TlsSetup(_) => reasons::TLS_FAILED,
             Self::AuthenticationFailed { .. } => reasons::AUTHENTICATION_FAILED,
             Self::DatabaseNotFound { .. } => reasons::DATABASE_NOT_FOUND,
@@ -169,6 +193,7 @@ impl PostgresError {
             self,
             Self::HostNotFound { .. }
                 | Self::ConnectionFailed { .. }
+                | Self::Slow { .. }
                 | Self::DatabaseError { .. }
                 | Self::TableLocked { .. }
                 | Self::SnapshotUnstable { .. }
@@ -180,6 +205,11 @@ impl PostgresError {
     pub fn is_undefined_table(&self) -> bool {
         let gone = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
         matches!(self, Self::DatabaseError { code, .. } if gone.contains(code))
+    }
+
+    /// Whether the server gave up a question, because its time was over or because somebody told it to.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::DatabaseError { code, .. } if *code == SqlState::QUERY_CANCELED)
     }
 
     /// The server's words, where it does not let this be known: for the want of a right, of a file, or altogether. Any other
@@ -216,6 +246,10 @@ impl PostgresError {
             }
             SqlState::INVALID_CATALOG_NAME => Self::DatabaseNotFound { target },
             SqlState::INSUFFICIENT_PRIVILEGE => Self::PermissionDenied { target, cause },
+            // What the server cannot say in our encoding, of a database without one or with characters that UTF-8 lacks.
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE | SqlState::UNTRANSLATABLE_CHARACTER => {
+                Self::NamesNotUtf8 { target, cause }
+            }
             SqlState::LOCK_NOT_AVAILABLE => Self::TableLocked { target, cause },
             _ => Self::DatabaseError { target, code: code.clone(), cause },
         }

@@ -102,7 +102,11 @@ async fn memberships(session: &Session, major: u32) -> Result<Vec<Membership>, P
         .await
 }
 
-async fn tablespaces(session: &Session, notes: &mut Vec<String>) -> Result<Vec<Tablespace>, PostgresError> {
+/// Tablespaces but those that every server has. In a transaction.
+pub async fn tablespaces(
+    session: &Session,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Tablespace>, PostgresError> {
     let sql = |location: &str| {
         format!(
             "SELECT oid, spcname::text, pg_catalog.pg_get_userbyid(spcowner)::text, {location},

@@ -9,15 +9,17 @@ use greenlang_backup_store::COMPRESSION;
 use jiff::Timestamp;
 use tokio::process::Command;
 
-use super::inspect::{DatabaseFacts, ServerFacts};
-use super::recovery;
+use super::dump::Stored;
+use super::inspect::ServerFacts;
+use super::recovery::{self, Needs};
 use crate::error::RunError;
 
 /// What a manifest says beyond its objects.
 pub struct Facts<'a> {
     pub task: &'a PostgresDumpTask,
     pub server: &'a ServerFacts,
-    pub databases: &'a [DatabaseFacts],
+    /// What a server to restore on must have.
+    pub needs: &'a Needs,
     /// Directory of the client programs.
     pub clients: &'a Path,
     pub start_time: Timestamp,
@@ -60,7 +62,7 @@ pub async fn assemble(
         tools,
         server_version: facts.server.version.text.clone(),
         warnings,
-        recovery: recovery::recipe(&facts.task.bucket, facts.server, facts.databases, &objects),
+        recovery: recovery::recipe(&facts.task.bucket, facts.server, facts.needs, &objects),
         objects,
     })
 }

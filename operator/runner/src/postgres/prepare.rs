@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use greenlang_backup_api::task::PostgresDumpTask;
 use tokio::process::Command;
+use tracing::warn;
 
 use super::child::Producer;
 use super::clients::Clients;
@@ -26,6 +27,8 @@ pub struct Prepared {
     pub clients: PathBuf,
     pub server: ServerFacts,
     pub databases: Vec<DatabaseFacts>,
+    /// What could not be checked.
+    pub warnings: Vec<String>,
 }
 
 impl Prepared {
@@ -33,15 +36,19 @@ impl Prepared {
     pub async fn new(task: &PostgresDumpTask) -> Result<Self, RunError> {
         let endpoint = Endpoint::open(&task.server)?;
         let session = endpoint.connect(&task.server.maintenance_database).await?;
+        session.begin().await?;
         let server = inspect::server(&session).await?;
         let clients = Clients::from_env().directory(server.version.major)?;
-        let mut databases = Vec::new();
+        let (mut databases, mut warnings) = (Vec::new(), Vec::new());
         for database in &task.databases {
             let session = endpoint.connect(database).await?;
-            rights::check(&session).await?;
+            warnings.extend(rights::check(&session, rights::LIMIT).await?);
             databases.push(inspect::database(&session).await?);
         }
-        Ok(Self { endpoint, clients, server, databases })
+        for warning in &warnings {
+            warn!(warning, "not checked");
+        }
+        Ok(Self { endpoint, clients, server, databases, warnings })
     }
 
     /// Bytes of all dumps together, if that is known of each.

@@ -1,10 +1,12 @@
 //! Writes down how to recover a backup by hand, with Debian's programs only. Pure. Tests and the demo run these commands as
 //! they stand.
 
+use std::collections::BTreeSet;
+
 use greenlang_backup_api::manifest::{Content, Object, Recovery};
 use greenlang_backup_api::task::Bucket;
 
-use super::inspect::{DatabaseFacts, ServerFacts};
+use super::inspect::ServerFacts;
 use super::libpq;
 
 /// How the globals begin what they say of the role that restores. A command of its own, so that its failure stops.
@@ -16,22 +18,28 @@ const SKIP_OWN_ROLE: &str = r#"OWN_ROLE="$OWN_ROLE" awk 'index($0, ENVIRON["OWN_
 /// Applies all globals; what exists already (42710, such as the role postgres) is passed over, any other error stops.
 const APPLY_GLOBALS: &str = "PGOPTIONS='-c client_min_messages=error' psql -Xq --set=ON_ERROR_STOP=0 --set=VERBOSITY=sqlstate -d postgres 2>&1 >/dev/null | { ! grep -v 'ERROR:  42710$'; }";
 
+/// What a server must have before this backup can be restored on it.
+#[derive(Clone, Debug, Default)]
+pub struct Needs {
+    /// Directories of tablespaces.
+    pub tablespaces: Vec<String>,
+    /// Locales of the C library.
+    pub locales: BTreeSet<String>,
+    /// Whether there are roles that the globals of the backup lack.
+    pub lost_roles: bool,
+}
+
 /// The recipe of a backup.
-pub fn recipe(
-    bucket: &Bucket,
-    server: &ServerFacts,
-    databases: &[DatabaseFacts],
-    objects: &[Object],
-) -> Recovery {
+pub fn recipe(bucket: &Bucket, server: &ServerFacts, wanted: &Needs, objects: &[Object]) -> Recovery {
     Recovery {
-        needs: needs(bucket, server, databases),
+        needs: needs(bucket, server, wanted),
         commands: std::iter::once("set -euo pipefail".to_owned())
             .chain(objects.iter().flat_map(|object| commands(bucket, objects, object)))
             .collect(),
     }
 }
 
-fn needs(bucket: &Bucket, server: &ServerFacts, databases: &[DatabaseFacts]) -> Vec<String> {
+fn needs(bucket: &Bucket, server: &ServerFacts, wanted: &Needs) -> Vec<String> {
     let major = server.version.major;
     let endpoint = bucket.endpoint.as_deref().unwrap_or("not set: the bucket is at AWS");
     let mut needs = vec![
@@ -49,15 +57,19 @@ fn needs(bucket: &Bucket, server: &ServerFacts, databases: &[DatabaseFacts]) -> 
             server.owner
         ),
     ];
-    if !server.tablespaces.is_empty() {
+    if !wanted.tablespaces.is_empty() {
         needs.push(format!(
             "empty directories on that server, owned by its operating-system user: {}",
-            server.tablespaces.join(", ")
+            wanted.tablespaces.join(", ")
         ));
     }
-    let mut locales: Vec<&str> = databases.iter().map(|database| database.locale.as_str()).collect();
-    locales.sort_unstable();
-    locales.dedup();
+    if wanted.lost_roles {
+        needs.push(
+            "on that server, after the globals: the roles that contents.json lists as lost_roles of a database (CREATE ROLE, by hand)"
+                .to_owned(),
+        );
+    }
+    let locales: Vec<&str> = wanted.locales.iter().map(String::as_str).collect();
     needs.push(format!("locales on that server: {}", locales.join(", ")));
     needs
 }

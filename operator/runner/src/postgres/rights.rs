@@ -2,18 +2,17 @@
 //! server. A hint, not a proof: what counts is that `pg_dump` ends well.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::{Error, Row};
 
 use super::PostgresError;
 use super::connect::{Session, quoted_identifier};
+use super::error::Target;
+use super::scope;
 
-/// What a dump reads of the relations `c` in schema `n`: all but those of PostgreSQL itself, and of extensions those that are
-/// called configuration.
-const DUMPED: &str = "
-    c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
-        WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
-            AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'
-            AND c.oid <> ALL (coalesce(e.extconfig, '{}')))";
+/// What one question may take. A database may have millions of large objects, and these are hints.
+pub const LIMIT: Duration = Duration::from_secs(8);
 
 /// Tables and sequences that the user cannot read. `pg_dump` locks tables, so rights to their columns are not enough.
 const UNREADABLE: &str = "c.relkind IN ('r', 'p', 'S')
@@ -34,11 +33,25 @@ const UNREADABLE_LARGE_OBJECTS: &str = "
             WHERE a.privilege_type = 'SELECT' AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))
     ORDER BY m.oid LIMIT 1";
 
-/// Refuses a database that cannot be read as a whole, and says all that is missing at once.
-pub async fn check(session: &Session) -> Result<(), PostgresError> {
-    let missing = missing(session).await?;
+/// Refuses a database that cannot be read as a whole, and says all that is missing at once. Returns what was not found out within
+/// the limit of each question: that refuses nothing, since `pg_dump` will tell.
+pub async fn check(session: &Session, limit: Duration) -> Result<Vec<String>, PostgresError> {
+    let (mut missing, mut unknown) = (Vec::new(), Vec::new());
+    for Question { sql, of, problem, way_out } in questions(session.target()) {
+        match session.list_within(limit, &sql, example).await {
+            Ok(found) => missing.extend(
+                found.first().map(|(name, count)| format!("{count} {problem}, {name} for one: {way_out}")),
+            ),
+            Err(error) if error.is_cancelled() => unknown.push(format!(
+                "database {}: whether user {} may read all {of} was not found out within {limit:?}; pg_dump fails if not",
+                session.target().database,
+                session.target().user,
+            )),
+            Err(error) => return Err(error),
+        }
+    }
     if missing.is_empty() {
-        return Ok(());
+        return Ok(unknown);
     }
     Err(PostgresError::PermissionDenied {
         target: Arc::clone(session.target()),
@@ -46,44 +59,56 @@ pub async fn check(session: &Session) -> Result<(), PostgresError> {
     })
 }
 
-/// Each kind of right that is missing, with an example and the statement that gives it.
-async fn missing(session: &Session) -> Result<Vec<String>, PostgresError> {
-    let user = quoted_identifier(&session.target().user);
-    let questions = [
-        (
-            relations(UNREADABLE),
-            "tables and sequences cannot be read",
-            format!("GRANT pg_read_all_data TO {user};"),
-        ),
-        (relations(FILTERED), "tables hide rows by row security", format!("ALTER ROLE {user} BYPASSRLS;")),
-        (
-            UNREADABLE_LARGE_OBJECTS.to_owned(),
-            "large objects cannot be read",
-            format!(
-                "SELECT format('GRANT SELECT ON LARGE OBJECT %s TO %I', oid, {}) FROM pg_largeobject_metadata \\gexec",
-                quoted_literal(&session.target().user)
-            ),
-        ),
-    ];
-    let mut missing = Vec::new();
-    for (question, problem, way_out) in questions {
-        let found = session
-            .list(&question, |row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, i64>(1)?)))
-            .await?;
-        if let Some((name, count)) = found.first() {
-            missing.push(format!("{count} {problem}, {name} for one: {way_out}"));
-        }
-    }
-    Ok(missing)
+fn example(row: &Row) -> Result<(String, i64), Error> {
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
-/// The first of the relations of which this holds, and how many there are.
+/// What is asked about a kind of right, which answers with an example and how many there are.
+struct Question {
+    sql: String,
+    /// What the right is to.
+    of: &'static str,
+    problem: &'static str,
+    /// The statement that gives the right.
+    way_out: String,
+}
+
+fn questions(target: &Target) -> [Question; 3] {
+    let user = quoted_identifier(&target.user);
+    [
+        Question {
+            sql: relations(UNREADABLE),
+            of: "tables and sequences",
+            problem: "tables and sequences cannot be read",
+            way_out: format!("GRANT pg_read_all_data TO {user};"),
+        },
+        Question {
+            sql: relations(FILTERED),
+            of: "rows of tables with row security",
+            problem: "tables hide rows by row security",
+            way_out: format!("ALTER ROLE {user} BYPASSRLS;"),
+        },
+        Question {
+            sql: UNREADABLE_LARGE_OBJECTS.to_owned(),
+            of: "large objects",
+            problem: "large objects cannot be read",
+            way_out: format!(
+                "SELECT format('GRANT SELECT ON LARGE OBJECT %s TO %I', oid, {}) FROM pg_largeobject_metadata \\gexec",
+                quoted_literal(&target.user)
+            ),
+        },
+    ]
+}
+
+/// The first of the relations that a dump reads of which this holds, and how many there are.
 fn relations(condition: &str) -> String {
     format!(
         "SELECT format('%I.%I', n.nspname, c.relname), count(*) OVER ()
-        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE {DUMPED} AND {condition}
-        ORDER BY 1 LIMIT 1"
+        FROM {} {} WHERE {} AND {condition}
+        ORDER BY 1 LIMIT 1",
+        scope::RELATIONS,
+        scope::EXTENSIONS,
+        scope::CONFIGURATION_OR_OURS
     )
 }
 

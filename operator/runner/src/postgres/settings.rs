@@ -1,22 +1,26 @@
 //! How a server was set up: parameters that are not at their defaults, and who may connect. What the server forbids is said in
 //! notes, and no value that could be a secret is kept. Asks the server.
 
+use greenlang_backup_api::globals::Setting;
 use greenlang_backup_api::settings::{AccessRule, Parameter, SCHEMA_VERSION, Settings, UserMapping};
 use tokio_postgres::{Error, Row};
 
 use super::PostgresError;
-use super::catalog::session_settings;
 use super::connect::{Session, quoted_identifier};
 use super::inspect::Version;
 use super::withhold::{could_be_secret, without_secret};
 
-/// The settings of the server. In a transaction.
-pub async fn read(session: &Session, version: &Version) -> Result<Settings, PostgresError> {
+/// The settings of the server. In a transaction. `sessions`: those that sessions start with.
+pub async fn read(
+    session: &Session,
+    version: &Version,
+    sessions: Vec<Setting>,
+) -> Result<Settings, PostgresError> {
     let mut settings = Settings {
         schema_version: SCHEMA_VERSION,
         server_version: version.text.clone(),
         parameters: parameters(session).await?,
-        sessions: session_settings(session).await?,
+        sessions,
         access_rules: None,
         user_mappings: None,
         withheld: Vec::new(),

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::PostgresError;
 use super::connect::{Endpoint, Session};
+use super::scope;
 
 /// Snapshots taken before it is given up that tables change faster than they can be locked.
 const TRIES: u32 = 5;
@@ -31,14 +32,6 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 const NO_TRANSACTION_TIMEOUT: &str = "SET LOCAL transaction_timeout = 0";
 const TRANSACTION_TIMEOUT_SINCE: u32 = 17;
 
-/// Tables that `pg_dump` locks, as the snapshot has them, that this user may read. Partitioned tables have no file.
-const TABLES: &str = "
-    SELECT c.oid, format('%I.%I', n.nspname, c.relname)
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-      AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-    ORDER BY c.oid";
 /// Tables that are no longer what the snapshot knows: with another file (truncated, rewritten), dropped, or with another table
 /// under their name, which `pg_dump` would find empty. `pg_class` is read under the snapshot, the functions look at what is
 /// there now.
@@ -92,21 +85,26 @@ impl Snapshot {
         }
         session.execute(&format!("SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis())).await?;
         let id: String = session.value("SELECT pg_catalog.pg_export_snapshot()").await?;
-        let rows = session.rows(TABLES).await?;
-        let tables: Vec<(u32, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let tables = session
+            .list(&tables(), |row| Ok((row.try_get::<_, u32>(0)?, row.try_get::<_, String>(1)?)))
+            .await?;
         for batch in tables.chunks(LOCK_BATCH) {
             let names: Vec<String> = batch.iter().map(|(_, name)| format!("ONLY {name}")).collect();
             let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
             match session.execute(&lock).await {
                 Ok(()) => {}
                 Err(error) if error.is_undefined_table() => return Ok(Err(error.to_string())),
+                Err(PostgresError::TableLocked { target, cause }) => {
+                    session.execute("ROLLBACK").await?;
+                    let cause = lockers(session).await?.unwrap_or(cause);
+                    return Err(PostgresError::TableLocked { target, cause });
+                }
                 Err(error) => return Err(error),
             }
         }
         let oids: Vec<u32> = tables.into_iter().map(|(oid, _)| oid).collect();
-        let changed = session.rows_for(CHANGED, &oids).await?;
-        Ok(match changed.first() {
-            Some(row) => Err(row.get(0)),
+        Ok(match changed(session, &oids).await? {
+            Some(table) => Err(table),
             None => Ok((id, oids)),
         })
     }
@@ -133,13 +131,22 @@ impl Snapshot {
 
     /// Proves, once all dumps have ended, that snapshot and locks were held all the time and no table has changed.
     pub async fn verify(&self) -> Result<(), PostgresError> {
-        let changed = self.answered(self.session.rows_for(CHANGED, &self.tables)).await?;
-        match changed.first() {
+        match self.answered(changed(&self.session, &self.tables)).await? {
             None => Ok(()),
-            Some(row) => Err(PostgresError::SnapshotUnstable {
+            Some(table) => {
+                Err(PostgresError::SnapshotUnstable { target: self.session.target().clone(), table })
+            }
+        }
+    }
+
+    /// What a dump means that was kept from a lock which this session has: others wait for a stronger one, and it for them.
+    pub async fn locked_out(&self, said: String) -> PostgresError {
+        match self.answered(lockers(&self.session)).await {
+            Ok(found) => PostgresError::TableLocked {
                 target: self.session.target().clone(),
-                table: row.get(0),
-            }),
+                cause: found.unwrap_or(said),
+            },
+            Err(error) => error,
         }
     }
 
@@ -154,4 +161,36 @@ impl Snapshot {
             Err(_) => Err(lost(format!("no answer within {ANSWER_TIMEOUT:?}"))),
         }
     }
+}
+
+/// Tables that `pg_dump` locks, as the snapshot has them, that this user may read. Partitioned tables have no file.
+fn tables() -> String {
+    format!(
+        "SELECT c.oid, format('%I.%I', n.nspname, c.relname) FROM {}
+        WHERE c.relkind IN ('r', 'p')
+          AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+        ORDER BY c.oid",
+        scope::RELATIONS
+    )
+}
+
+/// One of these tables that is no longer what the snapshot knows.
+async fn changed(session: &Session, tables: &[u32]) -> Result<Option<String>, PostgresError> {
+    let found = session.list_for(CHANGED, tables, |row| row.try_get(0)).await?;
+    Ok(found.into_iter().next())
+}
+
+/// Who has, or waits for, the one lock that keeps others from reading a table; those that have it first.
+async fn lockers(session: &Session) -> Result<Option<String>, PostgresError> {
+    let sql = format!(
+        "SELECT format('session %s %s AccessExclusiveLock on %I.%I', l.pid,
+            CASE WHEN l.granted THEN 'holds' ELSE 'waits for' END, n.nspname, c.relname)
+        FROM {} JOIN pg_catalog.pg_locks l ON l.relation = c.oid
+            JOIN pg_catalog.pg_database b ON b.oid = l.database AND b.datname = pg_catalog.current_database()
+        WHERE c.relkind IN ('r', 'p') AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_catalog.pg_backend_pid()
+        ORDER BY l.granted DESC, l.pid, c.oid LIMIT 3",
+        scope::RELATIONS
+    );
+    let found: Vec<String> = session.list(&sql, |row| row.try_get(0)).await?;
+    Ok((!found.is_empty()).then(|| found.join(", ")))
 }

@@ -1,6 +1,9 @@
-//! Decides which dump writes the data of which table, so that all of them end at about the same time. Pure.
+//! Decides which dump writes the data of which table, so that all of them end at about the same time. [`movable`] asks the
+//! server; the rest is pure.
 
-use super::connect::quoted_identifier;
+use super::PostgresError;
+use super::connect::{Session, quoted_identifier};
+use super::scope;
 
 /// Data that can go into any of the dumps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,35 @@ impl Movable {
 const MIN_BYTES: u64 = 1 << 20;
 /// Most tables that are moved: each is an argument of two programs.
 const MAX_MOVED: usize = 1_000;
+
+/// Tables of the session's database whose data a dump of its own can hold: none of an extension, whose data only a whole dump
+/// knows to leave out or in. The sequences are those that a table owns: `pg_dump` takes them along with it (tried on 15 and 17).
+pub async fn movable(session: &Session) -> Result<Vec<Movable>, PostgresError> {
+    let sql = format!(
+        "SELECT n.nspname::text, c.relname::text, pg_table_size(c.oid)::bigint, owned.schemas, owned.names
+        FROM {} CROSS JOIN LATERAL (
+            SELECT coalesce(array_agg(m.nspname::text ORDER BY s.oid), '{{}}') AS schemas,
+                coalesce(array_agg(s.relname::text ORDER BY s.oid), '{{}}') AS names
+            FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+                JOIN pg_catalog.pg_namespace m ON m.oid = s.relnamespace
+            WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+                AND d.refobjid = c.oid AND d.deptype IN ('a', 'i')) owned
+        WHERE c.relkind = 'r' AND NOT (c.relpersistence = 'u' AND pg_is_in_recovery())
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+            WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')",
+        scope::RELATIONS
+    );
+    session
+        .list(&sql, |row| {
+            let (schemas, names): (Vec<String>, Vec<String>) = (row.try_get(3)?, row.try_get(4)?);
+            Ok(Movable {
+                pattern: pattern(row.try_get(0)?, row.try_get(1)?),
+                sequences: schemas.iter().zip(&names).map(|(schema, name)| pattern(schema, name)).collect(),
+                bytes: u64::try_from(row.try_get::<_, i64>(2)?).unwrap_or_default(),
+            })
+        })
+        .await
+}
 
 /// Spreads tables over dumps. The first dump has the schema, everything that is not named here (`rest` bytes of it) and what is
 /// not moved; the result has one list for each further dump, none of them empty. Largest first, each to the dump with the

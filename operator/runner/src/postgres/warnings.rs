@@ -1,9 +1,12 @@
 //! Judges what `pg_dump` and `pg_dumpall` say on stderr although they ended well: what is known to leave a dump that can be
-//! relied on goes into the manifest, anything else makes the attempt fail. Pure. The programs run with `LC_ALL=C.UTF-8`, so
+//! relied on is kept, its kind in the manifest and its words, which may name tables, in the encrypted list of contents;
+//! anything else makes the attempt fail. Pure. The programs run with `LC_ALL=C.UTF-8`, so
 //! they speak English.
 
 /// A message that is known, from the sources of PostgreSQL 14 to 18.
 struct Known {
+    /// What the manifest, which nobody encrypts, says of it: no name of anything in a database.
+    kind: &'static str,
     /// How its first line begins.
     start: &'static str,
     /// How that line ends.
@@ -17,33 +20,60 @@ const OF_PROGRAMS: &[Known] = &[
     // Configuration tables of an extension that refer to each other: all rows are there, in an order that the foreign
     // keys may refuse. Before 15 details and hints had no word before them.
     Known {
+        kind: CIRCULAR_KIND,
         start: "warning: there are circular foreign-key constraints on this table:",
         end: "",
         follow: CIRCULAR,
     },
     Known {
+        kind: CIRCULAR_KIND,
         start: "warning: there are circular foreign-key constraints among these tables:",
         end: "",
         follow: CIRCULAR,
     },
     // Definitions of subscriptions hold passwords, so only a superuser may read them. No row is lost.
     Known {
+        kind: "subscriptions are not in the dump, because the user is no superuser",
         start: "warning: subscriptions not dumped because current user is not a superuser",
         end: "",
         follow: &[],
     },
     // Privileges that an extension set on an object of a kind that has none in a dump.
-    Known { start: "warning: unsupported pg_init_privs entry: ", end: "", follow: &[] },
-    // What is left in pg_auth_members of roles that were dropped: there is nothing to restore.
-    Known { start: "warning: found orphaned pg_auth_members entry for role ", end: "", follow: &[] },
-    Known { start: "warning: ignoring role grant for missing role with OID ", end: "", follow: &[] },
-    Known { start: "warning: ignoring role grant to missing role with OID ", end: "", follow: &[] },
     Known {
+        kind: "rights that an extension set on an object of a kind that has none in a dump",
+        start: "warning: unsupported pg_init_privs entry: ",
+        end: "",
+        follow: &[],
+    },
+    // What is left in pg_auth_members of roles that were dropped: there is nothing to restore.
+    Known {
+        kind: DROPPED_KIND,
+        start: "warning: found orphaned pg_auth_members entry for role ",
+        end: "",
+        follow: &[],
+    },
+    Known {
+        kind: DROPPED_KIND,
+        start: "warning: ignoring role grant for missing role with OID ",
+        end: "",
+        follow: &[],
+    },
+    Known {
+        kind: DROPPED_KIND,
+        start: "warning: ignoring role grant to missing role with OID ",
+        end: "",
+        follow: &[],
+    },
+    Known {
+        kind: "memberships are dumped without their grantor, which was dropped",
         start: "warning: grant of role ",
         end: "",
         follow: &["detail: This grant will be dumped without GRANTED BY."],
     },
 ];
+
+const CIRCULAR_KIND: &str = "circular foreign keys among configuration tables of an extension";
+const DROPPED_KIND: &str = "remains of memberships of roles that were dropped";
 
 const CIRCULAR: &[&str] = &[
     "detail: ",
@@ -58,6 +88,7 @@ const CIRCULAR: &[&str] = &[
 const OF_SERVER: &[Known] = &[
     // Of the indexes of the source: a dump reads rows, and a restore builds its own indexes.
     Known {
+        kind: "indexes of the source were made with another version of its collation",
         start: "WARNING:  database \"",
         end: "\" has a collation version mismatch",
         follow: &[
@@ -66,6 +97,7 @@ const OF_SERVER: &[Known] = &[
         ],
     },
     Known {
+        kind: "the collation of the source has no version any more",
         start: "WARNING:  database \"",
         end: "\" has no actual collation version, but a version was recorded",
         follow: &[],
@@ -82,10 +114,45 @@ impl Known {
     }
 }
 
-/// Takes the lines that a program said and returns its warnings, one text each, or the first line that is not known.
-pub fn judge<'a>(program: &str, lines: &'a [String]) -> Result<Vec<String>, &'a str> {
+/// What a program warned of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    program: &'static str,
+    /// What it dumped.
+    subject: String,
+    kind: &'static str,
+    text: String,
+}
+
+impl Warning {
+    /// All of it, which may name tables.
+    pub fn in_full(&self) -> String {
+        format!("{} of {}: {}", self.program, self.subject, self.text)
+    }
+}
+
+/// One line for each kind of warning of each program: what may be read by whoever reads the manifest.
+pub fn in_clear(warnings: &[Warning]) -> Vec<String> {
+    let mut counted: Vec<(&Warning, usize)> = Vec::new();
+    for warning in warnings {
+        let same = |(first, _): &&mut (&Warning, usize)| {
+            (first.program, &first.subject, first.kind) == (warning.program, &warning.subject, warning.kind)
+        };
+        match counted.iter_mut().find(same) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((warning, 1)),
+        }
+    }
+    let line = |(Warning { program, subject, kind, .. }, count): (&Warning, usize)| {
+        format!("{program} of {subject}: {kind} ({count} warnings; in full in contents.json)")
+    };
+    counted.into_iter().map(line).collect()
+}
+
+/// Takes the lines that a program said of what it dumped, and returns its warnings, or the first line that is not known.
+pub fn judge<'a>(program: &'static str, subject: &str, lines: &'a [String]) -> Result<Vec<Warning>, &'a str> {
     let prefix = format!("{program}: ");
-    let mut warnings: Vec<String> = Vec::new();
+    let mut warnings: Vec<Warning> = Vec::new();
     let mut current: Option<&Known> = None;
     for line in lines {
         let (text, known) = match line.strip_prefix(&prefix) {
@@ -94,15 +161,18 @@ pub fn judge<'a>(program: &str, lines: &'a [String]) -> Result<Vec<String>, &'a 
         };
         match (current, warnings.last_mut()) {
             (Some(message), Some(warning)) if message.goes_on(text) => {
-                warning.push(' ');
-                warning.push_str(text.trim_start());
+                warning.text.push(' ');
+                warning.text.push_str(text.trim_start());
             }
             _ => {
-                current = known.iter().find(|known| known.begins(text));
-                if current.is_none() {
-                    return Err(line);
-                }
-                warnings.push(text.strip_prefix("warning: ").unwrap_or(text).to_owned());
+                let found = known.iter().find(|known| known.begins(text)).ok_or(line.as_str())?;
+                current = Some(found);
+                warnings.push(Warning {
+                    program,
+                    subject: subject.to_owned(),
+                    kind: found.kind,
+                    text: text.strip_prefix("warning: ").unwrap_or(text).to_owned(),
+                });
             }
         }
     }
@@ -113,9 +183,32 @@ pub fn judge<'a>(program: &str, lines: &'a [String]) -> Result<Vec<String>, &'a 
 mod tests {
     use super::*;
 
-    fn said(program: &str, text: &str) -> Result<Vec<String>, String> {
+    fn said(program: &'static str, text: &str) -> Result<Vec<String>, String> {
+        judged(program, text).map(|warnings| warnings.into_iter().map(|warning| warning.text).collect())
+    }
+
+    fn judged(program: &'static str, text: &str) -> Result<Vec<Warning>, String> {
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        judge(program, &lines).map_err(str::to_owned)
+        judge(program, "database d", &lines).map_err(str::to_owned)
+    }
+
+    #[test]
+    fn the_manifest_names_no_table() {
+        let circular = "pg_dump: warning: there are circular foreign-key constraints on this table:\npg_dump: detail: patients\n";
+        let text = format!(
+            "{circular}{circular}pg_dump: warning: subscriptions not dumped because current user is not a superuser"
+        );
+        let warnings = judged("pg_dump", &text).unwrap();
+        assert!(warnings[0].in_full().starts_with("pg_dump of database d: there are"));
+        assert!(warnings[0].in_full().ends_with("patients"));
+        let clear = in_clear(&warnings);
+        assert_eq!(
+            clear,
+            [
+                "pg_dump of database d: circular foreign keys among configuration tables of an extension (2 warnings; in full in contents.json)",
+                "pg_dump of database d: subscriptions are not in the dump, because the user is no superuser (1 warnings; in full in contents.json)",
+            ]
+        );
     }
 
     #[test]

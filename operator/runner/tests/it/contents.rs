@@ -73,6 +73,17 @@ fn a_dump_that_leaves_a_table_out_is_no_backup() {
 }
 
 #[test]
+fn a_dump_that_leaves_a_sequence_out_is_no_backup() {
+    let fixture = Fixture::new("sequence-left-out", &[*SEEDED]);
+    let clients =
+        fixture.fake_clients(&[("pg_dump", "exec $REAL/pg_dump \"$@\" --exclude-table-data=app.numbers")]);
+    let ended = fixture.run_with_clients(&clients);
+    ended.expect(Outcome::Retryable, reasons::INCOMPLETE_DUMP);
+    ended.expect_message(&["lacks where 1 sequences stand", "app.numbers"]);
+    fixture.bucket.assert_empty();
+}
+
+#[test]
 fn missing_rights_end_a_backup_before_it_writes() {
     POSTGRES.create_database("objects");
     POSTGRES.sql("objects", "SELECT lo_from_bytea(9, 'x'); CREATE ROLE half LOGIN PASSWORD 'half'; GRANT pg_read_all_data TO half");

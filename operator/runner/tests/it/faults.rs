@@ -105,7 +105,9 @@ fn warnings_of_pg_dump_are_kept_with_the_backup() {
     ended.expect(Outcome::Done, reasons::SUCCEEDED);
     assert_eq!(
         fixture.manifest().warnings,
-        ["pg_dump of database greenlang: subscriptions not dumped because current user is not a superuser"]
+        [
+            "pg_dump of database greenlang: subscriptions are not in the dump, because the user is no superuser (1 warnings; in full in contents.json)"
+        ]
     );
     assert_eq!(ended.report.backup.unwrap().warnings, 1);
 }

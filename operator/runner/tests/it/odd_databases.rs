@@ -185,3 +185,31 @@ fn odd_databases_are_recovered_from_several_streams() {
     // Tables whose names are not the same in every encoding stay in the first dump.
     assert_eq!((data_of(&contents, LATIN1), data_of(&contents, ASCII)), (1, 1));
 }
+
+#[test]
+fn names_that_are_not_utf_8_end_a_backup_with_the_way_out() {
+    SOURCE.sql("postgres", "CREATE DATABASE bytes TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C'");
+    SOURCE.sql("bytes", "DO $$ BEGIN EXECUTE E'CREATE TABLE \"caf\\xe9\" ()'; END $$");
+    let mut fixture = Fixture::new("not-utf-8", &["bytes"]);
+    fixture.task.server.port = SOURCE.port;
+    let finding = fixture.probe().report.probe.unwrap().database.unwrap();
+    assert_eq!((finding.ok, finding.reason.as_str()), (false, reasons::NAMES_NOT_UTF8));
+    let ended = fixture.run();
+    ended.expect(Outcome::Failed, reasons::NAMES_NOT_UTF8);
+    ended.expect_message(&[
+        "database bytes",
+        r"public.caf\xe9",
+        "rename",
+        "docs/operations.md, Names that are not UTF-8",
+    ]);
+    fixture.bucket.assert_empty();
+    // The documented way out.
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md")).unwrap();
+    let section = document.split("## Names that are not UTF-8\n").nth(1).unwrap();
+    let block = section.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
+    let file = fixture.directory.path().join("rename.sql");
+    std::fs::write(&file, block).unwrap();
+    SOURCE.sql_file("bytes", &file);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+}

@@ -13,8 +13,11 @@ mod scan;
 mod toc;
 
 #[cfg(test)]
+pub mod samples;
+#[cfg(test)]
 mod tests;
 
+pub use copy::Rows;
 pub use error::ArchiveError;
 pub use inspect::{Inspected, Inspector};
 pub use model::{Archive, Entry};

@@ -1,24 +1,12 @@
-//! The server and the database as a whole: properties, locale, settings. Asks the server.
+//! The database as a whole: properties, locale, settings. Asks the server.
 
-use greenlang_backup_api::contents::{DatabaseProperties, Locale, LocaleProvider, Server};
+use greenlang_backup_api::contents::{DatabaseProperties, Locale, LocaleProvider};
 use greenlang_backup_api::globals::Setting;
 use tokio_postgres::{Error, Row};
 
 use super::super::PostgresError;
 use super::super::connect::Session;
 use super::super::inspect::Version;
-
-/// Who the server is. In a transaction.
-pub async fn server(session: &Session, version: &Version) -> Result<Server, PostgresError> {
-    let identifier = session
-        .permitted("SELECT system_identifier::text FROM pg_catalog.pg_control_system()", |row| row.try_get(0))
-        .await?;
-    Ok(Server {
-        version: version.text.clone(),
-        system_identifier: identifier.ok().and_then(|found| found.into_iter().next()),
-        standby: session.value("SELECT pg_catalog.pg_is_in_recovery()").await?,
-    })
-}
 
 /// What the session's database is made with.
 pub async fn properties(session: &Session, version: &Version) -> Result<DatabaseProperties, PostgresError> {

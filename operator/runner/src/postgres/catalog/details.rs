@@ -4,6 +4,7 @@ use greenlang_backup_api::contents::{Extension, InvalidIndex, NotValidConstraint
 
 use super::super::PostgresError;
 use super::super::connect::Session;
+use super::super::scope;
 
 pub async fn extensions(session: &Session) -> Result<Vec<Extension>, PostgresError> {
     const SQL: &str = "
@@ -22,17 +23,17 @@ pub async fn large_objects(session: &Session) -> Result<u64, PostgresError> {
 }
 
 pub async fn invalid_indexes(session: &Session) -> Result<Vec<InvalidIndex>, PostgresError> {
-    const SQL: &str = "
-        SELECT n.nspname::text, t.relname::text, c.relname::text, pg_catalog.pg_get_indexdef(c.oid)
-        FROM pg_catalog.pg_index i
-            JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+    let sql = format!(
+        "SELECT n.nspname::text, t.relname::text, c.relname::text, pg_catalog.pg_get_indexdef(c.oid)
+        FROM {}
+            JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
             JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
-            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE NOT (i.indisvalid AND i.indisready AND i.indislive) AND c.relpersistence <> 't'
-            AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-        ORDER BY 1, 3";
+        WHERE NOT (i.indisvalid AND i.indisready AND i.indislive)
+        ORDER BY 1, 3",
+        scope::RELATIONS
+    );
     session
-        .list(SQL, |row| {
+        .list(&sql, |row| {
             Ok(InvalidIndex {
                 schema: row.try_get(0)?,
                 table: row.try_get(1)?,
@@ -44,17 +45,19 @@ pub async fn invalid_indexes(session: &Session) -> Result<Vec<InvalidIndex>, Pos
 }
 
 pub async fn not_valid_constraints(session: &Session) -> Result<Vec<NotValidConstraint>, PostgresError> {
-    const SQL: &str = "
-        SELECT n.nspname::text, coalesce(c.relname, t.typname)::text, k.conname::text,
+    let sql = format!(
+        "SELECT n.nspname::text, coalesce(c.relname, t.typname)::text, k.conname::text,
             pg_catalog.pg_get_constraintdef(k.oid)
         FROM pg_catalog.pg_constraint k
             JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace
             LEFT JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
             LEFT JOIN pg_catalog.pg_type t ON t.oid = k.contypid
-        WHERE NOT k.convalidated AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-        ORDER BY 1, 2, 3";
+        WHERE NOT k.convalidated AND {}
+        ORDER BY 1, 2, 3",
+        scope::SCHEMAS
+    );
     session
-        .list(SQL, |row| {
+        .list(&sql, |row| {
             Ok(NotValidConstraint {
                 schema: row.try_get(0)?,
                 of: row.try_get(1)?,

@@ -3,19 +3,21 @@
 mod database;
 mod details;
 mod relations;
+mod roles;
 mod sequences;
 
 use greenlang_backup_api::contents::{
     DatabaseContents, DatabaseProperties, Extension, InvalidIndex, LargeObjects, NotValidConstraint,
-    Sequence, Server, Table,
+    Sequence, Table,
 };
 
 use super::PostgresError;
 use super::connect::Session;
-use super::inspect::Version;
+use super::inspect::ServerFacts;
 
-pub use database::{server, session_settings};
+pub use database::session_settings;
 pub use relations::{Config, Member, Relation};
+pub use roles::{RoleId, present};
 
 /// What the catalog says of a database, before anything is known of its dump.
 #[derive(Clone, Debug)]
@@ -26,25 +28,25 @@ pub struct DatabaseCatalog {
     pub relations: Vec<Relation>,
     /// How many large objects there are.
     pub large_objects: u64,
+    /// All sequences; a dump carries those that have a value.
+    pub sequences: Vec<Sequence>,
+    /// Roles that own something in it, or may use it.
+    pub roles: Vec<RoleId>,
     extensions: Vec<Extension>,
-    sequences: Vec<Sequence>,
     invalid_indexes: Vec<InvalidIndex>,
     not_valid_constraints: Vec<NotValidConstraint>,
     notes: Vec<String>,
 }
 
 /// Reads the catalog of the session's database. In a transaction, so that all answers are of one moment.
-pub async fn read(
-    session: &Session,
-    version: &Version,
-    server: &Server,
-) -> Result<DatabaseCatalog, PostgresError> {
+pub async fn read(session: &Session, server: &ServerFacts) -> Result<DatabaseCatalog, PostgresError> {
     Ok(DatabaseCatalog {
-        properties: database::properties(session, version).await?,
+        properties: database::properties(session, &server.version).await?,
         relations: relations::read(session).await?,
         large_objects: details::large_objects(session).await?,
         extensions: details::extensions(session).await?,
-        sequences: sequences::read(session, version, server.standby).await?,
+        sequences: sequences::read(session, server).await?,
+        roles: roles::needed(session).await?,
         invalid_indexes: details::invalid_indexes(session).await?,
         not_valid_constraints: details::not_valid_constraints(session).await?,
         notes: details::omissions(session).await?,
@@ -62,6 +64,7 @@ impl DatabaseCatalog {
             large_objects,
             invalid_indexes: self.invalid_indexes,
             not_valid_constraints: self.not_valid_constraints,
+            lost_roles: Vec::new(),
             notes: self.notes,
         }
     }

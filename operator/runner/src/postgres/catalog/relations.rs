@@ -5,6 +5,7 @@ use tokio_postgres::{Error, Row};
 
 use super::super::PostgresError;
 use super::super::connect::Session;
+use super::super::scope;
 
 /// A relation that can hold rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,24 +55,21 @@ pub enum Config {
     Filtered(String),
 }
 
-/// All relations that can hold rows, by schema and name, without those that PostgreSQL makes for itself: the same schemas
-/// that `pg_dump` leaves out.
+/// All relations that can hold rows, by schema and name.
 pub async fn read(session: &Session) -> Result<Vec<Relation>, PostgresError> {
-    const SQL: &str = "
-        SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
+    let sql = format!(
+        "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
             pg_catalog.pg_get_userbyid(c.relowner)::text, c.relispopulated, e.extname::text, config.condition
-        FROM pg_catalog.pg_class c
-            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-            LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
-                AND d.objsubid = 0 AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'
-            LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+        FROM {} {}
             LEFT JOIN LATERAL (
                 SELECT u.condition FROM unnest(e.extconfig, e.extcondition) AS u (oid, condition) WHERE u.oid = c.oid LIMIT 1
             ) config ON true
-        WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't'
-            AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-        ORDER BY n.nspname, c.relname";
-    session.list(SQL, relation).await
+        WHERE c.relkind IN ('r', 'p', 'm', 'f')
+        ORDER BY n.nspname, c.relname",
+        scope::RELATIONS,
+        scope::EXTENSIONS
+    );
+    session.list(&sql, relation).await
 }
 
 fn relation(row: &Row) -> Result<Relation, Error> {

@@ -8,7 +8,8 @@ use tokio_postgres::Row;
 
 use super::super::PostgresError;
 use super::super::connect::{Session, quoted_identifier};
-use super::super::inspect::Version;
+use super::super::inspect::ServerFacts;
+use super::super::scope;
 
 /// Sequences that are asked at once, before PostgreSQL 18.
 const BATCH: usize = 500;
@@ -20,17 +21,13 @@ struct Found {
 }
 
 /// All sequences with where they stand, as far as a dump carries them.
-pub async fn read(
-    session: &Session,
-    version: &Version,
-    standby: bool,
-) -> Result<Vec<Sequence>, PostgresError> {
-    let mut found = list(session, standby).await?;
+pub async fn read(session: &Session, server: &ServerFacts) -> Result<Vec<Sequence>, PostgresError> {
+    let mut found = list(session, server.identity.standby).await?;
     let dumped: Vec<&Sequence> =
         found.iter().filter(|found| found.dumped).map(|found| &found.sequence).collect();
     let mut values = HashMap::with_capacity(dumped.len());
     for batch in dumped.chunks(BATCH) {
-        values.extend(session.list(&question(batch, version.major), value).await?);
+        values.extend(session.list(&question(batch, server.version.major), value).await?);
     }
     for Found { sequence, .. } in &mut found {
         sequence.value = values.remove(&sequence.oid);
@@ -39,20 +36,16 @@ pub async fn read(
 }
 
 async fn list(session: &Session, standby: bool) -> Result<Vec<Found>, PostgresError> {
-    // A sequence of an extension is dumped if the extension calls it configuration; an unlogged one has no value on a standby.
-    const SQL: &str = "
-        SELECT c.oid, n.nspname::text, c.relname::text, c.relpersistence = 'u',
-            e.oid IS NULL OR c.oid = ANY (coalesce(e.extconfig, '{}'))
-        FROM pg_catalog.pg_class c
-            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-            LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
-                AND d.objsubid = 0 AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'
-            LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
-        WHERE c.relkind = 'S' AND c.relpersistence <> 't'
-            AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-        ORDER BY n.nspname, c.relname";
+    // An unlogged one has no value on a standby.
+    let sql = format!(
+        "SELECT c.oid, n.nspname::text, c.relname::text, c.relpersistence = 'u', {}
+        FROM {} {} WHERE c.relkind = 'S' ORDER BY n.nspname, c.relname",
+        scope::CONFIGURATION_OR_OURS,
+        scope::RELATIONS,
+        scope::EXTENSIONS
+    );
     session
-        .list(SQL, |row| {
+        .list(&sql, |row| {
             let (unlogged, of_ours): (bool, bool) = (row.try_get(3)?, row.try_get(4)?);
             Ok(Found {
                 sequence: Sequence {

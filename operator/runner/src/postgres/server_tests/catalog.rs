@@ -6,8 +6,10 @@ use greenlang_backup_api::contents::{
     LargeObjects, LocaleProvider, NoData, Persistence, SequenceValue, TableData, TableKind,
 };
 
+use super::super::archive::samples;
 use super::super::catalog::{self, Config, DatabaseCatalog};
-use super::super::coverage::{self, Archive, TableEntry};
+use super::super::coverage::{self, Held};
+use super::super::streams;
 use super::{SEED, SERVERS, snapshot};
 use greenlang_backup_test_servers::majors::{self, EXTENSION};
 use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres};
@@ -31,11 +33,18 @@ static SEEDED: LazyLock<&[(u32, Postgres)]> = LazyLock::new(|| {
 async fn every_major_version_tells_the_same() {
     for (major, server) in *SEEDED {
         let major = *major;
-        let (session, version, facts) = snapshot(server, "seeded").await;
-        assert_eq!(version.major, major);
-        assert!(!facts.standby && facts.system_identifier.is_some_and(|id| id.parse::<u64>().is_ok()));
-        let facts = catalog::server(&session, &version).await.unwrap();
-        let catalog = catalog::read(&session, &version, &facts).await.unwrap();
+        let (session, facts) = snapshot(server, "seeded").await;
+        assert_eq!(facts.version.major, major);
+        let identifier = facts.identity.system_identifier.as_ref();
+        assert!(!facts.identity.standby && identifier.is_some_and(|id| id.parse::<u64>().is_ok()));
+        let catalog = catalog::read(&session, &facts).await.unwrap();
+        let roles: Vec<&str> = catalog.roles.iter().map(|role| role.name.as_str()).collect();
+        assert_eq!(roles, ["grantee", "owner", "seeded"], "{major}: in rights, as owner, by a setting");
+        let movable = streams::movable(&session).await.unwrap();
+        let pattern = |name: &str| streams::pattern(SCHEMA, name);
+        let plain = movable.iter().find(|table| table.pattern == pattern("plain")).unwrap();
+        assert_eq!(plain.sequences, [pattern("plain_id_seq")], "{major}");
+        assert_eq!(movable.len(), 5, "{major}: no partitioned, foreign or extension's one: {movable:?}");
         properties(&catalog, major);
         relations(&catalog, major);
         sequences(&catalog, major);
@@ -154,31 +163,21 @@ fn details(catalog: &DatabaseCatalog, major: u32) {
 #[tokio::test]
 async fn the_catalog_covers_a_dump_of_itself() {
     let (_, server) = SEEDED.iter().find(|(major, _)| *major == 17).unwrap();
-    let (session, version, facts) = snapshot(server, "seeded").await;
-    let catalog = catalog::read(&session, &version, &facts).await.unwrap();
+    let (session, facts) = snapshot(server, "seeded").await;
+    let catalog = catalog::read(&session, &facts).await.unwrap();
     // What pg_dump 17 lists as TABLE DATA of this database.
     let dumped = ["plain", "Größe;'", "fast", "fast_too", "part", "tested_config", "tested_filtered"];
     let entries = catalog.relations.iter().filter(|relation| dumped.contains(&relation.name.as_str()));
-    let tables = entries
-        .map(|relation| TableEntry {
-            oid: relation.oid,
-            schema: relation.schema.clone(),
-            name: relation.name.clone(),
-            rows: 1,
-            bytes: 2,
-            digest: "00".to_owned(),
-        })
-        .collect();
-    let mut archive = Archive { key: "k".to_owned(), tables, ..Archive::default() };
-    let tables =
-        coverage::tables(catalog.relations.clone(), facts.standby, std::slice::from_ref(&archive)).unwrap();
+    let entries = entries.map(|relation| samples::rows(relation.oid, &relation.schema, &relation.name));
+    let mut held = Held { key: "k".to_owned(), archive: samples::archive(entries.collect()) };
+    let tables = coverage::tables(catalog.relations.clone(), false, std::slice::from_ref(&held)).unwrap();
     let data = |name: &str| &tables.iter().find(|table| table.name == name).unwrap().data;
     assert_eq!(data("tested_own"), &TableData::Absent { reason: NoData::OfExtension });
     assert!(
         matches!(data("tested_filtered"), TableData::Stored { filter: Some(filter), .. } if filter == "WHERE i > 1")
     );
-    archive.tables.retain(|entry| entry.name != "fast");
-    let error = coverage::tables(catalog.relations, facts.standby, &[archive]).unwrap_err();
+    held.archive.entries.retain(|entry| &*entry.tag != "fast");
+    let error = coverage::tables(catalog.relations, false, &[held]).unwrap_err();
     assert!(error.to_string().contains("a \"b\" c.fast"), "{error}");
 }
 
@@ -189,20 +188,13 @@ async fn a_standby_has_no_rows_of_unlogged_tables() {
         ADMIN_PASSWORD,
         "CREATE UNLOGGED TABLE fast (id serial);\n\nCREATE TABLE slow (id serial);\n\n",
     );
-    let (session, version, facts) = snapshot(&server, "postgres").await;
-    assert!(facts.standby);
-    let catalog = catalog::read(&session, &version, &facts).await.unwrap();
+    let (session, facts) = snapshot(&server, "postgres").await;
+    assert!(facts.identity.standby);
+    let catalog = catalog::read(&session, &facts).await.unwrap();
     let slow = catalog.relations.iter().find(|relation| relation.name == "slow").unwrap();
-    let entry = TableEntry {
-        oid: slow.oid,
-        schema: slow.schema.clone(),
-        name: slow.name.clone(),
-        rows: 0,
-        bytes: 0,
-        digest: "00".to_owned(),
-    };
-    let archive = Archive { key: "k".to_owned(), tables: vec![entry], ..Archive::default() };
-    let tables = coverage::tables(catalog.relations.clone(), facts.standby, &[archive]).unwrap();
+    let entry = samples::rows(slow.oid, &slow.schema, &slow.name);
+    let held = Held { key: "k".to_owned(), archive: samples::archive(vec![entry]) };
+    let tables = coverage::tables(catalog.relations.clone(), true, &[held]).unwrap();
     let fast = tables.iter().find(|table| table.name == "fast").unwrap();
     assert_eq!(fast.data, TableData::Absent { reason: NoData::UnloggedOnStandby });
     let contents = catalog.into_contents(tables, LargeObjects::default());

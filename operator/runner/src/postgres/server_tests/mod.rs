@@ -6,10 +6,8 @@ mod server;
 
 use std::sync::LazyLock;
 
-use greenlang_backup_api::contents::Server;
-
 use super::connect::{Endpoint, Session};
-use super::inspect::{self, Version};
+use super::inspect::{self, ServerFacts};
 use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres, majors, tasks};
 
 const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/postgres/server_tests/seed.sql");
@@ -29,15 +27,13 @@ async fn session(server: &Postgres, user: &str, password: &str, database: &str) 
 }
 
 /// A superuser's session in a transaction as that of a backup, with what is asked of every server first.
-async fn snapshot(server: &Postgres, database: &str) -> (Session, Version, Server) {
+async fn snapshot(server: &Postgres, database: &str) -> (Session, ServerFacts) {
     let session = session(server, "postgres", ADMIN_PASSWORD, database).await;
-    let (version, server) = begin(&session).await;
-    (session, version, server)
+    let facts = begin(&session).await;
+    (session, facts)
 }
 
-async fn begin(session: &Session) -> (Version, Server) {
-    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.unwrap();
-    let version = inspect::version(session).await.unwrap();
-    let server = super::catalog::server(session, &version).await.unwrap();
-    (version, server)
+async fn begin(session: &Session) -> ServerFacts {
+    session.begin().await.unwrap();
+    inspect::server(session).await.unwrap()
 }

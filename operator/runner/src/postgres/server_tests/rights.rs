@@ -1,9 +1,11 @@
 //! Missing rights, and that the statements that are named give them.
 
+use std::time::Duration;
+
 use super::super::rights;
 use super::{SERVERS, session};
-use greenlang_backup_test_servers::Postgres;
 use greenlang_backup_test_servers::majors::EXTENSION;
+use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres};
 
 /// A user of a name that is hostile to SQL, and the same as SQL has it.
 const USER: (&str, &str) = ("it's \"me\"", "\"it's \"\"me\"\"\"");
@@ -25,7 +27,8 @@ fn seed(server: &Postgres, major: u32) {
 
 async fn check(server: &Postgres, user: &str, database: &str) -> Result<(), String> {
     let session = session(server, user, "pw", database).await;
-    rights::check(&session).await.map_err(|error| error.to_string())
+    let checked = rights::check(&session, rights::LIMIT).await.map_err(|error| error.to_string());
+    checked.map(|unknown| assert_eq!(unknown, Vec::<String>::new()))
 }
 
 #[tokio::test]
@@ -95,6 +98,36 @@ async fn large_objects_are_read_by_owners_members_everyone_and_compatibility() {
             &format!("GRANT UPDATE ON LARGE OBJECT 77 TO {0}; GRANT pg_read_all_data TO {0}", MEMBER.1),
         );
         assert_eq!(verdict(server).await, (false, false), "{major}: to write is not to read");
+    }
+}
+
+/// As where there are millions of large objects: the preflight is a hint, and may not keep a database from being backed up.
+#[tokio::test]
+async fn what_is_not_found_out_in_time_is_said_and_refuses_nothing() {
+    for (major, server) in &*SERVERS {
+        server.create_database("slow");
+        server.sql("postgres", "CREATE ROLE waiting LOGIN PASSWORD 'pw'");
+        let holder = session(server, "postgres", ADMIN_PASSWORD, "slow").await;
+        holder
+            .execute(
+                "BEGIN READ WRITE; LOCK TABLE pg_catalog.pg_largeobject_metadata IN ACCESS EXCLUSIVE MODE",
+            )
+            .await
+            .unwrap();
+        let asker = session(server, "waiting", "pw", "slow").await;
+        let unknown = rights::check(&asker, Duration::from_millis(300)).await.unwrap();
+        assert_eq!(
+            unknown,
+            [
+                "database slow: whether user waiting may read all large objects was not found out within 300ms; pg_dump fails if not"
+            ],
+            "{major}"
+        );
+        // The session goes on, without a limit of ours, and what is missing is still refused.
+        assert_eq!(asker.value::<String>("SHOW statement_timeout").await.unwrap(), "30s");
+        server.sql("slow", "CREATE TABLE closed ()");
+        let refused = rights::check(&asker, Duration::from_millis(300)).await.unwrap_err().to_string();
+        assert!(refused.contains("1 tables and sequences cannot be read, public.closed"), "{refused}");
     }
 }
 

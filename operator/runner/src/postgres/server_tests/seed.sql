@@ -1,5 +1,8 @@
 -- One of everything that the catalog queries tell apart.
 CREATE ROLE seeded;
+CREATE ROLE owner;
+CREATE ROLE grantee;
+CREATE ROLE has_nothing;
 CREATE SCHEMA "a ""b"" c";
 SET search_path = "a ""b"" c";
 CREATE TABLE plain (id serial PRIMARY KEY, t text);
@@ -22,6 +25,9 @@ CREATE UNLOGGED TABLE fast_too (id serial);
 ALTER TABLE plain ADD CONSTRAINT short CHECK (length(t) < 5) NOT VALID;
 CREATE DOMAIN word AS text;
 ALTER DOMAIN word ADD CONSTRAINT no_space CHECK (VALUE !~ ' ') NOT VALID;
+CREATE FUNCTION owned() RETURNS int LANGUAGE sql AS 'SELECT 1';
+ALTER FUNCTION owned() OWNER TO owner;
+GRANT SELECT ON plain TO grantee;
 CREATE INDEX broken ON plain (t);
 UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass;
 SELECT lo_from_bytea(4242, '\x00ff'), lo_from_bytea(4243, '');

@@ -5,11 +5,13 @@ use std::io::Write as _;
 use std::sync::LazyLock;
 
 use greenlang_backup_api::globals::Role;
+use greenlang_backup_api::reasons;
 
 use super::super::connect::Session;
+use super::super::inspect::ServerFacts;
 use super::super::{globals, inspect, settings};
 use super::{SERVERS, begin, session, snapshot};
-use greenlang_backup_test_servers::Postgres;
+use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres};
 
 /// The servers, set up by hand.
 static SEEDED: LazyLock<&[(u32, Postgres)]> = LazyLock::new(|| {
@@ -50,7 +52,7 @@ fn seed(server: &Postgres) {
 async fn a_superuser_gets_all_and_no_secret_in_the_settings() {
     for (major, server) in *SEEDED {
         let major = *major;
-        let (session, version, _) = snapshot(server, "postgres").await;
+        let (session, ServerFacts { version, .. }) = snapshot(server, "postgres").await;
 
         let globals = globals::read(&session, &version, true).await.unwrap();
         assert_eq!((globals.notes.as_slice(), globals.passwords), ([].as_slice(), true), "{major}");
@@ -89,7 +91,7 @@ async fn a_superuser_gets_all_and_no_secret_in_the_settings() {
             "needed by a restore"
         );
 
-        let settings = settings::read(&session, &version).await.unwrap();
+        let settings = settings::read(&session, &version, globals.settings.clone()).await.unwrap();
         let json = serde_json::to_string(&settings).unwrap();
         assert!(!json.contains("hunter2"), "{major}: {json}");
         let parameter =
@@ -126,10 +128,8 @@ async fn what_is_forbidden_is_said_and_does_not_fail() {
             "REVOKE EXECUTE ON FUNCTION pg_tablespace_location(oid), pg_control_system() FROM PUBLIC",
         );
         let nobody = session(server, "nobody", "nobody-password", "managed").await;
-        let (version, facts) = begin(&nobody).await;
-        assert_eq!(facts.system_identifier, None);
-        let asked = inspect::server(&nobody).await.unwrap();
-        assert!(asked.tablespaces.is_empty());
+        let ServerFacts { version, identity, .. } = begin(&nobody).await;
+        assert_eq!(identity.system_identifier, None);
 
         let globals = globals::read(&nobody, &version, true).await.unwrap();
         assert!(!globals.passwords && globals.roles.iter().all(|role| role.password_hash.is_none()));
@@ -143,7 +143,7 @@ async fn what_is_forbidden_is_said_and_does_not_fail() {
         let unwanted = globals::read(&nobody, &version, false).await.unwrap();
         assert_eq!(unwanted.notes.len(), 1, "what is not wanted is not missed");
 
-        let settings = settings::read(&nobody, &version).await.unwrap();
+        let settings = settings::read(&nobody, &version, vec![]).await.unwrap();
         assert!(settings.access_rules.is_none() && settings.user_mappings.is_none());
         assert_eq!(settings.notes.len(), 3, "{major}: {:?}", settings.notes);
         assert!(settings.notes.iter().any(|note| note.contains("GRANT pg_read_all_settings")));
@@ -169,13 +169,32 @@ async fn the_documented_user_reads_all() {
         }
         server.sql("postgres", &grants);
         let session = session(server, "documented", "pw", "postgres").await;
-        let (version, facts) = begin(&session).await;
-        assert!(facts.system_identifier.is_some(), "{major}");
+        let ServerFacts { version, identity, .. } = begin(&session).await;
+        assert!(identity.system_identifier.is_some(), "{major}");
         let globals = globals::read(&session, &version, true).await.unwrap();
         assert!(globals.passwords && globals.notes.is_empty(), "{major}: {:?}", globals.notes);
-        let settings = settings::read(&session, &version).await.unwrap();
+        let settings = settings::read(&session, &version, vec![]).await.unwrap();
         assert!(settings.access_rules.is_some(), "{major}: {:?}", settings.notes);
         assert_eq!(settings.notes.len(), usize::from(*major < 15), "{:?}", settings.notes);
         assert!(settings.parameters.iter().any(|parameter| parameter.source_file.is_some()), "{major}");
+    }
+}
+
+/// A database without encoding may have names that are no text.
+#[tokio::test]
+async fn names_that_are_not_utf_8_are_refused_by_name() {
+    for (major, server) in *SEEDED {
+        server.sql("postgres", "CREATE DATABASE bytes TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C'");
+        server.sql("bytes", "CREATE TABLE \"Größe\" (); CREATE TABLE plain ()");
+        let one = session(server, "postgres", ADMIN_PASSWORD, "bytes").await;
+        assert!(inspect::database(&one).await.is_ok(), "{major}: names in UTF-8 are no problem");
+        server.sql("bytes", "DO $$ BEGIN EXECUTE E'CREATE TABLE \"caf\\xe9\" ()'; END $$");
+        let error = inspect::database(&one).await.unwrap_err();
+        assert_eq!((error.reason(), error.is_retryable()), (reasons::NAMES_NOT_UTF8, false), "{major}");
+        let message = error.to_string();
+        assert!(message.contains(r"1 of 3 names, public.caf\xe9 for one"), "{major}: {message}");
+        // Whatever else would read such a name says so, too.
+        let error = one.rows("SELECT relname::text FROM pg_class").await.unwrap_err();
+        assert_eq!(error.reason(), reasons::NAMES_NOT_UTF8, "{major}");
     }
 }
