@@ -9,7 +9,6 @@ use greenlang_backup_store::COMPRESSION;
 use jiff::Timestamp;
 use tokio::process::Command;
 
-use super::dump::Stored;
 use super::inspect::ServerFacts;
 use super::recovery::{self, Needs};
 use crate::error::RunError;
