@@ -23,9 +23,9 @@ fn target(database: &str) -> Arc<Target> {
     })
 }
 
-fn good(bytes: Option<u64>, notes: &[&str]) -> Result<Good, PostgresError> {
+fn good(bytes: Option<u64>, notes: &[&str]) -> Good {
     let notes = notes.iter().map(|&note| note.to_owned()).collect();
-    Ok(Good { expected_bytes: bytes, notes })
+    Good { expected_bytes: bytes, notes }
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +62,7 @@ fn each_database_that_cannot_be_read_is_named() {
         "PostgreSQL 17 at db:5432",
         &databases,
         vec![
-            Some(good(Some(1), &[])),
+            Some(Ok(good(Some(1), &[]))),
             Some(Err(PostgresError::HostNotFound { target: target("db1"), cause: io::Error::other("gone") })),
             slow("db2"),
             slow("db3"),
@@ -89,7 +89,7 @@ fn what_was_not_found_out_is_said_and_refuses_nothing() {
     let checked = summary(
         "PostgreSQL 17 at db:5432",
         &databases,
-        vec![Some(good(Some(5), &["of db0 one thing is not known"])), Some(good(Some(7), &[])), None],
+        vec![Some(Ok(good(Some(5), &["of db0 one thing is not known"]))), Some(Ok(good(Some(7), &[]))), None],
     );
     assert!(checked.finding.ok);
     assert_eq!(checked.largest_database_bytes, None, "that of one is not known");
@@ -100,10 +100,13 @@ fn what_was_not_found_out_is_said_and_refuses_nothing() {
     let checked = summary(
         "PostgreSQL 17 at db:5432",
         &names(2),
-        vec![Some(good(Some(5), &[])), Some(good(Some(7), &[]))],
+        vec![Some(Ok(good(Some(5), &[]))), Some(Ok(good(Some(7), &[])))],
     );
     assert_eq!(checked.largest_database_bytes, Some(7));
-    let checked =
-        summary("PostgreSQL 17 at db:5432", &names(2), vec![Some(good(Some(5), &[])), Some(good(None, &[]))]);
+    let checked = summary(
+        "PostgreSQL 17 at db:5432",
+        &names(2),
+        vec![Some(Ok(good(Some(5), &[]))), Some(Ok(good(None, &[])))],
+    );
     assert_eq!(checked.largest_database_bytes, None);
 }
