@@ -21,11 +21,13 @@ mod objects;
 mod rules;
 mod store;
 mod sums;
+mod versions;
 mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
@@ -107,6 +109,12 @@ impl FaultServer {
         self.shared.state().objects.get(key).map(|object| object.bytes.to_vec())
     }
 
+    /// Puts an object there without a request.
+    pub fn plant(&self, key: &str, bytes: impl Into<Vec<u8>>) {
+        let versions = self.shared.switches.versions;
+        self.shared.state().put(key.to_owned(), store::Object::new(bytes.into()), versions);
+    }
+
     /// Changes an object in place, as a disk would that rots: its checksums stay.
     pub fn change(&self, key: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.shared.state();
@@ -114,6 +122,16 @@ impl FaultServer {
         let mut bytes = object.bytes.to_vec();
         change(&mut bytes);
         object.bytes = bytes.into();
+    }
+
+    /// Keys of all versions and delete markers, oldest first.
+    pub fn versions(&self) -> Vec<String> {
+        self.shared.state().versions.iter().map(|version| version.key.clone()).collect()
+    }
+
+    /// Locks every version of the keys that contain a text, for so long.
+    pub fn lock(&self, key_contains: &str, period: Duration) {
+        self.shared.state().lock(key_contains, period);
     }
 
     /// Keys of all uploads that are open, sorted.

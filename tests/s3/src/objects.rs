@@ -43,11 +43,11 @@ impl S3 for Objects {
             etag: etag.clone(),
             checksum: None,
             covers_all: true,
-            settings: self.settings(input.storage_class, input.server_side_encryption),
+            settings: self.settings(input.storage_class, input.server_side_encryption, input.metadata),
             modified: now(),
             bytes,
         };
-        state.objects.insert(input.key, object);
+        state.put(input.key, object, self.0.switches.versions);
         Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..Default::default() }))
     }
 
@@ -90,7 +90,9 @@ impl S3 for Objects {
         let input = req.input;
         known(&input.bucket)?;
         let state = self.0.state();
-        let object = state.objects.get(&input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
+        let (object, version) =
+            state.get(&input.key, input.version_id.as_deref()).ok_or_else(|| s3_error!(NoSuchKey))?;
+        let locked = version.and_then(|version| version.locked_until);
         let shown = object.checksum.as_ref().filter(|_| input.checksum_mode.is_some());
         let of =
             |name: &str| shown.filter(|(algorithm, _)| algorithm == name).map(|(_, value)| value.clone());
@@ -102,6 +104,8 @@ impl S3 for Objects {
             checksum_type: shown.map(|_| ChecksumType::from_static(covers)),
             content_length: i64::try_from(object.bytes.len()).ok(),
             e_tag: Some(ETag::Strong(object.etag.clone())),
+            metadata: object.settings.metadata.clone(),
+            object_lock_retain_until_date: locked.map(Timestamp::from),
             last_modified: Some(object.modified.clone()),
             storage_class: object.settings.storage_class.clone().map(StorageClass::from),
             server_side_encryption: object.settings.encryption.clone().map(ServerSideEncryption::from),
@@ -113,9 +117,38 @@ impl S3 for Objects {
         &self,
         req: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let input = req.input;
+        known(&input.bucket)?;
+        if self.0.switches.ignores_deletes {
+            return Ok(S3Response::new(DeleteObjectOutput::default()));
+        }
+        let versions = self.0.switches.versions;
+        let output = self.0.state().delete(&input.key, input.version_id.as_deref(), versions)?;
+        Ok(S3Response::new(output))
+    }
+
+    async fn get_bucket_versioning(
+        &self,
+        req: S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
         known(&req.input.bucket)?;
-        self.0.state().objects.remove(&req.input.key);
-        Ok(S3Response::new(DeleteObjectOutput::default()))
+        if !self.0.switches.shows_versions {
+            return Err(s3_error!(AccessDenied));
+        }
+        let enabled = || BucketVersioningStatus::from_static(BucketVersioningStatus::ENABLED);
+        let status = self.0.switches.versions.then(enabled);
+        Ok(S3Response::new(GetBucketVersioningOutput { status, ..Default::default() }))
+    }
+
+    async fn list_object_versions(
+        &self,
+        req: S3Request<ListObjectVersionsInput>,
+    ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
+        known(&req.input.bucket)?;
+        if !self.0.switches.shows_versions {
+            return Err(s3_error!(AccessDenied));
+        }
+        Ok(S3Response::new(self.0.state().list_versions(&req.input)))
     }
 
     async fn list_objects_v2(
@@ -169,7 +202,7 @@ impl S3 for Objects {
             key: input.key.clone(),
             algorithm: known,
             covers_all: input.checksum_type.is_some_and(|kind| kind.as_str() == ChecksumType::FULL_OBJECT),
-            settings: self.settings(input.storage_class, input.server_side_encryption),
+            settings: self.settings(input.storage_class, input.server_side_encryption, input.metadata),
             parts: BTreeMap::new(),
             initiated: now(),
         };
@@ -204,7 +237,7 @@ impl S3 for Objects {
         known(&input.bucket)?;
         let object = self.complete(&input)?;
         let etag = object.etag.clone();
-        self.0.state().objects.insert(input.key.clone(), object);
+        self.0.state().put(input.key.clone(), object, self.0.switches.versions);
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),

@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use s3s::dto::{
-    CompleteMultipartUploadInput, CompletedPart, ETag, ServerSideEncryption, StorageClass, Timestamp,
+    CompleteMultipartUploadInput, CompletedPart, ETag, Metadata, ServerSideEncryption, StorageClass,
+    Timestamp,
 };
 use s3s::{S3Error, S3Result, s3_error};
 
@@ -57,12 +58,14 @@ impl Objects {
         &self,
         class: Option<StorageClass>,
         encryption: Option<ServerSideEncryption>,
+        metadata: Option<Metadata>,
     ) -> Settings {
         Settings {
             storage_class: class
                 .filter(|class| self.0.switches.keeps_storage_class && class.as_str() != "STANDARD")
                 .map(|class| class.as_str().to_owned()),
             encryption: encryption.map(|encryption| encryption.as_str().to_owned()),
+            metadata,
         }
     }
 

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use s3s::dto::Timestamp;
+use s3s::dto::{Metadata, Timestamp};
 
 use crate::fault::Rule;
-use crate::sums::ALGORITHMS;
+use crate::rules::now;
+use crate::sums::{ALGORITHMS, etag};
+use crate::versions::Version;
 use crate::wire::Request;
 
 /// What a server does less well than AWS.
@@ -26,6 +28,12 @@ pub struct Switches {
     pub lists_uploads: Listing,
     /// Whether the policy's storage class is kept.
     pub keeps_storage_class: bool,
+    /// Whether the bucket keeps versions.
+    pub versions: bool,
+    /// Whether it says so, and lists them.
+    pub shows_versions: bool,
+    /// Whether a deletion is answered well and not done.
+    pub ignores_deletes: bool,
 }
 
 /// What becomes of a conditional put.
@@ -69,6 +77,9 @@ impl Default for Switches {
             conditional: Conditional::Supported,
             lists_uploads: Listing::ByPrefix,
             keeps_storage_class: true,
+            versions: false,
+            shows_versions: true,
+            ignores_deletes: false,
         }
     }
 }
@@ -78,8 +89,10 @@ impl Default for Switches {
 pub(crate) struct Settings {
     pub storage_class: Option<String>,
     pub encryption: Option<String>,
+    pub metadata: Option<Metadata>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Object {
     pub bytes: Bytes,
     pub etag: String,
@@ -88,6 +101,20 @@ pub(crate) struct Object {
     pub covers_all: bool,
     pub settings: Settings,
     pub modified: Timestamp,
+}
+
+impl Object {
+    /// As a plain put stores it.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            etag: etag(&bytes),
+            checksum: None,
+            covers_all: true,
+            settings: Settings::default(),
+            modified: now(),
+            bytes: bytes.into(),
+        }
+    }
 }
 
 pub(crate) struct Upload {
@@ -112,6 +139,9 @@ pub(crate) struct State {
     /// By id.
     pub uploads: HashMap<String, Upload>,
     pub next_upload: u64,
+    /// Where versions are kept: all of them, markers included.
+    pub versions: Vec<Version>,
+    pub next_version: u64,
 }
 
 pub(crate) struct Shared {
