@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use greenlang_backup_api::manifest::{FILE_NAME, Manifest};
+use greenlang_backup_api::owner::FILE_NAME as OWNER_FILE;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -27,10 +28,13 @@ pub struct Upload {
     pub key: String,
 }
 
-/// Objects below a prefix, in the order of their keys.
+/// Objects of backups below a prefix, in the order of their keys: not the file that says whose the prefix is, and no reports.
 pub async fn objects(cluster: &Cluster, parts: &Parts, prefix: &str) -> Result<Vec<Object>> {
-    list(cluster, parts, &format!("list-objects-v2 --bucket {BUCKET} --prefix '{prefix}' --query Contents"))
-        .await
+    let query = format!("list-objects-v2 --bucket {BUCKET} --prefix '{prefix}' --query Contents");
+    let mut objects: Vec<Object> = list(cluster, parts, &query).await?;
+    let beside = |key: &str| key.ends_with(OWNER_FILE) || key.split('/').any(|part| part == "reports");
+    objects.retain(|object| !beside(&object.key));
+    Ok(objects)
 }
 
 /// Open multipart uploads of the whole bucket.

@@ -9,7 +9,8 @@ pub const FIELD_MANAGER: &str = "greenlang-backup-operator";
 pub const POLICY: &str = "backup.greenlang.io/policy";
 /// Label: name of the backup within the policy; absent on probes and clean-ups.
 pub const BACKUP: &str = "backup.greenlang.io/backup";
-/// Label: what the Job does, [`TASK_BACKUP`], [`TASK_PROBE`] or [`TASK_CLEAN_UP`].
+/// Label: what the Job does, [`TASK_BACKUP`], [`TASK_PROBE`], [`TASK_CLEAN_UP`], [`TASK_PRUNE`] or
+/// [`TASK_CATALOGUE`].
 pub const TASK: &str = "backup.greenlang.io/task";
 /// Label: backup id (`yyyymmdd-hhmmss`) of the run; absent on probes.
 pub const ID: &str = "backup.greenlang.io/id";
@@ -21,6 +22,19 @@ pub const TASK_BACKUP: &str = "backup";
 pub const TASK_PROBE: &str = "probe";
 /// Value of [`TASK`] for a Job that removes what failed attempts left.
 pub const TASK_CLEAN_UP: &str = "clean-up";
+
+/// Value of [`TASK`] for a Job that deletes backups which are kept long enough.
+pub const TASK_PRUNE: &str = "prune";
+/// Value of [`TASK`] for a Job that lists what the bucket holds.
+pub const TASK_CATALOGUE: &str = "catalogue";
+
+/// Prefix of the annotation of a policy that keeps a backup for as long as it is there: `pin.backup.greenlang.io/<backup>.<id>`,
+/// with any value.
+pub const PIN_PREFIX: &str = "pin.backup.greenlang.io/";
+/// Annotation of a policy: each new value makes prunes say in their reports what they would delete, and delete nothing.
+pub const PRUNE_DRY_RUN: &str = "prune.backup.greenlang.io/dry-run";
+/// Annotation of a policy: id of the owner of a prefix whose place the policy may take.
+pub const ADOPT: &str = "backup.greenlang.io/adopt";
 
 /// Prefix of the annotation of a policy that starts a run at once: `run.backup.greenlang.io/<backup>: <token>`.
 pub const RUN_PREFIX: &str = "run.backup.greenlang.io/";

@@ -91,6 +91,10 @@ reasons! {
 
     /// Another policy or backup writes to the same place in the bucket.
     PATH_TAKEN = "PathTaken";
+    /// The prefix in the bucket belongs to another policy or cluster.
+    OWNED_BY_OTHER = "OwnedByOther";
+    /// What was deleted is still there.
+    NOT_DELETED = "NotDeleted";
     /// A producer (`pg_dump`, `pg_dumpall`) ended with an error or was killed.
     DUMP_FAILED = "DumpFailed";
     /// A producer wrote nothing although it said that all went well.
@@ -140,6 +144,18 @@ reasons! {
     CLEAN_UP_FAILED = "CleanUpFailed";
     /// Event: too many clean-ups wait; the oldest is not tried again.
     CLEAN_UP_DROPPED = "CleanUpDropped";
+    /// Event: backups that were kept long enough were deleted.
+    PRUNED = "Pruned";
+    /// Event: more than half of the backups of a schedule were to be deleted; half of them stays until the next time.
+    PRUNE_HELD_BACK = "PruneHeldBack";
+    /// Event: a prune failed; it is tried again.
+    PRUNE_FAILED = "PruneFailed";
+    /// Event: a prune that deletes nothing has written its report.
+    PRUNE_DRY_RUN = "PruneDryRun";
+    /// Event: the history of a policy was read from the bucket.
+    HISTORY_RESTORED = "HistoryRestored";
+    /// Event and condition: the history of a policy could not be read from the bucket yet.
+    HISTORY_UNKNOWN = "HistoryUnknown";
     /// Event: a probe found what it could not find before.
     PROBE_RECOVERED = "ProbeRecovered";
     /// Event and condition: a probe found something wrong.

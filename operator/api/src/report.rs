@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::names::BackupId;
+use crate::prune::{CatalogueReport, PruneReport};
 use crate::v1alpha1::Verification;
 
 /// Longest encoded report in bytes. The kubelet keeps the last 4,096 bytes of a termination message.
@@ -74,6 +75,12 @@ pub struct RunReport {
     /// Findings of a probe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeReport>,
+    /// What a prune did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<PruneReport>,
+    /// What a catalogue found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<CatalogueReport>,
     /// Whether objects or open uploads of the attempt may have stayed in the bucket, so that a clean-up has to look.
     #[serde(default, skip_serializing_if = "is_false")]
     pub leftovers: bool,
@@ -145,6 +152,8 @@ impl RunReport {
             message: message.into(),
             backup: None,
             probe: None,
+            prune: None,
+            catalogue: None,
             leftovers: false,
             cuts: 0,
         }
@@ -172,8 +181,20 @@ impl RunReport {
 
     /// Every text whose length somebody else decides.
     fn texts(&mut self) -> Vec<&mut String> {
-        let Self { version: _, outcome: _, reason, message, backup, probe, leftovers: _, cuts: _ } = self;
+        let Self {
+            version: _,
+            outcome: _,
+            reason,
+            message,
+            backup,
+            probe,
+            prune,
+            catalogue: _,
+            leftovers: _,
+            cuts: _,
+        } = self;
         let mut texts = vec![reason, message];
+        texts.extend(prune.as_mut().map(|prune| &mut prune.report));
         if let Some(backup) = backup {
             texts.push(&mut backup.path);
         }
@@ -235,6 +256,17 @@ mod tests {
             let cut = read.message != report.message || read.probe != report.probe;
             prop_assert_eq!(read.cuts > 0, cut);
         }
+    }
+
+    #[test]
+    fn all_that_a_prune_may_say_fits() {
+        let mut report = RunReport::new(Outcome::Done, "Succeeded", "é".repeat(2_000));
+        let id: BackupId = "20251107-020000".parse().unwrap();
+        let prune = PruneReport { gone: vec![id; 100], report: "r".repeat(600), ..PruneReport::default() };
+        report.prune = Some(PruneReport { freed_bytes: u64::MAX, ..prune });
+        let encoded = report.encode();
+        assert!(encoded.len() <= MAX_LEN, "{}", encoded.len());
+        assert_eq!(RunReport::decode(&encoded).unwrap().prune.unwrap().gone.len(), 100);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::names::BackupId;
+use crate::owner::Claim;
+use crate::prune::{CatalogueTask, PruneTask};
 use crate::v1alpha1::{Checksum, RolePasswords, ServerSideEncryption, SslMode, Trigger};
 
 /// Environment variable that carries the encoded task. base64url, because Kubernetes expands `$(…)` and collapses `$$`
@@ -15,7 +17,7 @@ pub const TASK_ENV: &str = "GREENLANG_TASK";
 /// Longest encoded task in bytes. Linux refuses to start a process with an environment string of 128 KiB.
 pub const MAX_ENCODED_LEN: usize = 96 * 1024;
 /// Version of the task format that this build writes and reads.
-pub const TASK_VERSION: u32 = 2;
+pub const TASK_VERSION: u32 = 3;
 
 /// One unit of work for one Job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,12 +29,18 @@ pub enum Task {
     PostgresDump(PostgresDumpTask),
     /// Remove what attempts left in the bucket that could not clean up after themselves.
     CleanUp(CleanUpTask),
+    /// Delete backups that are kept long enough, and what no manifest names.
+    Prune(PruneTask),
+    /// List what the bucket holds.
+    Catalogue(CatalogueTask),
 }
 
 /// Checks of a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProbeTask {
+    /// Who will write there.
+    pub claim: Claim,
     /// Where backups will be written; a marker object is put, read and deleted there.
     pub bucket: Bucket,
     /// Keys that backups will be encrypted for.
@@ -59,6 +67,8 @@ pub struct PostgresProbe {
 pub struct PostgresDumpTask {
     /// Which backup this is.
     pub run: RunIdentity,
+    /// Who writes it.
+    pub claim: Claim,
     /// Where it goes.
     pub bucket: Bucket,
     /// How it is compressed and encrypted.

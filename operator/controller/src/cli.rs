@@ -54,10 +54,11 @@ pub struct RunSettings {
 
 impl RunSettings {
     /// What all Jobs have in common.
-    pub fn runner(&self) -> RunnerSettings {
+    pub fn runner(&self, cluster_uid: String) -> RunnerSettings {
         RunnerSettings {
             image: self.runner_image.clone(),
             image_pull_policy: self.runner_image_pull_policy.clone(),
+            cluster_uid,
             service_account: self.runner_service_account.clone(),
         }
     }

@@ -3,6 +3,7 @@
 mod admin;
 mod backup_policy;
 mod cli;
+mod cluster;
 mod context;
 mod crash;
 mod crds;

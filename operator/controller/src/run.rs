@@ -14,7 +14,7 @@ use crate::cli::RunSettings;
 use crate::context::Context;
 use crate::errors::Error;
 use crate::metrics::Metrics;
-use crate::{backup_policy, crds, leader};
+use crate::{backup_policy, cluster, crds, leader};
 
 /// How long an answer of the API server may stay away. The server ends quiet watches after 290 s.
 const ANSWER_LIMIT: Duration = Duration::from_secs(295);
@@ -64,6 +64,8 @@ async fn work(
     admin: &Admin,
     reconciles: crate::metrics::Reconciles,
 ) -> Result<(), Error> {
+    // Asked before it leads: what is missing shows at once, in every replica.
+    let cluster_uid = cluster::uid(&client).await?;
     // A standby is ready too: it could take over at any moment.
     admin.ready.store(true, Ordering::Relaxed);
     let Some(mut leadership) = leader::lead(client.clone(), settings, &admin.stop).await? else {
@@ -80,7 +82,7 @@ async fn work(
         client,
         namespaces,
         children,
-        runner: settings.runner(),
+        runner: settings.runner(cluster_uid),
         reconciles,
     });
     let controller = backup_policy::run(policies, context, admin.stop.clone());

@@ -31,6 +31,8 @@ pub struct RunnerSettings {
     pub image: String,
     /// `Always`, `IfNotPresent` or `Never`.
     pub image_pull_policy: String,
+    /// UID of the namespace `kube-system`, by which buckets know the cluster.
+    pub cluster_uid: String,
     /// Service account in the namespace of the policy; needs no rights.
     pub service_account: String,
 }
@@ -235,6 +237,7 @@ mod tests {
         let runner = RunnerSettings {
             image: "i".into(),
             image_pull_policy: "Never".into(),
+            cluster_uid: "c".into(),
             service_account: "s".into(),
         };
         serde_json::to_value(build_job(request, &runner)).unwrap()

@@ -6,6 +6,8 @@
 mod clean_up;
 #[path = "backup_policy/first_probe.rs"]
 mod first_probe;
+#[path = "backup_policy/retention.rs"]
+mod retention;
 #[path = "backup_policy/schedule.rs"]
 mod schedule;
 mod world;

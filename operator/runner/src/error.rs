@@ -5,8 +5,8 @@ use std::io;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::TaskError;
 use greenlang_backup_store::{
-    CatalogueError, CleanUpError, NoProgress, ProbeError, ReadError, RecipientError, SealError, SecretError,
-    UploadError,
+    CatalogueError, CleanUpError, NoProgress, OwnerError, ProbeError, ReadError, RecipientError,
+    RemovalError, RequestError, SealError, SecretError, UploadError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,15 @@ pub enum RunError {
     /// The check of the bucket.
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    /// Who owns the prefix.
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
+    /// A deletion.
+    #[error(transparent)]
+    Removal(#[from] RemovalError),
+    /// Any other request to the bucket.
+    #[error(transparent)]
+    Request(#[from] RequestError),
     /// The manifest in the bucket.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -111,6 +120,9 @@ impl RunError {
             Self::Secret(error) => error.reason(),
             Self::Recipient(error) => error.reason(),
             Self::Probe(error) => error.reason(),
+            Self::Owner(error) => error.reason(),
+            Self::Removal(error) => error.reason(),
+            Self::Request(error) => error.reason(),
             Self::Catalogue(error) => error.reason(),
             Self::Upload(error) => error.reason(),
             Self::CleanUp(error) => error.reason(),
@@ -135,6 +147,9 @@ impl RunError {
             | Self::Encode(_)
             | Self::PathTaken { .. } => false,
             Self::Probe(error) => error.is_retryable(),
+            Self::Owner(error) => error.is_retryable(),
+            Self::Removal(error) => error.is_retryable(),
+            Self::Request(error) => error.is_retryable(),
             Self::Catalogue(error) => error.is_retryable(),
             Self::Upload(error) => error.is_retryable(),
             Self::CleanUp(error) => error.is_retryable(),

@@ -1,12 +1,16 @@
 //! The program in the backup Jobs: one Task from the environment, one RunReport in the termination message. Talks to
 //! whatever the task names; decides nothing but how to end.
 
+mod catalogue;
 mod clean_up;
+mod details;
 mod error;
 mod postgres;
 mod probe;
 mod progress;
+mod prune;
 mod report;
+mod survey;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -66,6 +70,8 @@ async fn run(cancel: &CancellationToken) -> Result<RunReport, RunError> {
             Task::Probe(task) => Ok(Box::pin(probe::run(&task)).await),
             Task::PostgresDump(task) => Box::pin(postgres::backup::run(&task, &cancel)).await,
             Task::CleanUp(task) => Box::pin(clean_up::run(&task, &cancel)).await,
+            Task::Prune(task) => Box::pin(prune::run(&task, &cancel)).await,
+            Task::Catalogue(task) => Box::pin(catalogue::run(&task, &cancel)).await,
         }
     })
     .await?

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Finding, Outcome, ProbeReport, RunReport};
-use greenlang_backup_api::task::{Bucket, PostgresProbe, ProbeTask, Seal};
+use greenlang_backup_api::task::{PostgresProbe, ProbeTask, Seal};
 use greenlang_backup_store::{Sealer, Store};
 use tokio::time::timeout;
 
@@ -24,8 +24,7 @@ pub async fn run(task: &ProbeTask) -> RunReport {
         let PostgresProbe { server, databases } = task.postgres.as_ref()?;
         Some(Box::pin(postgres::check(server, databases)).await)
     };
-    let (storage, checked) =
-        tokio::join!(bounded("the bucket", check_storage(&task.bucket, &task.marker)), check_database);
+    let (storage, checked) = tokio::join!(bounded("the bucket", check_storage(task)), check_database);
     let encryption = finding(check_encryption(&task.seal));
     let largest_database_bytes = checked.as_ref().and_then(|checked| checked.largest_database_bytes);
     let database = checked.map(|checked| checked.finding);
@@ -68,14 +67,16 @@ fn finding(result: Result<String, RunError>) -> Finding {
     }
 }
 
-async fn check_storage(bucket: &Bucket, marker: &str) -> Result<String, RunError> {
-    let store = Store::open(bucket, ATTEMPTS).await?;
-    let checksums = store.probe(marker, STORAGE_LIMIT).await?;
+async fn check_storage(task: &ProbeTask) -> Result<String, RunError> {
+    let store = Store::open(&task.bucket, ATTEMPTS).await?;
+    // Nothing is written where somebody else writes.
+    store.check_owner(&task.claim).await?;
+    let checksums = store.probe(&task.marker, STORAGE_LIMIT).await?;
     let verified = match checksums.algorithm() {
         Some(algorithm) => format!("its server verifies {} checksums", algorithm.name()),
         None => "its server verifies no checksums, so every backup is read again".to_owned(),
     };
-    Ok(format!("bucket {} takes, gives, lists and deletes objects; {verified}", bucket.name))
+    Ok(format!("bucket {} takes, gives, lists and deletes objects; {verified}", task.bucket.name))
 }
 
 fn check_encryption(seal: &Seal) -> Result<String, RunError> {

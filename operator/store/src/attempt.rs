@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_sdk_s3::operation::abort_multipart_upload::AbortMultipartUploadError;
 use greenlang_backup_api::reasons;
+use jiff::Timestamp;
 use tracing::debug;
 
 use crate::RequestError;
@@ -58,6 +59,8 @@ impl CleanUpError {
 pub(crate) struct OpenUpload {
     pub key: String,
     pub id: String,
+    /// When it was started; none where the server does not say.
+    pub initiated: Option<Timestamp>,
 }
 
 impl Store {
@@ -118,7 +121,9 @@ impl Store {
                 .await
                 .map_err(|error| classify(&self.place, "list open uploads", &error))?;
             let found = page.uploads().iter().filter_map(|upload| {
-                Some(OpenUpload { key: upload.key()?.to_owned(), id: upload.upload_id()?.to_owned() })
+                let initiated = upload.initiated().and_then(|time| Timestamp::from_second(time.secs()).ok());
+                let (key, id) = (upload.key()?.to_owned(), upload.upload_id()?.to_owned());
+                Some(OpenUpload { key, id, initiated })
             });
             // Not every server filters by prefix; another attempt's upload is not ours to abort.
             uploads.extend(found.filter(|upload| upload.key.starts_with(prefix)));

@@ -2,6 +2,7 @@
 
 use greenlang_backup_api::manifest::FILE_NAME;
 use greenlang_backup_api::names::BackupId;
+use greenlang_backup_api::owner::FILE_NAME as OWNER;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// What stays as it is in a key: the characters that no S3 server, shell or URL gives a meaning to. A database may be
@@ -9,6 +10,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 /// Ending of every sealed object: what it went through, in this order.
 const SEALED: &str = "zst.age";
+
+/// File name of the manifest of a backup that is being deleted.
+const DELETED: &str = "deleted.json";
 
 /// The keys below one prefix of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,31 @@ impl Layout {
         BackupKeys { directory: format!("{}{}/{id}/", self.prefix, encode(path)) }
     }
 
+    /// Prefix of all backups of a path; ends in a slash, so `data` does not match `database`.
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{}/", self.prefix, encode(path))
+    }
+
+    /// The backup in whose directory a key lies; none when it lies in none.
+    pub fn id_of(&self, path: &str, key: &str) -> Option<BackupId> {
+        key.strip_prefix(&self.path(path))?.split_once('/')?.0.parse().ok()
+    }
+
+    /// Key of the file that says who writes here.
+    pub fn owner(&self) -> String {
+        format!("{}{OWNER}", self.prefix)
+    }
+
+    /// Key of a report about a path, for example of a prune.
+    pub fn report(&self, kind: &str, id: &BackupId, path: &str) -> String {
+        format!("{}{id}/{}.json", self.reports(kind), encode(path))
+    }
+
+    /// Prefix of all reports of a kind.
+    pub fn reports(&self, kind: &str) -> String {
+        format!("{}reports/{kind}/", self.prefix)
+    }
+
     /// Key of the object that a probe puts and deletes again.
     pub fn probe(&self, marker: &str) -> String {
         format!("{}.probe/{}", self.prefix, encode(marker))
@@ -46,6 +75,22 @@ impl BackupKeys {
     /// Key of the manifest.
     pub fn manifest(&self) -> String {
         format!("{}{FILE_NAME}", self.directory)
+    }
+
+    /// Prefix of everything of the backup; ends in a slash.
+    pub fn directory(&self) -> &str {
+        &self.directory
+    }
+
+    /// Key of the manifest's copy while the backup is being deleted: what remains of a deletion that was cut off is known by it.
+    pub fn deleted(&self) -> String {
+        format!("{}{DELETED}", self.directory)
+    }
+
+    /// Whether a key is one of those that attempts write below.
+    pub fn is_of_attempt(&self, key: &str) -> bool {
+        let attempt = key.strip_prefix(&self.directory).and_then(|rest| rest.split_once('/'));
+        attempt.is_some_and(|(number, _)| number.parse::<u32>().is_ok())
     }
 
     /// Prefix of everything that an attempt writes; ends in a slash, so attempt 1 does not match attempt 10.
@@ -118,6 +163,34 @@ mod tests {
             );
             assert_eq!(layout.probe("p-1"), format!("{start}.probe/p-1"));
         }
+    }
+
+    #[test]
+    fn keys_are_known_by_their_backup() {
+        let layout = Layout::new("a");
+        let of = |key| layout.id_of("database", key);
+        assert_eq!(of("a/database/20251107-020000/1/x"), Some(id()));
+        assert_eq!(of("a/database/20251107-020000/manifest.json"), Some(id()));
+        for other in [
+            "a/database/20251107-020000",
+            "a/database/greenlang_20251107.sql.gz",
+            "a/database2/20251107-020000/x",
+            "database/20251107-020000/x",
+            "a/database/20251307-020000/x",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+        let keys = layout.backup("database", &id());
+        let key = |rest| format!("{}{rest}", keys.directory());
+        assert!(keys.is_of_attempt(&key("1/x")) && keys.is_of_attempt(&key("12/data/x")));
+        for rest in ["x", "manifest.json", "x/1", "-1/x", "1"] {
+            assert!(!keys.is_of_attempt(&key(rest)), "{rest}");
+        }
+        assert_eq!(
+            layout.report("prune", &id(), "database"),
+            "a/reports/prune/20251107-020000/database.json"
+        );
+        assert_eq!((layout.owner(), keys.deleted()), ("a/.owner.json".into(), key("deleted.json")));
     }
 
     #[test]

@@ -47,6 +47,7 @@ impl UploadTarget {
             .bucket(store.bucket())
             .key(key)
             .content_type("application/octet-stream")
+            .set_metadata(store.marks())
             .set_checksum_algorithm(algorithm.map(Algorithm::sdk))
             .set_checksum_type(algorithm.map(Algorithm::covers))
             .set_storage_class(store.stored_as.class.clone())

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use greenlang_backup_api::owner::{Claim, Owner};
 use greenlang_backup_api::task::{
     Bucket, MountedSecret, PostgresDumpTask, PostgresServer, RunIdentity, Seal, ServedSchedule,
 };
@@ -66,6 +67,7 @@ pub fn dump_task(
 ) -> PostgresDumpTask {
     PostgresDumpTask {
         run: identity(),
+        claim: claim(),
         bucket,
         seal: Seal { recipients, compression_level: 1 },
         server: postgres_server(postgres, "postgres", postgres.password, secrets),
@@ -77,6 +79,16 @@ pub fn dump_task(
         read_back_limit: 100 << 30,
         stall_seconds: 600,
     }
+}
+
+/// Who makes that backup.
+pub fn claim() -> Claim {
+    let owner = Owner {
+        cluster_uid: "c-1".to_owned(),
+        namespace: "greenlang".to_owned(),
+        policy: "greenlang".to_owned(),
+    };
+    Claim { owner, adopt: None }
 }
 
 fn identity() -> RunIdentity {

@@ -79,6 +79,9 @@ pub struct BackupPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 36_500))]
     pub manual_keep_days: Option<u32>,
+    /// Delete no backup while true, whatever its age; a dry run of the deletion still works. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend_retention: bool,
     /// Settings of the Pods that the Jobs of this policy run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_template: Option<JobTemplate>,

@@ -19,9 +19,14 @@ pub struct Schedule {
     /// it repeats runs once. For example `0 2 * * *`.
     #[schemars(length(min = 1, max = 128))]
     pub cron: String,
-    /// Days that backups of this schedule are kept; recorded in each manifest. 1 to 36500.
+    /// Days that backups of this schedule are kept, counted from the end of each to the newest backup; recorded in each manifest, which
+    /// counts for schedules that the spec no longer has. 1 to 36500.
     #[schemars(range(min = 1, max = 36_500))]
     pub keep_days: u32,
+    /// So many of the newest good backups of this schedule are kept, however old they are. 1 to 1000. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000))]
+    pub keep_at_least: Option<u32>,
     /// Start no run of this schedule while true; afterwards the latest slot that passed meanwhile is made up for, unless
     /// `catchUp` or `startingDeadlineSeconds` says otherwise. An active run goes on. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

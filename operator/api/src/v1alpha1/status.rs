@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Verification;
+use super::{CatalogueStatus, PruneStatus, Verification};
 use crate::names::BackupId;
 use crate::progress::Progress;
 
@@ -35,6 +35,9 @@ pub struct BackupPolicyStatus {
     /// The last check of bucket, database and keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeStatus>,
+    /// Whether the history in the bucket was read; absent where it was never lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<CatalogueStatus>,
     /// One entry for each backup of the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -64,6 +67,9 @@ pub struct ProbeStatus {
     /// Generation of the spec that the last finished probe checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
+    /// Value of the annotation `backup.greenlang.io/adopt` that the last finished probe knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<String>,
     /// End of the last finished probe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_probe_time: Option<Time>,
@@ -89,6 +95,9 @@ pub struct ActiveProbe {
     pub start_time: Time,
     /// Generation of the spec that it checks.
     pub generation: i64,
+    /// Value of the annotation `backup.greenlang.io/adopt` that it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<String>,
     /// UID of its Job, once that exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_uid: Option<String>,
@@ -130,6 +139,9 @@ pub struct BackupStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub clean_ups: Vec<CleanUp>,
+    /// Deletion of old backups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<PruneStatus>,
 }
 
 /// What attempts of one run may have left in the bucket. The entry goes once a Job has removed it.

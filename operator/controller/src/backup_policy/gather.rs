@@ -31,6 +31,8 @@ use crate::errors::Error;
 
 /// Lines of a log in which a progress line is looked for.
 const LOG_LINES: i64 = 5;
+/// Most lines that a runner logs after its details.
+const LINES_AFTER_DETAILS: i64 = 20;
 /// Label that the Job controller puts on Pods.
 const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
 
@@ -47,6 +49,7 @@ struct Child {
     job: Arc<Job>,
     pod: Option<Arc<Pod>>,
     progress: Option<Progress>,
+    details: String,
 }
 
 /// The children of a policy as the watches have them, and the progress of those that run.
@@ -87,13 +90,16 @@ pub async fn confirm(
     }
     let known = |uid: &str| cache.children.iter().any(|child| child.job.metadata.uid.as_deref() == Some(uid));
     let all_known = policy.status.as_ref().is_none_or(|status| job_uids(status).all(known));
-    if !all_known || cached.metadata.uid != policy.metadata.uid {
-        let found = list(&policy, context).await?;
-        return Ok(Some((policy, found)));
-    }
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    if !all_known || cached.metadata.uid != policy.metadata.uid {
+        cache = list(&policy, context).await?;
+    } else {
+        for child in &mut cache.children {
+            child.confirm_pod(&pods).await?;
+        }
+    }
     for child in &mut cache.children {
-        child.confirm_pod(&pods).await?;
+        child.read_details(&pods).await;
     }
     Ok(Some((policy, cache)))
 }
@@ -111,9 +117,12 @@ fn job_uids(status: &BackupPolicyStatus) -> impl Iterator<Item = &str> {
     let others = status.backups.iter().flat_map(|backup| {
         let runs = backup.runs().filter_map(|run| run.job_uid.as_deref());
         let clean_ups = backup.clean_ups.iter();
-        runs.chain(clean_ups.filter_map(|entry| entry.active.as_ref()?.job_uid.as_deref()))
+        let prune = backup.prune.iter().filter_map(|prune| prune.active.as_ref()?.job_uid.as_deref());
+        runs.chain(clean_ups.filter_map(|entry| entry.active.as_ref()?.job_uid.as_deref())).chain(prune)
     });
-    probe.chain(others)
+    let catalogue = status.catalogue.iter();
+    let catalogue = catalogue.filter_map(|catalogue| catalogue.active.as_ref()?.job_uid.as_deref());
+    probe.chain(others).chain(catalogue)
 }
 
 /// The children as the API server has them. Jobs first: their Pods are as new or newer.
@@ -144,7 +153,7 @@ fn family(policy: &BackupPolicy, mut jobs: Vec<Arc<Job>>, mut pods: Vec<Arc<Pod>
         pods.into_iter().filter_map(|pod| Some((pod.labels().get(JOB_UID)?.clone(), pod))).collect();
     let child = |job: Arc<Job>| {
         let pod = newest.remove(&job.uid().unwrap_or_default());
-        Child { job, pod, progress: None }
+        Child { job, pod, progress: None, details: String::new() }
     };
     let children = jobs.into_iter().map(child).collect();
     Family { children, remains: newest.into_keys().collect() }
@@ -168,6 +177,25 @@ impl Child {
             deleting: self.job.metadata.deletion_timestamp.is_some(),
             state: self.state(),
             progress: self.progress.clone(),
+            details: self.details.clone(),
+        }
+    }
+
+    /// Reads the end of the log where its report has details there. A log that cannot be read does not match the report's digest,
+    /// and what depends on it is tried again.
+    async fn read_details(&mut self, pods: &Api<Pod>) {
+        let JobState::Ended(ended) = self.state() else { return };
+        let (Some(catalogue), Some(pod)) = (&ended.report.catalogue, &self.pod) else { return };
+        if catalogue.details == 0 {
+            return;
+        }
+        let lines = i64::from(catalogue.details) + LINES_AFTER_DETAILS;
+        let end =
+            LogParams { tail_lines: Some(lines), container: Some(CONTAINER.into()), ..LogParams::default() };
+        let pod = pod.name_any();
+        match pods.logs(&pod, &end).await {
+            Ok(log) => self.details = log,
+            Err(error) => tracing::warn!(pod, %error, "the log cannot be read now"),
         }
     }
 

@@ -123,9 +123,12 @@ async fn what_is_made_carries_no_mark_of_argo_and_goes_with_its_policy() -> Resu
         .await
     };
     let probe = job(labels::TASK_PROBE).await?;
-    // The backup waits for what the probe finds.
-    kubelet::carry_out(&api.cluster.client, &probe, &kubelet::good_report(&probe)?).await?;
-    let made = [probe, job(labels::TASK_BACKUP).await?];
+    let catalogue = job(labels::TASK_CATALOGUE).await?;
+    // The backup waits for what they find.
+    for job in [&probe, &catalogue] {
+        kubelet::carry_out(&api.cluster.client, job, &kubelet::good_report(job)?).await?;
+    }
+    let made = [probe, catalogue, job(labels::TASK_BACKUP).await?];
     for job in &made {
         let template = job.spec.as_ref().and_then(|spec| spec.template.metadata.clone()).unwrap_or_default();
         assert_eq!(template.annotations, Some([("team".to_owned(), "db".to_owned())].into()));

@@ -11,7 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 
 use super::observe::{Observed, ObservedJob, Refusal};
 use super::validate::{Invalid, ValidatedPolicy};
-use super::{clean_up, probe, run, summary};
+use super::{catalogue, clean_up, probe, prune, run, summary};
 use crate::job::RunnerSettings;
 use crate::job_state::JobState;
 
@@ -108,9 +108,13 @@ pub fn decide(
     let mut pass = Pass { policy, seen, runner, decision };
     if seen.served {
         probe::advance(&mut pass);
-        run::advance_all(&mut pass);
-        clean_up::advance_all(&mut pass);
-        sweep(&mut pass, before);
+        // Without the history it is not known what is due, nor which Jobs are still needed.
+        if catalogue::advance(&mut pass) {
+            run::advance_all(&mut pass);
+            clean_up::advance_all(&mut pass);
+            prune::advance_all(&mut pass);
+            sweep(&mut pass, before);
+        }
     } else {
         pass.wake_at(seconds_later(seen.now, UNSERVED_SECONDS));
     }
@@ -151,6 +155,8 @@ impl Decision {
         let mut pass = Pass { policy, seen, runner, decision };
         run::refused(&mut pass, refusal);
         clean_up::refused(&mut pass, refusal);
+        prune::refused(&mut pass, refusal);
+        catalogue::refused(&mut pass, refusal);
         probe::refused(&mut pass, refusal);
         summary::summarise(&mut pass);
         pass.decision
@@ -176,6 +182,13 @@ fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
         }));
         let probe = status.probe.as_ref().and_then(|probe| probe.active.as_ref());
         needed.extend(probe.map(|active| policy.probe_job_name(active)));
+        let prunes = status
+            .backups
+            .iter()
+            .filter_map(|backup| Some((&backup.name, backup.prune.as_ref()?.active.as_ref()?)));
+        needed.extend(prunes.map(|(backup, active)| policy.prune_job_name(backup, active)));
+        let catalogue = status.catalogue.as_ref().and_then(|catalogue| catalogue.active.as_ref());
+        needed.extend(catalogue.map(|active| policy.catalogue_job_name(active)));
     }
     let configured = |job: &ObservedJob| {
         job.backup.as_ref().is_none_or(|name| policy.backups.iter().any(|backup| backup.name == *name))

@@ -4,11 +4,15 @@
 //! its Job exists, and the Job's name follows from it. A Job therefore either belongs to what status says is going on, or
 //! its end has been counted already.
 
+mod annotations;
+mod catalogue;
 mod clean_up;
 mod decide;
 mod first_probe;
 mod observe;
 mod probe;
+mod prune;
+mod retention_task;
 mod run;
 mod summary;
 mod task;

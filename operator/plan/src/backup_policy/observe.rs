@@ -37,6 +37,8 @@ pub struct ObservedJob {
     pub state: JobState,
     /// Its newest progress line, where one could be read.
     pub progress: Option<Progress>,
+    /// The end of its log, where its report has details there; else empty.
+    pub details: String,
 }
 
 /// A Job that the API server would not have.

@@ -39,18 +39,27 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
 
 fn start_if_due(pass: &mut Pass<'_>, probe: &mut ProbeStatus) {
     let now = pass.now();
-    let stale = probe.generation != Some(pass.policy.generation);
+    let told = probe.adopt != pass.policy.adopt;
+    let stale = probe.generation != Some(pass.policy.generation) || told;
     // A time too far ahead was written under a wrong clock.
     let latest = seconds_later(now, PROBE_SECONDS + CLOCK_MARGIN);
     if !stale && probe.next_probe_time.as_ref().is_some_and(|time| time.0 > now && time.0 <= latest) {
         return;
     }
+    if told && let Some(catalogue) = &mut pass.decision.status.catalogue {
+        // What was refused before may be allowed now.
+        catalogue.next_time = None;
+    }
     // The Job is named after the start, so no two probes may share a second.
     let last = probe.last_probe_time.as_ref().map(|last| last.0);
     let last = last.filter(|last| *last <= seconds_later(now, CLOCK_MARGIN));
     let start = last.map_or(now, |last| now.max(seconds_later(last, 1)));
-    probe.active =
-        Some(ActiveProbe { start_time: Time(start), generation: pass.policy.generation, job_uid: None });
+    probe.active = Some(ActiveProbe {
+        start_time: Time(start),
+        generation: pass.policy.generation,
+        adopt: pass.policy.adopt.clone(),
+        job_uid: None,
+    });
     pass.wake_now();
 }
 
@@ -134,6 +143,7 @@ fn finish(pass: &mut Pass<'_>, probe: &mut ProbeStatus, active: &ActiveProbe, re
     // A probe may start a second ahead of the clock; its end must not lie before its start.
     let end = now.max(active.start_time.0);
     probe.generation = Some(active.generation);
+    probe.adopt.clone_from(&active.adopt);
     probe.last_probe_time = Some(Time(end));
     probe.next_probe_time = Some(Time(seconds_later(end, pause)));
     probe.active = None;

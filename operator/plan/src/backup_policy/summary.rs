@@ -8,6 +8,7 @@ use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, RunHistory, RunProgress, ScheduleStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::catalogue;
 use super::decide::{Pass, not_served};
 use super::first_probe;
 
@@ -97,6 +98,12 @@ fn backups_current(status: &BackupPolicyStatus) -> Verdict {
             format!("the newest run of {backup}/{name} failed: {what}"),
         );
     }
+    if catalogue::is_unknown(status) {
+        let why = status.catalogue.as_ref().and_then(|catalogue| catalogue.last_error.as_deref());
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        let message = format!("the history is still to be read from the bucket{why}");
+        return verdict(State::Unknown, reasons::HISTORY_UNKNOWN, message);
+    }
     if let Some((backup, entry)) = schedules().find(|(_, entry)| newest_missed(entry)) {
         let slot = entry.last_missed_time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
         return verdict(
@@ -111,7 +118,7 @@ fn backups_current(status: &BackupPolicyStatus) -> Verdict {
     verdict(State::True, reasons::SUCCEEDED, "the newest run of every schedule succeeded")
 }
 
-fn newest_failed(history: &RunHistory) -> bool {
+pub(super) fn newest_failed(history: &RunHistory) -> bool {
     match (&history.last_failure, &history.last_success) {
         (Some(failure), Some(success)) => failure.time > success.time,
         (failure, None) => failure.is_some(),

@@ -23,7 +23,7 @@ use super::validate::{
 use crate::job::{JobRequest, RunnerSettings, build_job};
 
 /// Least memory limit of a Job in bytes: 512 MiB.
-const MIN_MEMORY: u64 = 512 << 20;
+pub(super) const MIN_MEMORY: u64 = 512 << 20;
 /// Size in bytes that the largest database is taken to have at most while no probe has told it: 1 TiB. In one stream that
 /// takes 616 MiB, hardly more than the least limit.
 const ASSUMED_DATABASE_BYTES: u64 = 1 << 40;
@@ -33,6 +33,8 @@ const PROGRAM_MEMORY: u64 = 128 << 20;
 const PROBE_DEADLINE_SECONDS: u32 = 120;
 /// Seconds until a clean-up is stopped: it deletes some hundred objects at most.
 const CLEAN_UP_DEADLINE_SECONDS: u32 = 600;
+/// Characters of a UID.
+const UID_LENGTH: usize = 36;
 /// Stands for the backup in the name of a clean-up's Job, as [`PROBE_SUBJECT`] does.
 const CLEAN_UP_SUBJECT: &str = "clean-up.";
 /// Stands for the backup in the name of a probe's Job. No backup can have this name: it has a dot.
@@ -67,7 +69,7 @@ impl ValidatedPolicy {
         runner: &RunnerSettings,
     ) -> Result<Job, TaskError> {
         let path = active.path.as_deref().unwrap_or(&backup.path);
-        let task = self.run_task(backup, path, &active.run, active.attempt);
+        let task = self.run_task(backup, path, &active.run, active.attempt, &runner.cluster_uid);
         let labels = self.labels([
             (labels::TASK, labels::TASK_BACKUP.to_owned()),
             (labels::BACKUP, backup.name.clone()),
@@ -93,7 +95,7 @@ impl ValidatedPolicy {
     /// The Job for a probe.
     pub(super) fn probe_job(&self, active: &ActiveProbe, runner: &RunnerSettings) -> Result<Job, TaskError> {
         let name = self.probe_job_name(active);
-        let task = self.probe_task(&name);
+        let task = self.probe_task(&name, &runner.cluster_uid);
         Ok(build_job(
             JobRequest {
                 namespace: &self.identity.namespace,
@@ -176,7 +178,8 @@ impl ValidatedPolicy {
                 trigger: Trigger::Schedule,
                 schedules: backup.schedules.iter().map(|schedule| schedule.name.clone()).collect(),
             };
-            self.run_task(backup, &backup.path, &run, u32::MAX).encode().map_err(|error| Invalid {
+            let task = self.run_task(backup, &backup.path, &run, u32::MAX, &"c".repeat(UID_LENGTH));
+            task.encode().map_err(|error| Invalid {
                 reason: reasons::INVALID_SPEC,
                 field: format!("spec.backups[{}]", backup.name),
                 message: error.to_string(),
@@ -185,7 +188,14 @@ impl ValidatedPolicy {
         Ok(())
     }
 
-    fn run_task(&self, backup: &ValidatedBackup, path: &str, run: &Run, attempt: u32) -> Task {
+    fn run_task(
+        &self,
+        backup: &ValidatedBackup,
+        path: &str,
+        run: &Run,
+        attempt: u32,
+        cluster_uid: &str,
+    ) -> Task {
         let schedules: Vec<ServedSchedule> = served(backup, run)
             .map(|schedule| ServedSchedule { name: schedule.name.clone(), keep_days: schedule.keep_days })
             .collect();
@@ -210,6 +220,7 @@ impl ValidatedPolicy {
             Source::PostgresDump { server, databases, globals, role_passwords, settings, streams } => {
                 Task::PostgresDump(PostgresDumpTask {
                     run: identity,
+                    claim: self.claim(cluster_uid),
                     bucket: self.bucket.clone(),
                     seal: self.seal.clone(),
                     server: server.clone(),
@@ -225,7 +236,7 @@ impl ValidatedPolicy {
         }
     }
 
-    fn probe_task(&self, marker: &str) -> Task {
+    fn probe_task(&self, marker: &str, cluster_uid: &str) -> Task {
         let mut databases: Vec<String> = self
             .backups
             .iter()
@@ -236,6 +247,7 @@ impl ValidatedPolicy {
         databases.sort();
         databases.dedup();
         Task::Probe(ProbeTask {
+            claim: self.claim(cluster_uid),
             bucket: self.bucket.clone(),
             seal: self.seal.clone(),
             postgres: self.server.clone().map(|server| PostgresProbe { server, databases }),
@@ -243,12 +255,12 @@ impl ValidatedPolicy {
         })
     }
 
-    fn labels<const N: usize>(&self, ours: [(&str, String); N]) -> BTreeMap<String, String> {
+    pub(super) fn labels<const N: usize>(&self, ours: [(&str, String); N]) -> BTreeMap<String, String> {
         let policy = (labels::POLICY.to_owned(), self.identity.name.clone());
         ours.into_iter().map(|(key, value)| (key.to_owned(), value)).chain([policy]).collect()
     }
 
-    fn owner(&self) -> OwnerReference {
+    pub(super) fn owner(&self) -> OwnerReference {
         OwnerReference {
             api_version: BackupPolicy::API_VERSION.into(),
             kind: BackupPolicy::KIND.into(),
@@ -269,11 +281,13 @@ fn served<'a>(
 }
 
 /// The Secrets that a Task names, by directory.
-fn mounts(task: &Task) -> BTreeMap<String, String> {
+pub(super) fn mounts(task: &Task) -> BTreeMap<String, String> {
     let (bucket, server) = match task {
         Task::Probe(probe) => (&probe.bucket, probe.postgres.as_ref().map(|postgres| &postgres.server)),
         Task::PostgresDump(dump) => (&dump.bucket, Some(&dump.server)),
         Task::CleanUp(clean_up) => (&clean_up.bucket, None),
+        Task::Prune(prune) => (&prune.bucket, None),
+        Task::Catalogue(catalogue) => (&catalogue.bucket, None),
     };
     let database = server.into_iter().flat_map(|server| [Some(&server.credentials), server.ca.as_ref()]);
     [bucket.credentials.as_ref(), bucket.ca.as_ref()]

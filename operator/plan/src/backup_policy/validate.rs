@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytesize::ByteSize;
 use greenlang_backup_api::labels::RUN_PREFIX;
 use greenlang_backup_api::manifest::PolicyIdentity;
+use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::{Bucket, MountedSecret, PostgresServer, Seal};
 use greenlang_backup_api::v1alpha1::{
@@ -14,6 +15,7 @@ use greenlang_backup_api::v1alpha1::{
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::annotations::Annotations;
 use crate::schedule::{Cadence, CadenceError, time_zone};
 
 /// Directories where Jobs find their Secrets.
@@ -49,6 +51,16 @@ pub struct ValidatedPolicy {
     pub stall_seconds: u32,
     /// Days that unscheduled runs are kept.
     pub manual_keep_days: u32,
+    /// No backup is to be deleted.
+    pub suspend_retention: bool,
+    /// Backups that annotations pin, by backup.
+    pub pins: BTreeMap<String, Vec<BackupId>>,
+    /// An annotation that is to pin something and does not say what.
+    pub unreadable_pin: Option<String>,
+    /// Value of the annotation that asks for a dry run of the deletion.
+    pub prune_token: Option<String>,
+    /// Id of the owner whose place in the bucket the policy may take.
+    pub adopt: Option<String>,
     /// Values of the run annotation, by backup.
     pub run_tokens: BTreeMap<String, String>,
     /// Settings of the Pods.
@@ -97,6 +109,8 @@ pub struct ValidatedSchedule {
     pub cadence: Cadence,
     /// Days to keep.
     pub keep_days: u32,
+    /// So many of its newest good backups stay, however old they are.
+    pub keep_at_least: u32,
     /// No run of it is to start.
     pub suspend: bool,
     /// Seconds after which a slot that has not started is missed.
@@ -147,6 +161,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<ValidatedPolicy, Invalid> {
         .map(|entry| backup(entry, spec.postgres.as_ref(), &zone))
         .collect::<Result<Vec<_>, _>>()?;
     unique_paths(&backups)?;
+    let annotations = Annotations::of(policy);
     let validated = ValidatedPolicy {
         identity: PolicyIdentity {
             namespace: policy.metadata.namespace.clone().unwrap_or_default(),
@@ -167,6 +182,11 @@ pub fn validate(policy: &BackupPolicy) -> Result<ValidatedPolicy, Invalid> {
         read_back_limit: read_back_limit(spec.read_back_limit.as_deref())?,
         stall_seconds: spec.stall_seconds.unwrap_or(600),
         manual_keep_days: spec.manual_keep_days.unwrap_or(30),
+        suspend_retention: spec.suspend_retention,
+        pins: annotations.pins,
+        unreadable_pin: annotations.unreadable_pin,
+        prune_token: annotations.prune_token,
+        adopt: annotations.adopt,
         run_tokens: run_tokens(policy),
         job_template: spec.job_template.clone().unwrap_or_default(),
     };
@@ -244,6 +264,7 @@ fn schedule(item: &Schedule, backup: &str, zone: &TimeZone) -> Result<ValidatedS
         name: item.name.clone(),
         cadence,
         keep_days: item.keep_days,
+        keep_at_least: item.keep_at_least.unwrap_or(1),
         suspend: item.suspend,
         starting_deadline_seconds: match item.catch_up.unwrap_or_default() {
             CatchUp::Latest => item.starting_deadline_seconds,

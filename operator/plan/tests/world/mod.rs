@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use greenlang_backup_api::labels;
 use greenlang_backup_api::names::BackupId;
+use greenlang_backup_api::prune::{CatalogueEntry, CatalogueReport, CatalogueTask, PruneReport, PruneTask};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{BackupReport, Finding, Outcome, ProbeReport, RunReport};
 use greenlang_backup_api::task::{CleanUpTask, TASK_ENV, Task};
@@ -16,6 +17,7 @@ use greenlang_backup_plan::job_state::{Ended, JobState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Container;
+use sha2::Digest as _;
 
 /// Where a pass is cut: the process dies there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +64,10 @@ impl Fate {
 enum Work {
     Probe,
     /// An attempt of a run.
-    Backup(BackupId, u32),
+    Backup(BackupId, u32, Vec<String>),
     CleanUp(Box<CleanUpTask>),
+    Prune(Box<PruneTask>),
+    Catalogue(Box<CatalogueTask>),
 }
 
 pub struct World {
@@ -88,6 +92,12 @@ pub struct World {
     pub dropped: Vec<String>,
     /// Jobs that were deleted while they ran, with Pods that are still there.
     pub ghosts: BTreeMap<String, String>,
+    /// Whether prunes and catalogues end at once, and well; stories that are about them switch it off.
+    pub bucket_answers: bool,
+    /// The schedules that each backup in the bucket serves.
+    pub served: BTreeMap<BackupId, Vec<String>>,
+    /// All prunes that were made.
+    pub prunes: Vec<PruneTask>,
     work: BTreeMap<String, Work>,
     uids: u64,
 }
@@ -131,7 +141,12 @@ pub fn at(text: &str) -> Timestamp {
 }
 
 pub fn runner() -> RunnerSettings {
-    RunnerSettings { image: "i".into(), image_pull_policy: "Never".into(), service_account: "s".into() }
+    RunnerSettings {
+        image: "i".into(),
+        image_pull_policy: "Never".into(),
+        cluster_uid: "c".into(),
+        service_account: "s".into(),
+    }
 }
 
 fn finding() -> Finding {
@@ -158,6 +173,9 @@ impl World {
             told: vec![],
             dropped: vec![],
             ghosts: BTreeMap::new(),
+            bucket_answers: true,
+            served: BTreeMap::new(),
+            prunes: vec![],
             work: BTreeMap::new(),
             uids: 0,
         }
@@ -240,6 +258,9 @@ impl World {
             self.limits.insert(name.clone(), memory_limit(job));
         }
         self.assert_apart(&work);
+        if let Work::Prune(task) = &work {
+            self.prunes.push((**task).clone());
+        }
         self.work.insert(name.clone(), work);
         self.uids += 1;
         self.jobs.push(ObservedJob {
@@ -250,7 +271,11 @@ impl World {
             deleting: false,
             state: JobState::Running,
             progress: None,
+            details: String::new(),
         });
+        if self.bucket_answers {
+            self.side_jobs_end();
+        }
     }
 
     /// No clean-up begins while a run goes on or beside another, and no attempt of a run while its own id is cleaned up.
@@ -259,8 +284,8 @@ impl World {
         for old in running.chain(self.ghosts.values()).filter_map(|name| self.work.get(name)) {
             match (old, new) {
                 (Work::CleanUp(old), Work::CleanUp(new)) => panic!("two clean-ups at once: {old:?} {new:?}"),
-                (Work::Backup(id, _), Work::CleanUp(new)) => panic!("{new:?} while {id} is made"),
-                (Work::CleanUp(old), Work::Backup(id, _)) => assert_ne!(old.id, *id),
+                (Work::Backup(id, ..), Work::CleanUp(new)) => panic!("{new:?} while {id} is made"),
+                (Work::CleanUp(old), Work::Backup(id, ..)) => assert_ne!(old.id, *id),
                 _ => {}
             }
         }
@@ -275,7 +300,7 @@ impl World {
     /// Pods of deleted Jobs go; what they wrote stays.
     pub fn ghosts_go(&mut self) {
         for name in std::mem::take(&mut self.ghosts).into_values() {
-            if let Some(Work::Backup(id, attempt)) = self.work.get(&name) {
+            if let Some(Work::Backup(id, attempt, _)) = self.work.get(&name) {
                 self.objects.insert((id.clone(), *attempt));
             }
         }
@@ -285,18 +310,31 @@ impl World {
     pub fn jobs_end(&mut self, fate: Fate) {
         let running = self.jobs.iter().filter(|job| job.state == JobState::Running);
         for name in running.map(|job| job.name.clone()).collect::<Vec<_>>() {
-            let report = match self.work[&name].clone() {
-                Work::Probe => Some(self.probe_report()),
-                Work::Backup(id, attempt) => self.backup_report(&id, attempt, fate),
-                Work::CleanUp(task) => self.clean_up_report(&task, fate),
-            };
-            match report {
-                None => self.delete_by_hand(&name),
-                Some(report) => {
-                    let time = self.now;
-                    let job = self.jobs.iter_mut().find(|job| job.name == name).unwrap();
-                    job.state = JobState::Ended(Box::new(Ended { time, report, container_ended: true }));
-                }
+            self.job_ends(&name, fate);
+        }
+    }
+
+    fn job_ends(&mut self, name: &str, fate: Fate) {
+        let report = match self.work[name].clone() {
+            Work::Probe => Some(self.probe_report()),
+            Work::Backup(id, attempt, served) => {
+                self.served.insert(id.clone(), served);
+                self.backup_report(&id, attempt, fate)
+            }
+            Work::CleanUp(task) => self.clean_up_report(&task, fate),
+            Work::Prune(task) => side_report(fate, self.prune_report(&task)),
+            Work::Catalogue(task) => {
+                let (report, details) = self.catalogue_report(&task);
+                self.jobs.iter_mut().find(|job| job.name == name).unwrap().details = details;
+                side_report(fate, report)
+            }
+        };
+        match report {
+            None => self.delete_by_hand(name),
+            Some(report) => {
+                let time = self.now;
+                let job = self.jobs.iter_mut().find(|job| job.name == name).unwrap();
+                job.state = JobState::Ended(Box::new(Ended { time, report, container_ended: true }));
             }
         }
     }
@@ -360,6 +398,53 @@ impl World {
         }
     }
 
+    /// Prunes and catalogues that run, and nothing else, end well.
+    fn side_jobs_end(&mut self) {
+        let side = |job: &&ObservedJob| {
+            let work = self.work.get(&job.name);
+            job.state == JobState::Running && matches!(work, Some(Work::Prune(_) | Work::Catalogue(_)))
+        };
+        for name in self.jobs.iter().filter(side).map(|job| job.name.clone()).collect::<Vec<_>>() {
+            self.job_ends(&name, Fate::Succeeds);
+        }
+    }
+
+    /// As the runner, but that nothing is ever old enough to go.
+    fn prune_report(&self, task: &PruneTask) -> RunReport {
+        let gone = task.shown.iter().filter(|id| !self.bucket.contains(id)).cloned().collect();
+        let prune = PruneReport { dry_run: task.dry_run, gone, report: "r".into(), ..PruneReport::default() };
+        RunReport { prune: Some(prune), ..RunReport::new(Outcome::Done, reasons::SUCCEEDED, "pruned") }
+    }
+
+    /// As the runner.
+    fn catalogue_report(&self, task: &CatalogueTask) -> (RunReport, String) {
+        let mut lines = String::from("{\"level\":\"INFO\"}\n");
+        let mut details = String::new();
+        for id in &self.bucket {
+            let slot = id.slot().unwrap();
+            let entry = CatalogueEntry {
+                backup: task.backups[0].backup.clone(),
+                id: id.clone(),
+                schedules: self.served.get(id).cloned().unwrap_or_default(),
+                start_time: slot,
+                end_time: slot,
+                bytes: 10,
+                verified: Verification::Streamed,
+            };
+            details += &serde_json::json!({"detail": entry}).to_string();
+            details.push('\n');
+        }
+        lines.push_str(&details);
+        let catalogue = CatalogueReport {
+            found: u32::try_from(self.bucket.len()).unwrap(),
+            details: u32::try_from(self.bucket.len()).unwrap(),
+            details_sha256: sha256(&details),
+            ..CatalogueReport::default()
+        };
+        let report = RunReport::new(Outcome::Done, reasons::SUCCEEDED, "listed");
+        (RunReport { catalogue: Some(catalogue), ..report }, lines)
+    }
+
     /// As the runner: what a manifest names stays.
     fn clean_up_report(&mut self, task: &CleanUpTask, fate: Fate) -> Option<RunReport> {
         if matches!(fate, Fate::Succeeds | Fate::SucceedsUnheard) {
@@ -376,6 +461,17 @@ impl World {
             Fate::FailsForNow | Fate::FailsUntidily => Some(away()),
             Fate::Fails => Some(RunReport::new(Outcome::Failed, reasons::ACCESS_DENIED, "for good")),
         }
+    }
+}
+
+/// What a Job says that does a thing by the way.
+fn side_report(fate: Fate, report: RunReport) -> Option<RunReport> {
+    match fate {
+        Fate::Succeeds => Some(report),
+        Fate::IsDeleted => None,
+        Fate::SucceedsUnheard | Fate::IsKilled => Some(lost()),
+        Fate::FailsForNow | Fate::FailsUntidily => Some(away()),
+        Fate::Fails => Some(RunReport::new(Outcome::Failed, reasons::ACCESS_DENIED, "for good")),
     }
 }
 
@@ -401,7 +497,16 @@ fn work(job: &Job) -> Work {
     let task = container(job).env.as_ref().unwrap().iter().find(|env| env.name == TASK_ENV).unwrap();
     match Task::decode(task.value.as_ref().unwrap()).unwrap() {
         Task::Probe(_) => Work::Probe,
-        Task::PostgresDump(task) => Work::Backup(task.run.id, task.run.attempt),
+        Task::PostgresDump(task) => {
+            let served = task.run.schedules.into_iter().map(|schedule| schedule.name).collect();
+            Work::Backup(task.run.id, task.run.attempt, served)
+        }
         Task::CleanUp(task) => Work::CleanUp(Box::new(task)),
+        Task::Prune(task) => Work::Prune(Box::new(task)),
+        Task::Catalogue(task) => Work::Catalogue(Box::new(task)),
     }
+}
+
+fn sha256(text: &str) -> String {
+    base16ct::lower::encode_string(&sha2::Sha256::digest(text))
 }

@@ -37,6 +37,8 @@ const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(20);
 pub async fn run(task: &PostgresDumpTask, cancel: &CancellationToken) -> Result<RunReport, RunError> {
     let start_time = Timestamp::now();
     let store = until_cancelled(cancel, Box::pin(Store::open(&task.bucket, ATTEMPTS))).await?;
+    let store = store.marked(&task.claim.owner);
+    until_cancelled(cancel, Box::pin(store.check_owner(&task.claim))).await?;
     let keys = store.layout().backup(&task.run.path, &task.run.id);
     let manifest = keys.manifest();
     if let Some(found) = until_cancelled(cancel, Box::pin(store.read_manifest(&manifest))).await? {
@@ -87,6 +89,8 @@ impl Attempt<'_> {
         cancel: &CancellationToken,
     ) -> Result<RunReport, RunError> {
         let checksums = self.find_checksums(cancel).await?;
+        // Only now it is known that the server lets one of several win.
+        until_cancelled(cancel, Box::pin(self.store.claim(&self.task.claim))).await?;
         let activity = Activity::default();
         let progress = ProgressLog::start(prepared.expected_bytes());
         let dumper = Dumper {

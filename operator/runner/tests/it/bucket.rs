@@ -5,11 +5,17 @@ use std::sync::LazyLock;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
+use greenlang_backup_test_s3::FaultServer;
 use tokio::runtime::Runtime;
 
 use crate::servers::{S3, S3_KEY, S3_SECRET};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+/// Keys of what a server has stored, but for the file that says who owns the prefix.
+pub fn stored(server: &FaultServer) -> Vec<String> {
+    server.objects().into_iter().filter(|key| !key.ends_with("/.owner.json")).collect()
+}
 
 /// A bucket of its own for each test.
 pub struct TestBucket {
@@ -37,7 +43,16 @@ impl TestBucket {
         Self { client: Client::from_conf(config), endpoint: endpoint.to_owned(), name: name.to_owned() }
     }
 
+    /// Keys of what was stored; the file that says who owns the prefix is told of by [`Self::is_owned`].
     pub fn keys(&self) -> Vec<String> {
+        self.all_keys().into_iter().filter(|key| !key.ends_with("/.owner.json")).collect()
+    }
+
+    pub fn is_owned(&self) -> bool {
+        self.all_keys().iter().any(|key| key.ends_with("/.owner.json"))
+    }
+
+    fn all_keys(&self) -> Vec<String> {
         let page = RUNTIME.block_on(self.client.list_objects_v2().bucket(&self.name).send()).unwrap();
         page.contents().iter().map(|object| object.key().unwrap().to_owned()).collect()
     }
@@ -57,6 +72,22 @@ impl TestBucket {
     pub fn put(&self, key: &str, bytes: &[u8]) {
         let body = ByteStream::from(bytes.to_vec());
         RUNTIME.block_on(self.client.put_object().bucket(&self.name).key(key).body(body).send()).unwrap();
+    }
+
+    /// With the mark of an owner.
+    pub fn put_marked(&self, key: &str, bytes: &[u8], mark: &str) {
+        let body = ByteStream::from(bytes.to_vec());
+        let put = self.client.put_object().bucket(&self.name).key(key).metadata("greenlang-owner", mark);
+        RUNTIME.block_on(put.body(body).send()).unwrap();
+    }
+
+    pub fn delete(&self, key: &str) {
+        RUNTIME.block_on(self.client.delete_object().bucket(&self.name).key(key).send()).unwrap();
+    }
+
+    /// Starts an upload and leaves it open.
+    pub fn start_upload(&self, key: &str) {
+        RUNTIME.block_on(self.client.create_multipart_upload().bucket(&self.name).key(key).send()).unwrap();
     }
 
     /// No manifest, no object, no open upload.

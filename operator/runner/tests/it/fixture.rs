@@ -90,6 +90,7 @@ impl Fixture {
     /// A probe of the same world.
     pub fn probe(&self) -> Ended {
         let task = ProbeTask {
+            claim: self.task.claim.clone(),
             bucket: self.task.bucket.clone(),
             seal: self.task.seal.clone(),
             postgres: Some(PostgresProbe {

@@ -8,6 +8,7 @@ use greenlang_backup_api::report::Outcome;
 use greenlang_backup_test_s3::Operation::{CompleteMultipartUpload, GetObject, PutObject};
 use greenlang_backup_test_s3::{Fault, FaultServer, Operation, Request};
 
+use crate::bucket::stored;
 use crate::fixture::{Fixture, ID, Started, kill};
 use crate::happy::SEEDED;
 use crate::servers::{ADMIN_PASSWORD, Postgres, poll};
@@ -73,7 +74,7 @@ fn told_to_stop_during(fault: Fault, operation: Operation) {
     wait_for(&server, operation, "dump");
     started.signal("TERM");
     started.end().expect(Outcome::Interrupted, reasons::INTERRUPTED);
-    assert_eq!(server.objects(), Vec::<String>::new());
+    assert_eq!(stored(&server), Vec::<String>::new());
     assert_eq!(server.open_uploads(), Vec::<String>::new());
 }
 
@@ -113,7 +114,7 @@ fn assert_whole(server: &FaultServer, fixture: &Fixture) {
     let mut named: Vec<_> = manifest.objects.into_iter().map(|object| object.key).collect();
     named.push(format!("clusters/test/database/{ID}/{MANIFEST}"));
     named.sort();
-    assert_eq!(server.objects(), named);
+    assert_eq!(stored(server), named);
     assert_eq!(server.open_uploads(), [""; 0]);
 }
 
@@ -140,7 +141,7 @@ fn told_to_stop_while_the_manifest_is_refused() {
     let ended = started.end();
     ended.expect(Outcome::Failed, reasons::ACCESS_DENIED);
     assert!(!ended.report.leftovers);
-    assert_eq!((server.objects(), server.open_uploads()), (vec![], vec![]));
+    assert_eq!((stored(&server), server.open_uploads()), (vec![], vec![]));
 }
 
 /// The time to stop is over before the server has answered: the clean-up finds out what became of the manifest.
@@ -151,12 +152,12 @@ fn killed_while_the_manifest_is_written() {
         let (fixture, started) = told_to_stop_with_the_manifest_on_its_way(&server, held);
         started.signal("KILL");
         started.end_without_report();
-        assert_ne!(server.objects(), [""; 0]);
+        assert_ne!(stored(&server), [""; 0]);
         fixture.clean_up(&[1]).expect(Outcome::Done, reasons::SUCCEEDED);
         if whole {
             assert_whole(&server, &fixture);
         } else {
-            assert_eq!((server.objects(), server.open_uploads()), (vec![], vec![]));
+            assert_eq!((stored(&server), server.open_uploads()), (vec![], vec![]));
         }
     }
 }

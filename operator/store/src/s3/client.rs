@@ -16,6 +16,7 @@ use aws_smithy_runtime::client::dns::TokioDnsResolver;
 use greenlang_backup_api::task::{Bucket, MountedSecret};
 use secrecy::ExposeSecret as _;
 
+use super::server_clock::ServerClock;
 use crate::error::Place;
 use crate::{SecretError, read_certificates, read_secret};
 
@@ -24,7 +25,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-pub(super) async fn build(bucket: &Bucket, attempts: u32) -> Result<Client, SecretError> {
+pub(super) async fn build(bucket: &Bucket, attempts: u32, clock: ServerClock) -> Result<Client, SecretError> {
     let http = http_client(bucket.ca.as_ref())?;
     let region = Region::new(bucket.region.clone());
     let builder = match &bucket.credentials {
@@ -38,6 +39,7 @@ pub(super) async fn build(bucket: &Bucket, attempts: u32) -> Result<Client, Secr
     };
     let builder = builder
         .http_client(http)
+        .interceptor(clock)
         .region(region)
         .force_path_style(bucket.force_path_style)
         .retry_config(RetryConfig::standard().with_max_attempts(attempts).with_max_backoff(MAX_BACKOFF))
@@ -129,7 +131,7 @@ mod tests {
     async fn url(secrets: &Path, change: impl FnOnce(&mut Bucket)) -> String {
         let mut bucket = tasks::bucket("backups", "http://s3.test:1", secrets);
         change(&mut bucket);
-        let client = build(&bucket, 1).await.unwrap();
+        let client = build(&bucket, 1, ServerClock::default()).await.unwrap();
         let minute = PresigningConfig::expires_in(Duration::from_mins(1)).unwrap();
         client.get_object().bucket("backups").key("key").presigned(minute).await.unwrap().uri().to_owned()
     }

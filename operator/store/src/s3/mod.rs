@@ -3,16 +3,20 @@
 mod classify;
 mod client;
 mod patience;
+mod server_clock;
 mod stored_as;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
+use greenlang_backup_api::owner::Owner;
 use greenlang_backup_api::task::Bucket;
 use greenlang_backup_api::v1alpha1::Checksum;
+use jiff::Timestamp;
 
 pub(crate) use classify::{classify, is_definite};
 pub(crate) use client::{ATTEMPT_TIMEOUT, one_try};
@@ -20,7 +24,9 @@ pub(crate) use patience::Patience;
 pub(crate) use stored_as::StoredAs;
 
 use crate::error::Place;
+use crate::inventory::MARK;
 use crate::{Layout, RequestError, SecretError};
+use server_clock::ServerClock;
 
 /// A bucket, below one prefix.
 #[derive(Clone, Debug)]
@@ -31,6 +37,9 @@ pub struct Store {
     /// What the policy says of checksums.
     pub(crate) checksum: Checksum,
     pub(crate) patience: Patience,
+    clock: ServerClock,
+    /// Mark of the policy that stores; none for those that only read.
+    mark: Option<String>,
     layout: Layout,
     name: String,
 }
@@ -38,15 +47,35 @@ pub struct Store {
 impl Store {
     /// Reads the mounted Secrets and makes a client; nothing is sent yet. `attempts` bounds the tries of each request.
     pub async fn open(bucket: &Bucket, attempts: u32) -> Result<Self, SecretError> {
+        let clock = ServerClock::default();
         Ok(Self {
-            client: client::build(bucket, attempts).await?,
+            client: client::build(bucket, attempts, clock.clone()).await?,
             place: Arc::new(client::place(bucket)),
             stored_as: StoredAs::of(bucket),
             checksum: bucket.checksum,
             patience: Patience::UPLOAD,
+            clock,
+            mark: None,
             layout: Layout::new(&bucket.prefix),
             name: bucket.name.clone(),
         })
+    }
+
+    /// The same bucket; every object that is uploaded carries the mark of its owner, by which it is known when no manifest names it.
+    #[must_use]
+    pub fn marked(mut self, owner: &Owner) -> Self {
+        self.mark = Some(owner.mark());
+        self
+    }
+
+    /// What every object carries that is stored here.
+    pub(crate) fn marks(&self) -> Option<HashMap<String, String>> {
+        self.mark.clone().map(|mark| HashMap::from([(MARK.to_owned(), mark)]))
+    }
+
+    /// The time of the server, as of its last answer; none before the first.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        self.clock.time()
     }
 
     /// Where things lie.
@@ -69,7 +98,15 @@ impl Store {
             .set_server_side_encryption(self.stored_as.encryption.clone())
             .set_ssekms_key_id(self.stored_as.kms_key.clone())
             .set_bucket_key_enabled(self.stored_as.bucket_key())
+            .set_metadata(self.marks())
             .body(ByteStream::from(bytes.to_vec()))
+    }
+
+    /// Writes a small object, whatever was there.
+    pub async fn put(&self, key: &str, bytes: &[u8]) -> Result<(), RequestError> {
+        let request = self.put_request(key, bytes).content_type("application/json");
+        request.send().await.map_err(|error| classify(&self.place, "put an object", &error))?;
+        Ok(())
     }
 
     /// Puts a small object unless there is one, and says whether it did.

@@ -1,0 +1,44 @@
+//! Reads the annotations of a policy that are about what is kept and who owns it. Pure.
+
+use std::collections::BTreeMap;
+
+use greenlang_backup_api::labels::{ADOPT, PIN_PREFIX, PRUNE_DRY_RUN};
+use greenlang_backup_api::names::BackupId;
+use greenlang_backup_api::v1alpha1::BackupPolicy;
+
+/// What they say.
+#[derive(Debug, Default)]
+pub(super) struct Annotations {
+    pub pins: BTreeMap<String, Vec<BackupId>>,
+    /// Somebody meant to keep something: until it is known what, everything is kept.
+    pub unreadable_pin: Option<String>,
+    pub prune_token: Option<String>,
+    pub adopt: Option<String>,
+}
+
+impl Annotations {
+    pub fn of(policy: &BackupPolicy) -> Self {
+        let mut read = Self::default();
+        for (key, value) in policy.metadata.annotations.iter().flatten() {
+            let value = Some(value.clone()).filter(|value| !value.is_empty());
+            if let Some(pin) = key.strip_prefix(PIN_PREFIX) {
+                match pinned(policy, pin) {
+                    Some((backup, id)) => read.pins.entry(backup).or_default().push(id),
+                    None => read.unreadable_pin = Some(key.clone()),
+                }
+            } else if key == PRUNE_DRY_RUN {
+                read.prune_token = value;
+            } else if key == ADOPT {
+                read.adopt = value;
+            }
+        }
+        read
+    }
+}
+
+/// Backup and id of `<backup>.<id>`; a backup that the policy does not have pins nothing either.
+fn pinned(policy: &BackupPolicy, text: &str) -> Option<(String, BackupId)> {
+    let (backup, id) = text.split_once('.')?;
+    policy.spec.backups.iter().find(|entry| entry.name == backup)?;
+    Some((backup.to_owned(), id.parse().ok()?))
+}

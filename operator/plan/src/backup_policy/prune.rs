@@ -1,0 +1,207 @@
+//! Decides when the old backups of a backup are deleted: once after each success, and never while a run of it goes on. Pure.
+//! Which ones go is decided by `retention` when the bucket has been looked at.
+
+use greenlang_backup_api::names::BackupId;
+use greenlang_backup_api::prune::PruneReport;
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_api::v1alpha1::{ActivePrune, BackupStatus, PruneResult, PruneStatus, RunHistory};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::PROGRESS_SECONDS;
+use super::decide::{Pass, backoff_seconds, seconds_later};
+use super::observe::{ObservedJob, Refusal};
+use super::validate::ValidatedBackup;
+use crate::job_state::JobState;
+
+/// Seconds to the next try after a first failure; doubled with each further one.
+const RETRY_SECONDS: i64 = 30;
+/// Longest pause between tries.
+const MAX_RETRY_SECONDS: i64 = 3_600;
+
+/// Follows the prunes that go on, or starts one: one at a time for each policy.
+pub(super) fn advance_all(pass: &mut Pass<'_>) {
+    let policy = pass.policy;
+    let mut backups = std::mem::take(&mut pass.decision.status.backups);
+    let mut busy = false;
+    for (backup, status) in configured(&policy.backups, &mut backups) {
+        let mut prune = known(status);
+        if let Some(active) = prune.active.clone() {
+            follow(pass, backup, status, &mut prune, active);
+        }
+        busy |= prune.active.is_some();
+        status.prune = Some(prune);
+    }
+    for (_, status) in configured(&policy.backups, &mut backups) {
+        let mut prune = known(status);
+        if !busy {
+            busy = start_if_due(pass, status, &mut prune);
+        }
+        status.prune = Some(prune);
+    }
+    pass.decision.status.backups = backups;
+}
+
+fn configured<'a>(
+    backups: &'a [ValidatedBackup],
+    statuses: &'a mut [BackupStatus],
+) -> impl Iterator<Item = (&'a ValidatedBackup, &'a mut BackupStatus)> {
+    statuses.iter_mut().filter_map(|status| {
+        let backup = backups.iter().find(|backup| backup.name == status.name)?;
+        Some((backup, status))
+    })
+}
+
+/// What is known. Where nothing is, no success of before asks for a prune: the next one does.
+fn known(status: &BackupStatus) -> PruneStatus {
+    let new = || PruneStatus { after: newest_success(status), ..PruneStatus::default() };
+    status.prune.clone().unwrap_or_else(new)
+}
+
+fn newest_success(status: &BackupStatus) -> Option<BackupId> {
+    histories(status).filter_map(|history| history.last_success.as_ref()).map(|run| run.id.clone()).max()
+}
+
+fn histories(status: &BackupStatus) -> impl Iterator<Item = &RunHistory> {
+    status.schedules.iter().map(|entry| &entry.history).chain([&status.manual])
+}
+
+fn start_if_due(pass: &mut Pass<'_>, status: &BackupStatus, prune: &mut PruneStatus) -> bool {
+    let now = pass.now();
+    let success = newest_success(status);
+    let token = pass.policy.prune_token.clone().filter(|token| Some(token) != prune.dry_run_token.as_ref());
+    let due = success.is_some() && success != prune.after && !pass.policy.suspend_retention;
+    if status.runs().next().is_some() || !(due || token.is_some()) {
+        return false;
+    }
+    // A time too far ahead was written under a wrong clock.
+    let latest = seconds_later(now, MAX_RETRY_SECONDS);
+    if let Some(next) =
+        prune.next_time.as_ref().map(|time| time.0).filter(|next| *next > now && *next <= latest)
+    {
+        pass.wake_at(next);
+        return false;
+    }
+    prune.active =
+        Some(ActivePrune { start_time: Time(now), after: success, dry_run_token: token, job_uid: None });
+    pass.wake_now();
+    true
+}
+
+fn follow(
+    pass: &mut Pass<'_>,
+    backup: &ValidatedBackup,
+    status: &BackupStatus,
+    prune: &mut PruneStatus,
+    mut active: ActivePrune,
+) {
+    match pass.job(&pass.policy.prune_job_name(&backup.name, &active)).cloned() {
+        None if active.job_uid.is_some() => {
+            fail(pass, backup, prune, reasons::JOB_DELETED, "the Job was deleted before its end");
+        }
+        // A run began between the decision and the Job: it goes first.
+        None if status.runs().next().is_some() => prune.active = None,
+        // Nothing may be deleted any more.
+        None if pass.policy.suspend_retention && active.dry_run_token.is_none() => prune.active = None,
+        None => {
+            let shown = shown(pass, &backup.name);
+            pass.create(pass.policy.prune_job(backup, status, &active, shown, pass.runner));
+            pass.wake_at(seconds_later(pass.now(), PROGRESS_SECONDS));
+        }
+        Some(ObservedJob { state: JobState::Ended(ended), .. }) => {
+            let RunReport { outcome, reason, message, prune: report, .. } = &ended.report;
+            match report {
+                Some(report) if outcome.is_success() => {
+                    succeed(pass, backup, prune, &active, report, message);
+                }
+                _ if *outcome == Outcome::Done => {
+                    fail(pass, backup, prune, reasons::REPORT_LOST, "the Job ended and said nothing");
+                }
+                _ => fail(pass, backup, prune, reason, message),
+            }
+            // With this status the Job's end is counted; the next pass deletes it.
+            pass.wake_now();
+        }
+        Some(job) => {
+            active.job_uid = Some(job.uid);
+            prune.active = Some(active);
+            pass.wake_at(seconds_later(pass.now(), PROGRESS_SECONDS));
+        }
+    }
+}
+
+fn shown(pass: &Pass<'_>, backup: &str) -> Vec<BackupId> {
+    let available = pass.decision.status.available.iter().filter(|entry| entry.backup == backup);
+    available.map(|entry| entry.id.clone()).collect()
+}
+
+fn succeed(
+    pass: &mut Pass<'_>,
+    backup: &ValidatedBackup,
+    prune: &mut PruneStatus,
+    active: &ActivePrune,
+    report: &PruneReport,
+    message: &str,
+) {
+    let result = PruneResult {
+        time: Time(pass.now()),
+        deleted: report.deleted,
+        kept: report.kept,
+        locked: report.locked,
+        held_back: report.held_back,
+        skipped: report.skipped,
+        garbage: report.garbage.saturating_add(report.uploads),
+        freed_bytes: report.freed_bytes,
+        report: report.report.clone(),
+    };
+    (prune.failures, prune.next_time, prune.last_error, prune.active) = (0, None, None, None);
+    if let Some(token) = &active.dry_run_token {
+        prune.dry_run_token = Some(token.clone());
+        prune.last_dry_run = Some(result);
+        pass.event(false, reasons::PRUNE_DRY_RUN, format!("{message}; see {} in the bucket", report.report));
+        return;
+    }
+    prune.after.clone_from(&active.after);
+    prune.last = Some(result);
+    let gone = |id: &BackupId| report.gone.contains(id);
+    pass.decision.status.available.retain(|entry| entry.backup != backup.name || !gone(&entry.id));
+    if report.deleted > 0 {
+        pass.event(false, reasons::PRUNED, message.to_owned());
+    }
+    if report.held_back > 0 {
+        let what = format!(
+            "{} backups of {} were to be deleted and stay for now, because no more than half of a schedule's go at once: if that is not meant, correct keepDays or set spec.suspendRetention before the next run; see {} in the bucket",
+            report.held_back, backup.name, report.report
+        );
+        pass.event(true, reasons::PRUNE_HELD_BACK, what);
+    }
+}
+
+/// The API server refused a Job; if it was for a prune, that has failed.
+pub(super) fn refused(pass: &mut Pass<'_>, refusal: &Refusal) {
+    let policy = pass.policy;
+    let mut backups = std::mem::take(&mut pass.decision.status.backups);
+    for (backup, status) in configured(&policy.backups, &mut backups) {
+        let mut prune = known(status);
+        let active = prune.active.as_ref();
+        if active.is_some_and(|active| policy.prune_job_name(&backup.name, active) == refusal.job) {
+            fail(pass, backup, &mut prune, refusal.reason, &refusal.message);
+            status.prune = Some(prune);
+        }
+    }
+    pass.decision.status.backups = backups;
+}
+
+/// It is tried again for as long as it takes; people are told once.
+fn fail(pass: &mut Pass<'_>, backup: &ValidatedBackup, prune: &mut PruneStatus, reason: &str, message: &str) {
+    if prune.failures == 0 {
+        let what = format!("old backups of {} could not be deleted yet: {reason}: {message}", backup.name);
+        pass.event(true, reasons::PRUNE_FAILED, what);
+    }
+    prune.failures = prune.failures.saturating_add(1);
+    prune.last_error = Some(format!("{reason}: {message}"));
+    prune.active = None;
+    let pause = backoff_seconds(RETRY_SECONDS, prune.failures, MAX_RETRY_SECONDS);
+    prune.next_time = Some(Time(seconds_later(pass.now(), pause)));
+    pass.wake_now();
+}

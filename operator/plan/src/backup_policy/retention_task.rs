@@ -1,0 +1,146 @@
+//! Builds the Task and the Job of a prune or a catalogue. Pure.
+
+use greenlang_backup_api::labels;
+use greenlang_backup_api::names::{BackupId, job_name};
+use greenlang_backup_api::owner::{Claim, Owner};
+use greenlang_backup_api::prune::{CataloguePath, CatalogueTask, PruneTask};
+use greenlang_backup_api::retention::{Retention, ScheduleRetention};
+use greenlang_backup_api::task::{Task, TaskError};
+use greenlang_backup_api::v1alpha1::{ActiveCatalogue, ActivePrune, BackupStatus, MAX_AVAILABLE, RunHistory};
+use k8s_openapi::api::batch::v1::Job;
+
+use super::summary::newest_failed;
+use super::task::{MIN_MEMORY, mounts};
+use super::validate::{ACTIVE_DEADLINE_SECONDS, ValidatedBackup, ValidatedPolicy};
+use crate::job::{JobRequest, RunnerSettings, build_job};
+
+/// Stands for the backup in the names of Jobs. No backup can have these names: they have a dot.
+const PRUNE_SUBJECT: &str = "prune.";
+const CATALOGUE_SUBJECT: &str = "catalogue.";
+/// Seconds until a prune or a catalogue is stopped: ten thousand manifests take some minutes.
+const DEADLINE_SECONDS: u32 = 21_600;
+/// Least age of garbage in seconds: a day.
+const GARBAGE_SECONDS: u32 = 86_400;
+/// Seconds that an attempt may take beyond its time limit, whoever saw it end.
+const DEADLINE_MARGIN: u32 = 3_600;
+
+impl ValidatedPolicy {
+    /// Who the policy is to the bucket.
+    pub(super) fn claim(&self, cluster_uid: &str) -> Claim {
+        let owner = Owner {
+            cluster_uid: cluster_uid.to_owned(),
+            namespace: self.identity.namespace.clone(),
+            policy: self.identity.name.clone(),
+        };
+        Claim { owner, adopt: self.adopt.clone() }
+    }
+
+    /// Name of the Job for a prune.
+    pub(super) fn prune_job_name(&self, backup: &str, active: &ActivePrune) -> String {
+        let start = BackupId::from_slot(active.start_time.0);
+        let after = active.after.as_ref().map_or("none", BackupId::as_str);
+        let key = format!("{backup}/{after}/{start}/{}", active.dry_run_token.as_deref().unwrap_or_default());
+        job_name(&self.identity.uid, &self.identity.name, PRUNE_SUBJECT, &key, 1)
+    }
+
+    /// Name of the Job for a catalogue.
+    pub(super) fn catalogue_job_name(&self, active: &ActiveCatalogue) -> String {
+        let start = BackupId::from_slot(active.start_time.0);
+        job_name(&self.identity.uid, &self.identity.name, CATALOGUE_SUBJECT, start.as_str(), 1)
+    }
+
+    /// The Job for a prune.
+    pub(super) fn prune_job(
+        &self,
+        backup: &ValidatedBackup,
+        status: &BackupStatus,
+        active: &ActivePrune,
+        shown: Vec<BackupId>,
+        runner: &RunnerSettings,
+    ) -> Result<Job, TaskError> {
+        let running = status.runs().map(|active| active.run.id.clone());
+        let waiting = status.waiting.iter().map(|run| run.id.clone());
+        let cleaned = status.clean_ups.iter().map(|entry| entry.id.clone());
+        let longest = backup.schedules.iter().map(|schedule| schedule.active_deadline_seconds).max();
+        let longest = longest.unwrap_or_default().max(ACTIVE_DEADLINE_SECONDS);
+        let task = Task::Prune(PruneTask {
+            claim: self.claim(&runner.cluster_uid),
+            backup: backup.name.clone(),
+            path: backup.path.clone(),
+            id: BackupId::from_slot(active.start_time.0),
+            bucket: self.bucket.clone(),
+            retention: self.retention(backup, status),
+            busy: running.chain(waiting).chain(cleaned).collect(),
+            garbage_after_seconds: GARBAGE_SECONDS.max(longest.saturating_add(DEADLINE_MARGIN)),
+            shown,
+            dry_run: active.dry_run_token.is_some(),
+        });
+        self.job_of(self.prune_job_name(&backup.name, active), labels::TASK_PRUNE, &task, runner)
+    }
+
+    /// The Job for a catalogue.
+    pub(super) fn catalogue_job(
+        &self,
+        active: &ActiveCatalogue,
+        runner: &RunnerSettings,
+    ) -> Result<Job, TaskError> {
+        let places = self.backups.iter();
+        let task = Task::Catalogue(CatalogueTask {
+            claim: self.claim(&runner.cluster_uid),
+            bucket: self.bucket.clone(),
+            backups: places
+                .map(|backup| CataloguePath { backup: backup.name.clone(), path: backup.path.clone() })
+                .collect(),
+            limit: u32::try_from(MAX_AVAILABLE).unwrap_or(u32::MAX),
+        });
+        self.job_of(self.catalogue_job_name(active), labels::TASK_CATALOGUE, &task, runner)
+    }
+
+    fn job_of(
+        &self,
+        name: String,
+        kind: &str,
+        task: &Task,
+        runner: &RunnerSettings,
+    ) -> Result<Job, TaskError> {
+        let request = JobRequest {
+            name,
+            namespace: &self.identity.namespace,
+            owner: self.owner(),
+            labels: self.labels([(labels::TASK, kind.to_owned())]),
+            secrets: mounts(task),
+            task: task.encode()?,
+            active_deadline_seconds: DEADLINE_SECONDS,
+            memory: MIN_MEMORY,
+            template: &self.job_template,
+        };
+        Ok(build_job(request, runner))
+    }
+
+    /// How long the backups of a backup are kept, and which are kept longer.
+    fn retention(&self, backup: &ValidatedBackup, status: &BackupStatus) -> Retention {
+        let history = |name: &str| -> Option<&RunHistory> {
+            status.schedules.iter().find(|entry| entry.name == name).map(|entry| &entry.history)
+        };
+        let schedules = backup.schedules.iter().map(|schedule| ScheduleRetention {
+            name: schedule.name.clone(),
+            keep_days: schedule.keep_days,
+            keep_at_least: schedule.keep_at_least,
+            newest_failed: history(&schedule.name).is_some_and(newest_failed),
+        });
+        Retention {
+            schedules: schedules.collect(),
+            manual_keep_days: self.manual_keep_days,
+            manual_failed: newest_failed(&status.manual),
+            pins: self.pins.get(&backup.name).cloned().unwrap_or_default(),
+            // Restores will name what they need here.
+            needed: vec![],
+            hold: self.unreadable_pin.as_ref().map(|pin| {
+                format!(
+                    "annotation {pin} pins nothing that can be understood: write {}<backup>.<id>",
+                    labels::PIN_PREFIX
+                )
+            }),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Reads what lies in the directory of each backup of a path, and says what it is. What cannot be read stays unread. Network.
+
+use futures::future::try_join_all;
+use greenlang_backup_api::manifest::Manifest;
+use greenlang_backup_api::names::BackupId;
+use greenlang_backup_api::owner::OwnerFile;
+use greenlang_backup_plan::retention::Candidate;
+use greenlang_backup_store::{CatalogueError, Directory, Store, StoredManifest};
+use jiff::Timestamp;
+
+/// Manifests on their way at once, and so many directories in memory.
+const AT_ONCE: usize = 16;
+/// A manifest with more bytes than this is none of ours: one of a thousand databases has one of these.
+const MAX_MANIFEST: u64 = 16 << 20;
+
+/// What a directory holds.
+#[derive(Debug)]
+pub enum Found {
+    /// A backup of the owner.
+    Backup(Box<Surveyed>),
+    /// A manifest that is not the owner's, or not to be understood. Nothing there is touched.
+    Skipped {
+        /// Its id, as its directory says.
+        id: BackupId,
+        /// Why.
+        why: String,
+    },
+    /// No manifest.
+    Loose {
+        /// Its id, as its directory says.
+        id: BackupId,
+        /// Whether a backup was being deleted there.
+        deleted: bool,
+        /// When the newest of it was stored.
+        modified: Option<Timestamp>,
+    },
+}
+
+/// A backup, in short.
+#[derive(Debug)]
+pub struct Surveyed {
+    /// What retention is to know.
+    pub candidate: Candidate,
+    /// SHA-256 of the manifest that was read.
+    pub manifest_sha256: String,
+    /// What the manifest says of its size and proof, and when its attempt began.
+    pub bytes: u64,
+    /// See `bytes`.
+    pub verified: greenlang_backup_api::v1alpha1::Verification,
+    /// See `bytes`.
+    pub start_time: Timestamp,
+}
+
+/// Surveys a path; memory does not grow with what lies there, but for what `take` keeps.
+pub async fn survey(
+    store: &Store,
+    path: &str,
+    owner: &OwnerFile,
+    versions: bool,
+    mut take: impl FnMut(Found),
+) -> Result<(), CatalogueError> {
+    let mut directories = store.directories(path, versions);
+    loop {
+        let mut some = Vec::with_capacity(AT_ONCE);
+        while some.len() < AT_ONCE
+            && let Some(directory) = directories.next().await?
+        {
+            some.push(directory);
+        }
+        if some.is_empty() {
+            return Ok(());
+        }
+        let mut reads = Vec::with_capacity(some.len());
+        for directory in &some {
+            reads.push(read(store, path, owner, directory));
+        }
+        try_join_all(reads).await?.into_iter().for_each(&mut take);
+    }
+}
+
+async fn read(
+    store: &Store,
+    path: &str,
+    owner: &OwnerFile,
+    directory: &Directory,
+) -> Result<Found, CatalogueError> {
+    let id = directory.id.clone();
+    let skipped = |why: String| Ok(Found::Skipped { id: id.clone(), why });
+    let key = directory.keys.manifest();
+    let loose = || Found::Loose {
+        id: id.clone(),
+        deleted: directory.current(&directory.keys.deleted()).is_some(),
+        modified: directory.modified(),
+    };
+    let Some(entry) = directory.current(&key) else { return Ok(loose()) };
+    if entry.bytes > MAX_MANIFEST {
+        return skipped(format!("its manifest has {} bytes", entry.bytes));
+    }
+    let stored = match store.read_manifest(&key).await {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return skipped("its manifest vanished while it was read".to_owned()),
+        Err(CatalogueError::Manifest { problem, .. }) => return skipped(problem.to_string()),
+        Err(error) => return Err(error),
+    };
+    if let Some(why) = not_ours(&stored.manifest, path, &id, owner) {
+        return skipped(why);
+    }
+    let Ok(slot) = id.slot() else { return skipped("its name is no id".to_owned()) };
+    let StoredManifest { manifest, sha256 } = stored;
+    let whole = manifest
+        .objects
+        .iter()
+        .all(|object| directory.current(&object.key).is_some_and(|found| found.bytes == object.stored_bytes));
+    Ok(Found::Backup(Box::new(Surveyed {
+        candidate: Candidate {
+            id,
+            slot,
+            end_time: manifest.end_time,
+            stored_time: entry.modified,
+            schedules: manifest.schedules,
+            whole,
+            pinned: directory.is_pinned(),
+        },
+        manifest_sha256: sha256,
+        bytes: manifest.size_bytes,
+        verified: manifest.verified,
+        start_time: manifest.start_time,
+    })))
+}
+
+/// Why a manifest is none of this path's and owner's.
+pub fn not_ours(manifest: &Manifest, path: &str, id: &BackupId, owner: &OwnerFile) -> Option<String> {
+    let Manifest { timestamp, path: named, policy, .. } = manifest;
+    if timestamp != id || named != path {
+        return Some(format!("its manifest is that of {named}/{timestamp}"));
+    }
+    (!owner.has(&policy.namespace, &policy.name))
+        .then(|| format!("it belongs to policy {}/{}", policy.namespace, policy.name))
+}

@@ -1,0 +1,137 @@
+//! Who may write below a prefix, and the history that its owner finds there.
+
+use greenlang_backup_api::owner::{Claim, OwnerFile};
+use greenlang_backup_api::prune::CatalogueReport;
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::report::Outcome;
+use greenlang_backup_api::task::Task;
+
+use crate::fixture::{Ended, Fixture};
+use crate::happy::SEEDED;
+use crate::servers::tasks::claim;
+use crate::shelf::Shelf;
+
+const OWNER: &str = "clusters/test/.owner.json";
+
+fn another() -> Claim {
+    let mut claim = claim();
+    claim.owner.cluster_uid = "c-2".into();
+    claim.owner.policy = "another".into();
+    claim
+}
+
+#[test]
+fn another_policy_is_refused_with_both_names_and_adopts_when_told() {
+    let mut fixture = Fixture::new("owner-adopt", &[*SEEDED]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    let before = fixture.bucket.keys();
+    assert!(fixture.bucket.is_owned());
+
+    fixture.task.claim = another();
+    fixture.task.run.policy = "another".into();
+    fixture.task.run.id = "20251108-020000".parse().unwrap();
+    let id = claim().owner.id();
+    let names = ["greenlang/greenlang", "c-1", "greenlang/another", "c-2", &format!("adopt: {id}")];
+    let ended = fixture.run();
+    ended.expect(Outcome::Failed, reasons::OWNED_BY_OTHER);
+    ended.expect_message(&names);
+    let probed = fixture.probe().report.probe.unwrap().storage;
+    assert_eq!(probed.reason, reasons::OWNED_BY_OTHER);
+    assert!(names.iter().all(|name| probed.message.contains(name)), "{}", probed.message);
+    // The id of anybody else does not help.
+    fixture.task.claim.adopt = Some(another().owner.id());
+    fixture.run().expect(Outcome::Failed, reasons::OWNED_BY_OTHER);
+    assert_eq!(fixture.bucket.keys(), before, "nothing was written");
+
+    fixture.task.claim.adopt = Some(id);
+    assert!(fixture.probe().report.probe.unwrap().storage.ok);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    let file: OwnerFile = serde_json::from_slice(&fixture.bucket.get(OWNER)).unwrap();
+    assert_eq!((file.owner, file.adopted), (another().owner, vec![claim().owner]));
+    // Now the first one is refused.
+    fixture.task.claim = claim();
+    fixture.run().expect(Outcome::Failed, reasons::OWNED_BY_OTHER);
+}
+
+#[test]
+fn a_policy_that_was_made_again_is_the_same_owner() {
+    let mut fixture = Fixture::new("owner-again", &[*SEEDED]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    fixture.task.run.policy_uid = "another".to_owned();
+    fixture.task.run.id = "20251108-020000".parse().unwrap();
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+}
+
+#[test]
+fn an_owner_that_cannot_be_read_stops_everybody() {
+    let shelf = Shelf::new("owner-unreadable");
+    for content in [
+        "{\"version\": 1, \"own",
+        "{\"version\":9,\"owner\":{\"clusterUid\":\"c-1\",\"namespace\":\"greenlang\",\"policy\":\"greenlang\"}}",
+    ] {
+        shelf.fixture.bucket.put(OWNER, content.as_bytes());
+        let ended = shelf.prune();
+        ended.expect(Outcome::Failed, reasons::OWNED_BY_OTHER);
+        ended.expect_message(&[".owner.json", "cannot be read"]);
+    }
+}
+
+#[test]
+fn the_backups_of_a_former_owner_are_pruned_and_listed_by_the_new_one() {
+    let mut shelf = Shelf::new("owner-former");
+    shelf.put("20251107-020000");
+    shelf.put("20251001-020000");
+    shelf.pruned();
+    shelf.put("20251001-020000");
+    shelf.task.claim = another();
+    shelf.prune().expect(Outcome::Failed, reasons::OWNED_BY_OTHER);
+    catalogue(&shelf).expect(Outcome::Failed, reasons::OWNED_BY_OTHER);
+    shelf.task.claim.adopt = Some(claim().owner.id());
+    let (ended, entries) = listed(&shelf);
+    assert_eq!((ended.skipped, entries.len()), (0, 2));
+    assert_eq!(shelf.pruned().deleted, 1);
+}
+
+fn catalogue(shelf: &Shelf) -> Ended {
+    shelf.fixture.start_task(&Task::Catalogue(shelf.catalogue_task()), &[]).end()
+}
+
+fn listed(shelf: &Shelf) -> (CatalogueReport, Vec<String>) {
+    let ended = catalogue(shelf);
+    ended.expect(Outcome::Done, reasons::SUCCEEDED);
+    let report = ended.report.catalogue.unwrap();
+    // As the operator reads it: both streams are one log.
+    let log = format!("{}{}", ended.stderr, ended.stdout);
+    assert_eq!(report.entries(&log[..log.len() - 2]), None, "a log that is cut is noticed");
+    let entries = report.entries(&log).unwrap();
+    (report, entries.into_iter().map(|entry| entry.id.to_string()).collect())
+}
+
+#[test]
+fn a_catalogue_lists_the_newest_and_the_newest_of_each_schedule() {
+    let mut shelf = Shelf::new("catalogue");
+    for day in 1..=9 {
+        shelf.put(&format!("2025110{day}-020000"));
+    }
+    shelf.put_with("20240101-020000", |manifest| manifest.schedules[0].name = "yearly".into());
+    shelf.put_with("20240102-020000", |manifest| manifest.policy.name = "foreign".into());
+    shelf.put_manifest("20240103-020000", b"cut");
+    let (report, ids) = listed(&shelf);
+    assert_eq!((report.found, report.skipped, report.details), (10, 2, 10));
+    assert_eq!((ids[0].as_str(), ids[9].as_str()), ("20251109-020000", "20240101-020000"));
+    assert!(!shelf.fixture.bucket.is_owned(), "listing claims nothing");
+    shelf.task.bucket.prefix = "nothing/here".to_owned();
+    assert_eq!(listed_nothing(&shelf), 0);
+    let mut task = shelf.catalogue_task();
+    (task.bucket.prefix, task.limit) = ("clusters/test".to_owned(), 3);
+    let ended = shelf.fixture.start_task(&Task::Catalogue(task), &[]).end();
+    assert_eq!(ended.report.catalogue.unwrap().details, 4, "three, and the newest yearly one");
+}
+
+fn listed_nothing(shelf: &Shelf) -> u32 {
+    let ended = catalogue(shelf);
+    ended.expect(Outcome::Done, reasons::SUCCEEDED);
+    let report = ended.report.catalogue.unwrap();
+    assert_eq!(report.entries(&ended.stdout), Some(vec![]));
+    report.found
+}

@@ -1,0 +1,327 @@
+//! Deletion of old backups: what goes, what stays and why, and what is left when it is cut off.
+
+use std::path::Path;
+use std::time::Duration;
+
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::report::Outcome;
+use greenlang_backup_api::retention::NeededBackup;
+use greenlang_backup_api::task::Task;
+use greenlang_backup_test_s3::{Fault, FaultServer, Operation, Switches};
+
+use crate::servers::poll;
+use crate::shelf::{OBJECT_BYTES, Shelf, directory, manifest};
+
+const NEWEST: &str = "20251107-020000";
+/// Older than its 30 days.
+const OLD: &str = "20251001-020000";
+
+fn both(shelf: &Shelf) {
+    shelf.put(NEWEST);
+    shelf.put(OLD);
+}
+
+fn is_below(keys: &[String], id: &str) -> bool {
+    keys.iter().any(|key| key.starts_with(&directory(id)))
+}
+
+#[test]
+fn each_backup_stays_or_goes_for_its_reason() {
+    let mut shelf = Shelf::new("prune-reasons");
+    let bucket = &shelf.fixture.bucket;
+    for id in [
+        NEWEST,
+        "20251020-020000",
+        "20251005-020000",
+        "20251004-020000",
+        "20251003-020000",
+        "20251002-020000",
+    ] {
+        shelf.put(id);
+    }
+    bucket.put(&format!("{}pinned.txt", directory("20251003-020000")), b"the year's end");
+    shelf.put_with(OLD, |manifest| manifest.objects[0].stored_bytes += 1);
+    // Nothing of these is ours, or none of it can be understood.
+    let foreign =
+        ["20250901-020000", "20250902-020000", "20250903-020000", "20250904-020000", "20250905-020000"];
+    shelf.put_with(foreign[0], |manifest| manifest.policy.name = "another".into());
+    shelf.put_manifest(foreign[1], b"{\"schema_version\": 1, \"timest");
+    shelf.put_with(foreign[2], |manifest| manifest.schema_version = 99);
+    shelf.put_with(foreign[3], |manifest| manifest.timestamp = NEWEST.parse().unwrap());
+    shelf.put_with(foreign[4], |manifest| manifest.path = "other".into());
+    bucket.put("clusters/test/database/greenlang_20240101.sql.gz", b"of the old scripts");
+    bucket.put("clusters/test/database/20240101-000000/greenlang.sql.gz", b"of the old scripts");
+    shelf.task.garbage_after_seconds = 0;
+    shelf.task.retention.pins = vec!["20251004-020000".parse().unwrap()];
+    shelf.task.retention.needed =
+        vec![NeededBackup { id: "20251005-020000".parse().unwrap(), by: "restore n/r".into() }];
+    shelf.task.shown = [NEWEST, "20251002-020000", "20250801-000000"].map(|id| id.parse().unwrap()).into();
+
+    let before = bucket.keys().len();
+    let ended = shelf.prune();
+    ended.expect(Outcome::Done, reasons::SUCCEEDED);
+    let report = ended.report.prune.unwrap();
+    assert_eq!((report.kept, report.deleted, report.skipped, report.garbage), (5, 2, 5, 0));
+    let gone: Vec<_> = report.gone.iter().map(ToString::to_string).collect();
+    assert_eq!(gone, ["20251002-020000", "20250801-000000"], "what status shows and is not there");
+    assert!(report.freed_bytes > 2 * OBJECT_BYTES, "{}", report.freed_bytes);
+    for (id, verdict, reason) in [
+        (NEWEST, "Keep", "WithinKeepDays"),
+        ("20251020-020000", "Keep", "WithinKeepDays"),
+        ("20251005-020000", "Keep", "Needed"),
+        ("20251004-020000", "Keep", "Pinned"),
+        ("20251003-020000", "Keep", "Pinned"),
+        ("20251002-020000", "Delete", "Expired"),
+        (OLD, "Delete", "Expired"),
+        (foreign[0], "Skip", "NotOurs"),
+        (foreign[1], "Skip", "NotOurs"),
+    ] {
+        assert_eq!(shelf.verdict(id), (verdict.to_owned(), reason.to_owned()), "{id}");
+        let line =
+            format!("{{\"detail\":{{\"id\":\"{id}\",\"verdict\":\"{verdict}\",\"reason\":\"{reason}\"");
+        assert!(ended.stdout.contains(&line), "{line} is not in {}", ended.stdout);
+    }
+    let keys = shelf.fixture.bucket.keys();
+    assert!(!is_below(&keys, OLD) && !is_below(&keys, "20251002-020000"));
+    // Two objects and two manifests less, the report more.
+    assert_eq!(keys.len(), before - 4 + 1);
+    assert!(shelf.stored_report()["finished"].as_bool().unwrap());
+}
+
+#[test]
+fn a_dry_run_says_the_same_and_deletes_nothing() {
+    let mut shelf = Shelf::new("prune-dry");
+    both(&shelf);
+    shelf.task.dry_run = true;
+    let before = shelf.ids();
+    let report = shelf.pruned();
+    assert_eq!((report.dry_run, report.deleted, report.kept), (true, 1, 1));
+    assert_eq!((shelf.ids(), shelf.verdict(OLD).0), (before, "Delete".to_owned()));
+    shelf.task.dry_run = false;
+    assert_eq!(shelf.pruned().deleted, 1);
+    assert_eq!(shelf.ids(), [NEWEST]);
+}
+
+#[test]
+fn nothing_goes_while_the_newest_run_failed_or_something_is_held() {
+    let mut shelf = Shelf::new("prune-held");
+    both(&shelf);
+    shelf.task.retention.schedules[0].newest_failed = true;
+    assert_eq!((shelf.pruned().deleted, shelf.verdict(OLD).1.as_str()), (0, "NewestRunFailed"));
+    shelf.task.retention.schedules[0].newest_failed = false;
+    shelf.task.retention.hold = Some("because".into());
+    assert_eq!((shelf.pruned().deleted, shelf.verdict(OLD).1.as_str()), (0, "Held"));
+    assert_eq!(shelf.ids(), [OLD, NEWEST]);
+}
+
+/// Wherever it is killed: what has a manifest has its objects, and the next prune does the rest.
+#[test]
+fn what_a_kill_leaves_never_looks_like_a_backup_and_goes_next_time() {
+    for (operation, key, manifest_stays) in [
+        (Operation::PutObject, "deleted.json", true),
+        (Operation::DeleteObject, "manifest.json", true),
+        (Operation::DeleteObject, "/1/", false),
+        (Operation::DeleteObject, "deleted.json", false),
+    ] {
+        let server = FaultServer::start();
+        let shelf = Shelf::on_faulty(&server);
+        both(&shelf);
+        server.inject(Fault::BlackHole.on(operation).where_key(key));
+        let started = shelf.start();
+        let reached = poll(Duration::from_secs(20), || {
+            let mut requests = server.requests().into_iter();
+            requests.find(|request| request.operation == operation && request.path.contains(key))
+        });
+        assert!(reached.is_some(), "{operation:?} {key}");
+        started.signal("KILL");
+        started.end_without_report();
+        server.heal();
+        let keys = server.objects();
+        let object = format!("{}1/shop.dump.zst.age", directory(OLD));
+        assert_eq!(shelf.ids().contains(&OLD.to_owned()), manifest_stays, "{operation:?} {key}");
+        assert!(!manifest_stays || keys.contains(&object), "{operation:?} {key}: {keys:?}");
+        assert_eq!(shelf.stored_report()["finished"], false);
+        shelf.pruned();
+        assert!(!is_below(&server.objects(), OLD), "{operation:?} {key}: {:?}", server.objects());
+        assert!(is_below(&server.objects(), NEWEST));
+    }
+}
+
+#[test]
+fn an_unfinished_deletion_is_left_alone_where_a_run_may_be_or_the_copy_is_not_ours() {
+    let mut shelf = Shelf::new("prune-unfinished");
+    shelf.put(NEWEST);
+    let copy = |id: &str, bytes: &[u8]| {
+        let bucket = &shelf.fixture.bucket;
+        bucket.put(&format!("{}deleted.json", directory(id)), bytes);
+        bucket.put(&format!("{}1/x", directory(id)), b"x");
+    };
+    copy(OLD, &serde_json::to_vec(&manifest(OLD)).unwrap());
+    copy("20250901-020000", b"cut");
+    let mut theirs = manifest("20250902-020000");
+    theirs.policy.namespace = "another".into();
+    copy("20250902-020000", &serde_json::to_vec(&theirs).unwrap());
+    let before = shelf.fixture.bucket.keys().len();
+    shelf.task.busy = vec![OLD.parse().unwrap()];
+    assert_eq!(shelf.pruned().garbage, 0);
+    shelf.task.busy = vec![];
+    assert_eq!(shelf.pruned().garbage, 1);
+    assert_eq!(shelf.fixture.bucket.keys().len(), before - 2 + 1);
+}
+
+#[test]
+fn garbage_goes_after_its_time_if_all_of_it_is_ours() {
+    let mut shelf = Shelf::new("prune-garbage");
+    shelf.put(NEWEST);
+    let bucket = &shelf.fixture.bucket;
+    let (ours, mixed, busy, theirs) = (OLD, "20251002-020000", "20251003-020000", "20251004-020000");
+    for id in [ours, mixed, busy] {
+        bucket.put_marked(&format!("{}1/a", directory(id)), b"xx", "greenlang/greenlang");
+        bucket.put_marked(&format!("{}2/b", directory(id)), b"x", "greenlang/greenlang");
+    }
+    bucket.put(&format!("{}notes.txt", directory(mixed)), b"somebody's");
+    bucket.put_marked(&format!("{}1/a", directory(theirs)), b"x", "greenlang/another");
+    bucket.start_upload(&format!("{}1/c", directory(NEWEST)));
+    bucket.start_upload(&format!("{}1/c", directory(busy)));
+    bucket.start_upload("clusters/test/database/greenlang_20251101.sql.gz");
+    shelf.task.busy = vec![busy.parse().unwrap()];
+    let young = shelf.pruned();
+    assert_eq!((young.garbage, young.uploads), (0, 0), "a day is not over");
+
+    shelf.task.garbage_after_seconds = 1;
+    std::thread::sleep(Duration::from_secs(3));
+    shelf.task.dry_run = true;
+    assert_eq!((shelf.pruned().garbage, shelf.fixture.bucket.open_uploads().len()), (1, 3));
+    shelf.task.dry_run = false;
+    let report = shelf.pruned();
+    assert_eq!((report.garbage, report.uploads, report.freed_bytes), (1, 1, 3));
+    let keys = shelf.fixture.bucket.keys();
+    assert!(!is_below(&keys, ours) && [mixed, busy, theirs].iter().all(|id| is_below(&keys, id)), "{keys:?}");
+    assert_eq!(shelf.fixture.bucket.open_uploads().len(), 2);
+}
+
+#[test]
+fn in_a_bucket_with_versions_all_of_them_go_and_count() {
+    let server = FaultServer::with(Switches { versions: true, ..Switches::default() });
+    let mut shelf = Shelf::on_faulty(&server);
+    both(&shelf);
+    // An older version of the manifest must not come to light, nor a marker stay.
+    shelf.put(OLD);
+    let bucket = &shelf.fixture.bucket;
+    bucket.put(&format!("{}2/x", directory(OLD)), b"xyz");
+    bucket.delete(&format!("{}2/x", directory(OLD)));
+    let manifest = bucket.get(&format!("{}manifest.json", directory(OLD))).len() as u64;
+    // Only versions and markers are left of this one.
+    bucket.put_marked(&format!("{}1/a", directory("20250901-020000")), b"12345", "greenlang/greenlang");
+    bucket.delete(&format!("{}1/a", directory("20250901-020000")));
+    shelf.task.garbage_after_seconds = 1;
+    std::thread::sleep(Duration::from_secs(3));
+    let report = shelf.pruned();
+    assert_eq!((report.deleted, report.garbage), (1, 1));
+    assert_eq!(report.freed_bytes, 2 * OBJECT_BYTES + 2 * manifest + 3 + 5);
+    let versions = server.versions();
+    assert!(!is_below(&versions, OLD) && !is_below(&versions, "20250901-020000"), "{versions:?}");
+}
+
+#[test]
+fn what_the_bucket_has_locked_stays_whole() {
+    let server = FaultServer::with(Switches { versions: true, ..Switches::default() });
+    let mut shelf = Shelf::on_faulty(&server);
+    both(&shelf);
+    server.lock(&format!("{OLD}/1/"), Duration::from_hours(1));
+    let before = shelf.ids();
+    shelf.task.dry_run = true;
+    assert_eq!((shelf.pruned().deleted, shelf.verdict(OLD).1.as_str()), (0, "LockedUntil"));
+    shelf.task.dry_run = false;
+    let report = shelf.pruned();
+    assert_eq!((report.locked, report.deleted, report.kept), (1, 0, 2));
+    assert_eq!((shelf.ids(), shelf.verdict(OLD).1.as_str()), (before, "LockedUntil"));
+    assert!(!server.objects().iter().any(|key| key.ends_with("deleted.json")));
+    // A lock that is over is none.
+    server.lock(OLD, Duration::ZERO);
+    assert_eq!(shelf.pruned().deleted, 1);
+}
+
+#[test]
+fn a_deletion_that_deletes_nothing_is_an_error() {
+    let hidden = Switches { versions: true, shows_versions: false, ..Switches::default() };
+    let ignored = Switches { ignores_deletes: true, ..Switches::default() };
+    for (switches, words) in [(hidden, "keeps versions"), (ignored, "still has it")] {
+        let server = FaultServer::with(switches);
+        let shelf = Shelf::on_faulty(&server);
+        both(&shelf);
+        let ended = shelf.prune();
+        ended.expect(Outcome::Failed, reasons::NOT_DELETED);
+        ended.expect_message(&[words, "manifest.json"]);
+        assert!(server.objects().contains(&format!("{}1/shop.dump.zst.age", directory(OLD))));
+    }
+}
+
+#[test]
+fn a_manifest_that_changes_in_between_is_not_deleted_unread() {
+    let server = FaultServer::start();
+    let shelf = Shelf::on_faulty(&server);
+    both(&shelf);
+    // It is changed after it was read and before it is deleted: while the report is written.
+    server.inject(Fault::BlackHole.on(Operation::PutObject).where_key("reports/").times(1));
+    let started = shelf.start();
+    let reached = poll(Duration::from_secs(20), || {
+        let mut requests = server.requests().into_iter();
+        requests.find(|request| request.path.contains("reports/prune"))
+    });
+    assert!(reached.is_some());
+    shelf.put_with(OLD, |manifest| manifest.keep_days = 31);
+    started.end().expect(Outcome::Done, reasons::SUCCEEDED);
+    assert_eq!((shelf.ids(), shelf.verdict(OLD).1.as_str()), (vec![OLD.into(), NEWEST.into()], "Changed"));
+}
+
+#[test]
+fn old_reports_go() {
+    let mut shelf = Shelf::new("prune-reports");
+    both(&shelf);
+    shelf.pruned();
+    let key = |id: &str, path: &str| format!("clusters/test/reports/prune/{id}/{path}.json");
+    shelf.fixture.bucket.put(&key("20200101-000000", "other"), b"{}");
+    shelf.task.id = "20260101-000000".parse().unwrap();
+    shelf.pruned();
+    let reports: Vec<_> =
+        shelf.fixture.bucket.keys().into_iter().filter(|key| key.contains("reports/")).collect();
+    // By the server's clock they are all new: they stay.
+    assert_eq!(reports.len(), 3, "{reports:?}");
+}
+
+/// Manifests of 80 MiB in all: time grows with them, memory does not.
+#[test]
+fn many_manifests_need_no_more_memory() {
+    let server = FaultServer::start();
+    let shelf = Shelf::on_faulty(&server);
+    shelf.put(NEWEST);
+    let json = String::from_utf8(serde_json::to_vec(&manifest(OLD)).unwrap()).unwrap();
+    for at in 0..2_000 {
+        let id =
+            format!("2024{:02}{:02}-{:02}{:02}00", at / 1_000 + 1, at / 50 % 20 + 1, at / 50 % 24, at % 50);
+        let text = match at % 4 {
+            0 => json.replace(OLD, &id).replace("\"greenlang\"", "\"another\""),
+            1 => json[..json.len() / 2].to_owned(),
+            2 => json.replace("\"schema_version\":1", "\"schema_version\":7"),
+            _ => json.clone(),
+        };
+        server.plant(&format!("{}manifest.json", directory(&id)), format!("{text}{}", " ".repeat(40_000)));
+    }
+    let manifests = server.objects().len();
+    // Without a log of each request.
+    let task = Task::Prune(shelf.task.clone());
+    let started = shelf.fixture.start_task(&task, &[("RUST_LOG", Path::new("error"))]);
+    let mut peak = 0;
+    while let Some(now) = started.peak_memory() {
+        peak = peak.max(now);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ended = started.end();
+    ended.expect(Outcome::Done, reasons::SUCCEEDED);
+    let report = ended.report.prune.unwrap();
+    assert_eq!(usize::try_from(report.skipped).unwrap(), manifests - 2);
+    assert_eq!((report.kept, report.deleted), (1, 0));
+    assert!(peak < 64 << 10, "{peak} KiB");
+    assert_eq!(server.objects().len(), manifests + 2, "nothing is deleted unread");
+}

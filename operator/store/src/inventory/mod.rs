@@ -1,0 +1,173 @@
+//! What really lies below a prefix, page by page: objects, and in a bucket with versions every version and delete marker. Network.
+
+mod directory;
+mod head;
+
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::BucketVersioningStatus;
+use jiff::Timestamp;
+
+pub use directory::{Directories, Directory};
+pub use head::Held;
+pub(crate) use head::MARK;
+
+use crate::RequestError;
+use crate::s3::{Store, classify};
+
+/// An object, a version of one, or a delete marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Key in the bucket.
+    pub key: String,
+    /// Version, in a bucket that keeps versions.
+    pub version: Option<String>,
+    /// Bytes stored.
+    pub bytes: u64,
+    /// When it was stored, by the server's clock.
+    pub modified: Timestamp,
+    /// Whether whoever asks for the key gets this one.
+    pub current: bool,
+    /// Whether it says that the key was deleted, and is nothing itself.
+    pub marker: bool,
+}
+
+/// Where the next page begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Cursor {
+    #[default]
+    Start,
+    Token(String),
+    Version(Option<String>, Option<String>),
+    End,
+}
+
+/// The entries below a prefix, one page in memory at a time.
+#[derive(Debug)]
+pub struct Pages<'a> {
+    store: &'a Store,
+    prefix: String,
+    versions: bool,
+    cursor: Cursor,
+}
+
+impl Store {
+    /// Whether the bucket keeps, or once kept, versions. A server that does not know the question keeps none.
+    pub async fn keeps_versions(&self) -> Result<bool, RequestError> {
+        let result = self.client.get_bucket_versioning().bucket(self.bucket()).send().await;
+        match result {
+            Ok(output) => Ok(matches!(
+                output.status(),
+                Some(BucketVersioningStatus::Enabled | BucketVersioningStatus::Suspended)
+            )),
+            // 403: the credentials may not ask. What is hidden shows when something is deleted.
+            Err(error) if matches!(status(&error), Some(403 | 404 | 405 | 501)) => Ok(false),
+            Err(error) => Err(classify(&self.place, "ask whether the bucket keeps versions", &error)),
+        }
+    }
+
+    /// All entries below a prefix, in the order of the server.
+    pub fn pages(&self, prefix: &str, versions: bool) -> Pages<'_> {
+        Pages { store: self, prefix: prefix.to_owned(), versions, cursor: Cursor::Start }
+    }
+
+    /// All entries below a prefix at once; for the directory of a single backup.
+    pub async fn entries(&self, prefix: &str, versions: bool) -> Result<Vec<Entry>, RequestError> {
+        let mut pages = self.pages(prefix, versions);
+        let mut entries = Vec::new();
+        while let Some(page) = pages.next().await? {
+            entries.extend(page);
+        }
+        Ok(entries)
+    }
+}
+
+fn status<E>(error: &aws_sdk_s3::error::SdkError<E>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
+}
+
+impl Pages<'_> {
+    /// The next page; none after the last.
+    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, RequestError> {
+        if self.cursor == Cursor::End {
+            return Ok(None);
+        }
+        let (entries, next) = if self.versions { self.versions().await? } else { self.objects().await? };
+        // A server that gives the same page again and again would be asked for ever.
+        self.cursor = if next == self.cursor { Cursor::End } else { next };
+        Ok(Some(entries))
+    }
+
+    async fn objects(&self) -> Result<(Vec<Entry>, Cursor), RequestError> {
+        let request = self.store.client.list_objects_v2().bucket(self.store.bucket()).prefix(&self.prefix);
+        let request = match &self.cursor {
+            Cursor::Token(token) => request.continuation_token(token),
+            _ => request,
+        };
+        let page =
+            request.send().await.map_err(|error| classify(&self.store.place, "list objects", &error))?;
+        let next = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
+        let entries = page.contents.unwrap_or_default().into_iter().filter_map(|object| {
+            Some(Entry {
+                bytes: size(object.size),
+                modified: time(object.last_modified.as_ref()),
+                key: object.key?,
+                version: None,
+                current: true,
+                marker: false,
+            })
+        });
+        Ok((self.below(entries), next.map_or(Cursor::End, Cursor::Token)))
+    }
+
+    async fn versions(&self) -> Result<(Vec<Entry>, Cursor), RequestError> {
+        let request =
+            self.store.client.list_object_versions().bucket(self.store.bucket()).prefix(&self.prefix);
+        let request = match self.cursor.clone() {
+            Cursor::Version(key, version) => request.set_key_marker(key).set_version_id_marker(version),
+            _ => request,
+        };
+        let page = request
+            .send()
+            .await
+            .map_err(|error| classify(&self.store.place, "list versions of objects", &error))?;
+        let next = Cursor::Version(page.next_key_marker, page.next_version_id_marker);
+        let next = if page.is_truncated == Some(true) { next } else { Cursor::End };
+        let versions = page.versions.unwrap_or_default().into_iter().filter_map(|version| {
+            Some(Entry {
+                bytes: size(version.size),
+                modified: time(version.last_modified.as_ref()),
+                current: version.is_latest == Some(true),
+                key: version.key?,
+                version: version.version_id,
+                marker: false,
+            })
+        });
+        let markers = page.delete_markers.unwrap_or_default().into_iter().filter_map(|marker| {
+            Some(Entry {
+                bytes: 0,
+                modified: time(marker.last_modified.as_ref()),
+                current: marker.is_latest == Some(true),
+                key: marker.key?,
+                version: marker.version_id,
+                marker: true,
+            })
+        });
+        let mut entries = self.below(versions.chain(markers));
+        entries.sort_by(|one, next| one.key.cmp(&next.key));
+        Ok((entries, next))
+    }
+
+    /// Not every server filters by prefix.
+    fn below(&self, entries: impl Iterator<Item = Entry>) -> Vec<Entry> {
+        entries.filter(|entry| entry.key.starts_with(&self.prefix)).collect()
+    }
+}
+
+fn size(bytes: Option<i64>) -> u64 {
+    bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default()
+}
+
+/// What has no time was stored now, for all that is known: the latest is the safe one.
+fn time(time: Option<&DateTime>) -> Timestamp {
+    time.and_then(|time| Timestamp::from_second(time.secs()).ok()).unwrap_or(Timestamp::MAX)
+}
