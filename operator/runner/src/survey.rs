@@ -87,12 +87,17 @@ async fn read(
     let id = directory.id.clone();
     let skipped = |why: String| Ok(Found::Skipped { id: id.clone(), why });
     let key = directory.keys.manifest();
-    let loose = || Found::Loose {
-        id: id.clone(),
-        deleted: directory.current(&directory.keys.deleted()).is_some(),
-        modified: directory.modified(),
+    let Some(entry) = directory.current(&key) else {
+        let deleted = directory.current(&directory.keys.deleted()).is_some();
+        if directory.hides(&key) && !deleted {
+            // Not by us: our deletion leaves the copy until all is gone.
+            return skipped(
+                "somebody deleted its manifest, of which the bucket keeps older versions: remove the delete markers there to have the backup back, or all versions to be rid of it"
+                    .to_owned(),
+            );
+        }
+        return Ok(Found::Loose { id, deleted, modified: directory.modified() });
     };
-    let Some(entry) = directory.current(&key) else { return Ok(loose()) };
     if entry.bytes > MAX_MANIFEST {
         return skipped(format!("its manifest has {} bytes", entry.bytes));
     }

@@ -146,7 +146,8 @@ impl Store {
         Ok(Some(Removal::Gone { bytes: directory.bytes() }))
     }
 
-    /// Whether nothing but what the owner stored before a time lies in a directory, and no manifest.
+    /// Whether nothing but what the owner stored before a time lies in a directory, and no manifest, not even an older version
+    /// of one: that is a backup which somebody deleted, and may want back.
     pub async fn is_garbage(
         &self,
         directory: &Directory,
@@ -154,7 +155,8 @@ impl Store {
         before: Timestamp,
     ) -> Result<bool, RequestError> {
         let old = directory.modified().is_some_and(|modified| modified < before);
-        if !old || directory.current(&directory.keys.manifest()).is_some() {
+        let manifest = directory.keys.manifest();
+        if !old || directory.current(&manifest).is_some() || directory.hides(&manifest) {
             return Ok(false);
         }
         for entry in directory.entries.iter().filter(|entry| !entry.marker) {

@@ -157,7 +157,8 @@ pub struct CleanUp {
     /// Clean-ups that failed so far; the pause between them grows with it, from 30 s to one hour.
     #[serde(default)]
     pub failures: u32,
-    /// The next clean-up does not start before this time: after a failure, or while a Pod that nobody saw end may still write.
+    /// The next clean-up does not start before this time: after a failure, while a Pod that nobody saw end may still write, or in
+    /// the minute after the end of one, whose last request may still be on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_time: Option<Time>,
     /// Why the last clean-up failed.
@@ -288,6 +289,23 @@ pub struct ScheduleStatus {
     /// What came of its runs.
     #[serde(flatten)]
     pub history: RunHistory,
+}
+
+impl ScheduleStatus {
+    /// Of a schedule that nothing is known of yet.
+    pub fn new(name: &str, accepted: &str, accepted_time: Time) -> Self {
+        Self {
+            name: name.to_owned(),
+            accepted: accepted.to_owned(),
+            accepted_time,
+            last_schedule_time: None,
+            next_schedule_time: None,
+            last_missed_time: None,
+            missed: 0,
+            resumed_time: None,
+            history: RunHistory::default(),
+        }
+    }
 }
 
 /// What came of runs, since the policy was created.

@@ -184,17 +184,8 @@ fn fill(status: &mut BackupStatus, backup: &ValidatedBackup, entries: &[&Catalog
     };
     for schedule in &backup.schedules {
         if status.schedules.iter().all(|entry| entry.name != schedule.name) {
-            status.schedules.push(ScheduleStatus {
-                name: schedule.name.clone(),
-                accepted: schedule.cadence.as_text().to_owned(),
-                accepted_time: accepted.clone(),
-                last_schedule_time: None,
-                next_schedule_time: None,
-                last_missed_time: None,
-                missed: 0,
-                resumed_time: None,
-                history: RunHistory::default(),
-            });
+            let entry = ScheduleStatus::new(&schedule.name, schedule.cadence.as_text(), accepted.clone());
+            status.schedules.push(entry);
         }
         let found = newest(&|entry| entry.schedules.contains(&schedule.name));
         let known = status.schedules.iter_mut().find(|entry| entry.name == schedule.name);

@@ -23,6 +23,10 @@ const UNSEEN_MARGIN: i64 = 300;
 /// Longest time limit that a schedule may have. A clean-up that is to wait longer was put off under a wrong clock.
 const LONGEST_DEADLINE: i64 = 604_800;
 
+/// Seconds after the end of a container in which a request that it sent may still be carried out. The manifest may be among
+/// them: what it names is spared, but only once it is there.
+const SETTLE_SECONDS: i64 = 60;
+
 /// Notes that an attempt may have left something. `seen_to_end`: its container is known to have ended. Otherwise it may go on
 /// where nobody hears of it, so nothing is removed before its time limit is over: a backup that it still finishes must be whole.
 pub(super) fn note(
@@ -37,7 +41,8 @@ pub(super) fn note(
     let limit = backup.map_or(LONGEST_DEADLINE, |backup| {
         i64::from(ValidatedPolicy::active_deadline_seconds(backup, &active.run))
     });
-    let wait = (!seen_to_end).then(|| Time(seconds_later(pass.now(), limit + UNSEEN_MARGIN)));
+    let pause = if seen_to_end { SETTLE_SECONDS } else { limit + UNSEEN_MARGIN };
+    let wait = Some(Time(seconds_later(pass.now(), pause)));
     // What a clean-up that goes on was told cannot be changed any more; it gets a successor.
     let known = status
         .clean_ups

@@ -47,6 +47,11 @@ fn what_a_killed_attempt_left_is_removed_once_its_run_is_over() {
     let entry = clean_ups(&world)[0].clone();
     assert_eq!((entry.id.as_str(), entry.path.as_str()), ("20251107-000500", "database"));
     assert_eq!(entry.attempts, [1], "the second attempt left nothing");
+    world.later(49);
+    world.settle();
+    assert_eq!(cleaners(&world), [""; 0], "the last request of what was killed may still be on its way");
+    world.later(1);
+    world.settle();
     assert_eq!(cleaners(&world).len(), 1);
     ends(&mut world, Fate::Succeeds);
     assert_eq!((clean_ups(&world), cleaners(&world).len()), (vec![], 0));
@@ -74,7 +79,7 @@ fn every_end_that_may_leave_something_is_followed_by_a_clean_up_and_no_other_is(
 #[test]
 fn attempts_of_a_failed_run_are_cleaned_up_together() {
     let mut world = running();
-    for pause in [10, 20, 0] {
+    for pause in [10, 20, 60] {
         ends(&mut world, Fate::IsKilled);
         world.later(pause);
         world.settle();
@@ -89,7 +94,7 @@ fn attempts_of_a_failed_run_are_cleaned_up_together() {
 #[test]
 fn a_clean_up_that_fails_is_tried_for_ever_and_told_once() {
     let mut world = running();
-    for pause in [10, 20, 0] {
+    for pause in [10, 20, 60] {
         ends(&mut world, Fate::IsKilled);
         world.later(pause);
         world.settle();
@@ -137,7 +142,7 @@ fn nothing_is_removed_of_an_attempt_that_nobody_saw_end_before_its_time_limit() 
 #[test]
 fn a_run_waits_for_the_clean_up_of_its_own_id_and_for_no_other() {
     let mut world = running();
-    for pause in [10, 20, 0] {
+    for pause in [10, 20, 60] {
         ends(&mut world, Fate::IsKilled);
         world.later(pause);
         world.settle();
@@ -169,6 +174,8 @@ fn a_refused_job_is_a_failed_clean_up() {
         world.settle();
     }
     world.jobs_end(Fate::IsKilled);
+    world.pass(Cut::Nowhere);
+    world.later(60);
     world.pass(Cut::Nowhere);
     let decision = world.decide();
     let mut jobs = decision.effects.iter().filter_map(|effect| match effect {

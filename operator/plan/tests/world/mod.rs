@@ -1,14 +1,16 @@
 //! A model of a cluster that carries out decisions, can be cut between any two writes, and counts what came of it.
 
+mod reports;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use greenlang_backup_api::labels;
 use greenlang_backup_api::names::BackupId;
-use greenlang_backup_api::prune::{CatalogueEntry, CatalogueReport, CatalogueTask, PruneReport, PruneTask};
+use greenlang_backup_api::prune::{CatalogueTask, PruneTask};
 use greenlang_backup_api::reasons;
-use greenlang_backup_api::report::{BackupReport, Finding, Outcome, ProbeReport, RunReport};
+use greenlang_backup_api::report::{Finding, ProbeReport};
 use greenlang_backup_api::task::{CleanUpTask, TASK_ENV, Task};
-use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus, Verification};
+use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus};
 use greenlang_backup_plan::backup_policy::{
     Decision, Effect, Observed, ObservedJob, decide, reject, validate,
 };
@@ -17,7 +19,8 @@ use greenlang_backup_plan::job_state::{Ended, JobState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Container;
-use sha2::Digest as _;
+
+use reports::side_report;
 
 /// Where a pass is cut: the process dies there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,52 +355,6 @@ impl World {
         self.jobs.retain(|job| job.name != name);
     }
 
-    fn probe_report(&self) -> RunReport {
-        let mut report = RunReport::new(Outcome::Done, reasons::SUCCEEDED, "checked");
-        report.probe = Some(self.findings.clone());
-        report
-    }
-
-    /// As the runner: an attempt that finds a manifest of its id is done.
-    fn backup_report(&mut self, id: &BackupId, attempt: u32, fate: Fate) -> Option<RunReport> {
-        match fate {
-            Fate::Succeeds | Fate::SucceedsUnheard if !self.bucket.contains(id) => {
-                self.bucket.push(id.clone());
-                self.manifests.insert(id.clone(), attempt);
-                self.objects.insert((id.clone(), attempt));
-            }
-            Fate::FailsForNow | Fate::Fails if self.manifests.get(id) != Some(&attempt) => {
-                self.objects.remove(&(id.clone(), attempt));
-            }
-            Fate::IsDeleted | Fate::IsKilled | Fate::FailsUntidily if !self.bucket.contains(id) => {
-                self.objects.insert((id.clone(), attempt));
-            }
-            _ => {}
-        }
-        match fate {
-            Fate::IsDeleted => None,
-            Fate::SucceedsUnheard | Fate::IsKilled => Some(lost()),
-            Fate::FailsUntidily => Some(RunReport { leftovers: true, ..away() }),
-            Fate::FailsForNow => Some(RunReport::new(Outcome::Retryable, reasons::DUMP_FAILED, "for now")),
-            Fate::Fails => Some(RunReport::new(Outcome::Failed, reasons::ACCESS_DENIED, "for good")),
-            Fate::Succeeds => {
-                let mut report = RunReport::new(Outcome::Done, reasons::SUCCEEDED, "done");
-                report.backup = Some(BackupReport {
-                    id: id.clone(),
-                    path: "database".into(),
-                    stored_bytes: 10,
-                    source_bytes: 100,
-                    start_time: self.now,
-                    end_time: self.now,
-                    verified: Verification::Streamed,
-                    manifest_sha256: String::new(),
-                    warnings: 0,
-                });
-                Some(report)
-            }
-        }
-    }
-
     /// Prunes and catalogues that run, and nothing else, end well.
     fn side_jobs_end(&mut self) {
         let side = |job: &&ObservedJob| {
@@ -408,80 +365,6 @@ impl World {
             self.job_ends(&name, Fate::Succeeds);
         }
     }
-
-    /// As the runner, but that nothing is ever old enough to go.
-    fn prune_report(&self, task: &PruneTask) -> RunReport {
-        let gone = task.shown.iter().filter(|id| !self.bucket.contains(id)).cloned().collect();
-        let prune = PruneReport { dry_run: task.dry_run, gone, report: "r".into(), ..PruneReport::default() };
-        RunReport { prune: Some(prune), ..RunReport::new(Outcome::Done, reasons::SUCCEEDED, "pruned") }
-    }
-
-    /// As the runner.
-    fn catalogue_report(&self, task: &CatalogueTask) -> (RunReport, String) {
-        let mut lines = String::from("{\"level\":\"INFO\"}\n");
-        let mut details = String::new();
-        for id in &self.bucket {
-            let slot = id.slot().unwrap();
-            let entry = CatalogueEntry {
-                backup: task.backups[0].backup.clone(),
-                id: id.clone(),
-                schedules: self.served.get(id).cloned().unwrap_or_default(),
-                start_time: slot,
-                end_time: slot,
-                bytes: 10,
-                verified: Verification::Streamed,
-            };
-            details += &serde_json::json!({"detail": entry}).to_string();
-            details.push('\n');
-        }
-        lines.push_str(&details);
-        let catalogue = CatalogueReport {
-            found: u32::try_from(self.bucket.len()).unwrap(),
-            details: u32::try_from(self.bucket.len()).unwrap(),
-            details_sha256: sha256(&details),
-            ..CatalogueReport::default()
-        };
-        let report = RunReport::new(Outcome::Done, reasons::SUCCEEDED, "listed");
-        (RunReport { catalogue: Some(catalogue), ..report }, lines)
-    }
-
-    /// As the runner: what a manifest names stays.
-    fn clean_up_report(&mut self, task: &CleanUpTask, fate: Fate) -> Option<RunReport> {
-        if matches!(fate, Fate::Succeeds | Fate::SucceedsUnheard) {
-            let named = self.manifests.get(&task.id);
-            let removed = task.attempts.iter().filter(|attempt| named != Some(attempt));
-            for attempt in removed {
-                self.objects.remove(&(task.id.clone(), *attempt));
-            }
-        }
-        match fate {
-            Fate::Succeeds => Some(RunReport::new(Outcome::Done, reasons::SUCCEEDED, "clean")),
-            Fate::IsDeleted => None,
-            Fate::SucceedsUnheard | Fate::IsKilled => Some(lost()),
-            Fate::FailsForNow | Fate::FailsUntidily => Some(away()),
-            Fate::Fails => Some(RunReport::new(Outcome::Failed, reasons::ACCESS_DENIED, "for good")),
-        }
-    }
-}
-
-/// What a Job says that does a thing by the way.
-fn side_report(fate: Fate, report: RunReport) -> Option<RunReport> {
-    match fate {
-        Fate::Succeeds => Some(report),
-        Fate::IsDeleted => None,
-        Fate::SucceedsUnheard | Fate::IsKilled => Some(lost()),
-        Fate::FailsForNow | Fate::FailsUntidily => Some(away()),
-        Fate::Fails => Some(RunReport::new(Outcome::Failed, reasons::ACCESS_DENIED, "for good")),
-    }
-}
-
-/// What is said of a Pod that said nothing.
-fn lost() -> RunReport {
-    RunReport { leftovers: true, ..RunReport::new(Outcome::Retryable, reasons::REPORT_LOST, "lost") }
-}
-
-fn away() -> RunReport {
-    RunReport::new(Outcome::Retryable, reasons::CONNECTION_FAILED, "away")
 }
 
 fn container(job: &Job) -> &Container {
@@ -505,8 +388,4 @@ fn work(job: &Job) -> Work {
         Task::Prune(task) => Work::Prune(Box::new(task)),
         Task::Catalogue(task) => Work::Catalogue(Box::new(task)),
     }
-}
-
-fn sha256(text: &str) -> String {
-    base16ct::lower::encode_string(&sha2::Sha256::digest(text))
 }

@@ -224,6 +224,26 @@ fn in_a_bucket_with_versions_all_of_them_go_and_count() {
 }
 
 #[test]
+fn a_backup_that_somebody_deleted_can_still_be_had_back_from_its_versions() {
+    let server = FaultServer::with(Switches { versions: true, ..Switches::default() });
+    let mut shelf = Shelf::on_faulty(&server);
+    shelf.put(NEWEST);
+    for name in ["manifest.json", "1/shop.dump.zst.age"] {
+        let key = format!("{}{name}", directory(OLD));
+        shelf.fixture.bucket.put_marked(&key, b"x", "greenlang/greenlang");
+        shelf.fixture.bucket.delete(&key);
+    }
+    shelf.task.garbage_after_seconds = 1;
+    std::thread::sleep(Duration::from_secs(3));
+    let of_old = || server.versions().into_iter().filter(|key| key.starts_with(&directory(OLD))).count();
+    let before = of_old();
+    assert!(before >= 2);
+    let report = shelf.pruned();
+    assert_eq!((report.garbage, report.skipped, of_old()), (0, 1, before));
+    assert_eq!(shelf.verdict(OLD).0, "Skip");
+}
+
+#[test]
 fn what_the_bucket_has_locked_stays_whole() {
     let server = FaultServer::with(Switches { versions: true, ..Switches::default() });
     let mut shelf = Shelf::on_faulty(&server);

@@ -28,6 +28,11 @@ impl Directory {
         self.entries.iter().find(|entry| entry.current && !entry.marker && entry.key == key)
     }
 
+    /// Whether the bucket still has a key that nobody gets any more, as an older version of it.
+    pub fn hides(&self, key: &str) -> bool {
+        self.current(key).is_none() && self.entries.iter().any(|entry| !entry.marker && entry.key == key)
+    }
+
     /// Whether an object beside the manifest pins the backup (`pinned`, `pinned.txt`).
     pub fn is_pinned(&self) -> bool {
         let pin = format!("{}{PIN}", self.keys.directory());

@@ -58,17 +58,7 @@ pub(super) fn entries(
                 entry
             }
             Some(known) => ScheduleStatus { accepted, accepted_time: Time(since), ..known.clone() },
-            None => ScheduleStatus {
-                name: schedule.name.clone(),
-                accepted,
-                accepted_time: Time(since),
-                last_schedule_time: None,
-                next_schedule_time: None,
-                last_missed_time: None,
-                missed: 0,
-                resumed_time: None,
-                history: RunHistory::default(),
-            },
+            None => ScheduleStatus::new(&schedule.name, &accepted, Time(since)),
         }
     };
     backup.schedules.iter().map(entry).collect()
