@@ -214,7 +214,7 @@ async fn a_run_without_enough_memory_says_so_and_leaves_nothing_in_the_end() -> 
     let recorder = Recorder::start(&cluster, namespace);
     let mut wanted = policy::small(&cluster, &parts, "memory").await?;
     // Enough for the check and the clean-up. At this level the compressor alone takes 85 MiB, whatever comes.
-    let memory = json!({"cpu": "100m", "memory": "64Mi"});
+    let memory = json!({"cpu": "10m", "memory": "64Mi"});
     wanted["spec"]["compression"] = json!({"level": 19});
     wanted["spec"]["jobTemplate"] = json!({"resources": {"requests": memory, "limits": {"memory": "64Mi"}}});
     let applied = policy::apply(&cluster, &wanted).await?;
