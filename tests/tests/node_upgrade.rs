@@ -1,7 +1,7 @@
 //! An upgrade from the charts and the definition of the first slice, in the middle of a run: nothing is lost, and the run counts once.
 //!
-//! `OLD_IMAGE` names the image of that time (`tests/old-image.sh` builds it; `make test-all` does); without it the present operator
-//! works under the old charts first, which is what an upgrade in the wrong order looks like.
+//! `OLD_IMAGE` names the image of that time (`tests/old-image.sh` builds it; `make test-all` does). An upgrade in the wrong order is a
+//! test of the operator's process: it waits for the definition of its own release.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ const LIMIT: Duration = Duration::from_mins(4);
 const NAME: &str = "upgrade";
 
 #[tokio::test]
+#[ignore = "builds an old image: make test-all"]
 async fn an_upgrade_in_the_middle_of_a_run_loses_nothing() -> Result<()> {
     let (cluster, parts) = suite::enter_with_parts(NAMES, NAME).await?;
-    let old = std::env::var("OLD_IMAGE").ok().filter(|image| !image.is_empty());
-    let image = old.as_deref().unwrap_or(&cluster.image);
-    let upgraded = match operator::install_from(&cluster, &operator::first_slice(), image, json!({})).await {
+    let image = std::env::var("OLD_IMAGE").context("OLD_IMAGE must name the image of the first slice")?;
+    let upgraded = match operator::install_from(&cluster, &operator::first_slice(), &image, json!({})).await {
         Ok(()) => upgrade(&cluster, &parts).await,
         Err(error) => Err(error.context("the charts of the first slice")),
     };

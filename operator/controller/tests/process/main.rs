@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use greenlang_backup_api::v1alpha1::BackupPolicy;
 use greenlang_backup_tests::api_server::ApiServer;
-use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, checkout, install_chart};
+use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, checkout, first_slice, install_chart};
 use greenlang_backup_tests::{policy, wait};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -84,6 +84,24 @@ async fn it_waits_for_its_definitions_and_then_works_without_a_restart() -> Resu
     assert!(operator.runs()?, "without a restart");
     operator.signal("TERM").await?;
     operator.ended_well(GRACE).await
+}
+
+/// The API server drops what an old definition does not have: a new policy would wait for its history for ever.
+#[tokio::test]
+async fn it_waits_for_the_definition_of_its_own_release() -> Result<()> {
+    let api = ApiServer::start().await?;
+    install(&api).await?;
+    let apply = async |folder: &std::path::Path| {
+        let folder = folder.join("crds");
+        api.cluster.kube(&format!("apply --server-side --force-conflicts -f {}", folder.display())).await
+    };
+    apply(&first_slice()).await?;
+    let operator = Replica::start(&api, "newer").await?;
+    let older = "waiting for the BackupPolicy definition of this release";
+    operator.said_part(older).await?;
+    operator.answers("/readyz", 503, "waiting for the BackupPolicy definition").await?;
+    apply(&checkout()).await?;
+    until_leads(&api, &operator).await
 }
 
 #[tokio::test]

@@ -82,6 +82,17 @@ impl Replica {
         said.with_context(|| format!("{:#?}", self.log.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// Waits until it says something that begins so.
+    pub async fn said_part(&self, beginning: &str) -> Result<()> {
+        let begins = |line: &Value| line["message"].as_str().is_some_and(|said| said.starts_with(beginning));
+        let what = format!("{} says {beginning:?}", self.name);
+        let said = async || {
+            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(log.iter().any(begins).then_some(()))
+        };
+        wait::until(&what, LIMIT, said).await
+    }
+
     /// Status code and body of an endpoint; none while nobody answers.
     pub async fn get(&self, path: &str) -> Result<Option<(u16, String)>> {
         let served = self.lines("serving /livez, /readyz and /metrics");
