@@ -56,6 +56,7 @@ finish() {
 usual_steps() {
   run_usual_steps || true
   step "take the node down" take_node_down || true
+  echo "=== the usual steps took $((SECONDS - began)) s"
 }
 
 # A step whose failure leaves nothing to do for those after it.

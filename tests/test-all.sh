@@ -11,7 +11,7 @@ source tests/steps.sh
 # What succeeds against versitygw in `make test` does so against MinIO. All packages again, so that nothing is compiled anew.
 on_minio() {
   export GREENLANG_TEST_S3=minio
-  cargo test --locked --workspace --all-features --no-fail-fast --lib --test it --test storage -- --test-threads=2 \
+  cargo test --locked --workspace --all-features --no-fail-fast --lib --bins --test it --test storage -- --test-threads=2 \
     happy probe real_server unseal read_back
 }
 
