@@ -115,6 +115,8 @@ reasons! {
     POD_NOT_STARTED = "PodNotStarted";
     /// The Pod or its node vanished without a report.
     REPORT_LOST = "ReportLost";
+    /// A Pod that was told to stop does not go: its node is lost.
+    NODE_LOST = "NodeLost";
     /// Somebody deleted the Job of an active run.
     JOB_DELETED = "JobDeleted";
     /// Another object has the name of the Job.

@@ -16,6 +16,8 @@ const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 pub enum JobState {
     /// Its container has not started; why, as far as Kubernetes says.
     Pending(Option<String>),
+    /// Its container cannot start, and no waiting helps; why.
+    Stuck(String),
     /// Its container runs.
     Running,
     /// It ended.

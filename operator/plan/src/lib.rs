@@ -3,5 +3,6 @@
 pub mod backup_policy;
 pub mod job;
 pub mod job_state;
+pub mod overdue;
 pub mod retention;
 pub mod schedule;

@@ -20,9 +20,10 @@ use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupSta
 use greenlang_backup_plan::backup_policy::{Observed, ObservedJob};
 use greenlang_backup_plan::job::CONTAINER;
 use greenlang_backup_plan::job_state::{JobState, job_state};
+use greenlang_backup_plan::overdue::{NO_POD_SECONDS, by_now, newest_warning};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, ResourceExt as _};
 
@@ -50,10 +51,12 @@ struct Child {
     pod: Option<Arc<Pod>>,
     progress: Option<Progress>,
     details: String,
+    /// What events say of a start that takes long.
+    told: Option<String>,
 }
 
 /// The children of a policy as the watches have them, and the progress of those that run.
-pub async fn look(policy: &BackupPolicy, context: &Context) -> Result<Family, Error> {
+pub async fn look(policy: &BackupPolicy, context: &Context, now: Timestamp) -> Result<Family, Error> {
     let namespace = policy.namespace().unwrap_or_default();
     if !context.namespaces.contains(&namespace) {
         return Ok(Family::default());
@@ -69,6 +72,7 @@ pub async fn look(policy: &BackupPolicy, context: &Context) -> Result<Family, Er
         {
             child.progress = progress(&pods, &pod.name_any()).await;
         }
+        child.ask_events(&namespace, context, now).await;
     }
     Ok(found)
 }
@@ -107,7 +111,7 @@ pub async fn confirm(
 /// What was seen, as plain data.
 pub fn observe(family: &Family, policy: &BackupPolicy, context: &Context, now: Timestamp) -> Observed {
     let served = context.namespaces.contains(&policy.namespace().unwrap_or_default());
-    let jobs = family.children.iter().map(Child::observe).collect();
+    let jobs = family.children.iter().map(|child| child.observe(now)).collect();
     Observed { now, served, jobs, remains: family.remains.clone() }
 }
 
@@ -153,7 +157,7 @@ fn family(policy: &BackupPolicy, mut jobs: Vec<Arc<Job>>, mut pods: Vec<Arc<Pod>
         pods.into_iter().filter_map(|pod| Some((pod.labels().get(JOB_UID)?.clone(), pod))).collect();
     let child = |job: Arc<Job>| {
         let pod = newest.remove(&job.uid().unwrap_or_default());
-        Child { job, pod, progress: None, details: String::new() }
+        Child { job, pod, progress: None, details: String::new(), told: None }
     };
     let children = jobs.into_iter().map(child).collect();
     Family { children, remains: newest.into_keys().collect() }
@@ -168,14 +172,15 @@ impl Child {
         job_state(&self.job, self.pod.as_deref(), self.created())
     }
 
-    fn observe(&self) -> ObservedJob {
+    fn observe(&self, now: Timestamp) -> ObservedJob {
+        let (pod, told) = (self.pod.as_deref(), self.told.as_deref());
         ObservedJob {
             name: self.job.name_any(),
             uid: self.job.uid().unwrap_or_default(),
             created: self.created(),
             backup: self.job.labels().get(labels::BACKUP).cloned(),
             deleting: self.job.metadata.deletion_timestamp.is_some(),
-            state: self.state(),
+            state: by_now(self.state(), pod, self.created(), told, now),
             progress: self.progress.clone(),
             details: self.details.clone(),
         }
@@ -196,6 +201,20 @@ impl Child {
         match pods.logs(&pod, &end).await {
             Ok(log) => self.details = log,
             Err(error) => tracing::warn!(pod, %error, "the log cannot be read now"),
+        }
+    }
+
+    /// Reads why a Pod is not made, or does not start. Events that cannot be read are no news, and no error.
+    async fn ask_events(&mut self, namespace: &str, context: &Context, now: Timestamp) {
+        let late = now.duration_since(self.created()).as_secs() >= NO_POD_SECONDS;
+        if !late || !matches!(self.state(), JobState::Pending(None)) {
+            return;
+        }
+        let uid = self.pod.as_ref().map_or_else(|| self.job.uid(), |pod| pod.uid()).unwrap_or_default();
+        let events: Api<Event> = Api::namespaced(context.client.clone(), namespace);
+        match events.list(&ListParams::default().fields(&format!("involvedObject.uid={uid}"))).await {
+            Ok(found) => self.told = newest_warning(&found.items),
+            Err(error) => tracing::debug!(uid, %error, "events cannot be read now"),
         }
     }
 

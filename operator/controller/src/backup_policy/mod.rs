@@ -87,7 +87,7 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
         return Ok(Action::await_change());
     }
     let now = now();
-    let children = gather::look(cached, context).await?;
+    let children = gather::look(cached, context, now).await?;
     let first = judge(cached, &gather::observe(&children, cached, context, now), context);
     if first.effects.is_empty() && cached.status.as_ref() == Some(&first.status) {
         return Ok(Action::requeue(pause(first.wake, cached)));

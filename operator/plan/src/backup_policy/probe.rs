@@ -78,7 +78,7 @@ fn follow(pass: &mut Pass<'_>, probe: &mut ProbeStatus, mut active: ActiveProbe)
             finish(pass, probe, &active, &ended.report);
         }
         Some(job) => {
-            if let JobState::Pending(Some(why)) = &job.state
+            if let JobState::Pending(Some(why)) | JobState::Stuck(why) = &job.state
                 && now >= seconds_later(job.created, START_SECONDS)
             {
                 let message = format!("the Pod that checks bucket and database has not started: {why}");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use greenlang_backup_api::conditions::{self, State};
 use greenlang_backup_api::v1alpha1::{ScheduleStatus, Stopping};
+use greenlang_backup_plan::job_state::JobState;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -343,6 +344,21 @@ fn a_clock_that_was_a_day_ahead_makes_one_run_then_and_every_slot_of_the_true_ti
     world.now = at("2025-11-08T00:10:00Z");
     world.settle();
     assert_eq!(goes_on(&world), ["20251108-001001"]);
+}
+
+#[test]
+fn a_job_that_can_never_start_is_a_failed_attempt_and_is_deleted() {
+    let mut world = with(often("Forbid"));
+    at_time(&mut world, "00:05:00");
+    world.jobs[0].state = JobState::Stuck("FailedCreate: no PriorityClass".into());
+    world.settle();
+    let active = backup(&world).active.unwrap();
+    assert_eq!((active.attempt, world.jobs.len()), (2, 0));
+    assert!(active.last_error.unwrap().starts_with("PodNotStarted: "));
+    world.later(10);
+    world.settle();
+    ends(&mut world, Fate::Succeeds);
+    assert_eq!(counts(&backup(&world).schedules[0].history), (2, 1, 0));
 }
 
 /// Minutes of a five-minute and a ten-minute schedule.

@@ -53,6 +53,12 @@ fn follow(
         (Some(ObservedJob { state: JobState::Ended(ended), .. }), _) => {
             end(pass, backup, status, active, &ended)
         }
+        (Some(ObservedJob { name, state: JobState::Stuck(why), .. }), None) => {
+            // Its Job is deleted once this is stored: it has not ended, and status names it no more.
+            let message = format!("the Pod of Job {name} cannot start: {why}");
+            let report = RunReport::new(Outcome::Retryable, reasons::POD_NOT_STARTED, message);
+            count::fail(pass, backup, status, active, &report)
+        }
         (Some(job), _) => {
             if let JobState::Pending(Some(why)) = &job.state {
                 active.last_error = Some(format!("the Pod has not started: {why}"));
