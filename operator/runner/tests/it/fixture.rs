@@ -145,7 +145,7 @@ impl Started {
 
     /// The `pg_dump` that this runner started, stopped in the middle of its output.
     pub fn stop_pg_dump_after(&mut self, bytes: u64) -> u32 {
-        let pid = poll(Duration::from_secs(120), || {
+        let pid = poll(Duration::from_mins(2), || {
             let mut children = children_of(self.child.id()).into_iter();
             children.find(|&pid| written_by_pg_dump(pid).is_some_and(|written| written > bytes))
         });
