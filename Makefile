@@ -50,7 +50,7 @@ lint: $(DENY) ## rustfmt, clippy with warnings denied, cargo-deny
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- --deny warnings
 	tests/setup.sh shellcheck
-	shellcheck --external-sources tests/*.sh .ci/run
+	shellcheck --external-sources $$(find operator tests -name '*.sh') .ci/run
 	$(DENY) --locked --log-level error check bans licenses sources
 
 .PHONY: cluster

@@ -88,7 +88,7 @@ async fn explain_teaches_and_applying_twice_changes_nothing() -> Result<()> {
     for (field, word) in [
         ("backuppolicy.spec.backups.schedules.cron", "SUN#1"),
         ("bkp.spec.encryption.age.recipients", "age-keygen"),
-        ("backuppolicy.spec.postgres.sslMode", "VerifyFull"),
+        ("backuppolicy.spec.postgres.sslMode", "impostors"),
         ("backuppolicy.status.available", "restorable"),
     ] {
         // The API server publishes a definition's schema a moment after it accepted it.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
+use greenlang_backup_api::v1alpha1::BackupPolicy;
 use greenlang_backup_tests::cluster::program;
 use greenlang_backup_tests::command::{self, Output};
 use greenlang_backup_tests::operator::{RELEASE, checkout};
@@ -326,6 +327,25 @@ async fn values_that_cannot_work_are_refused_by_name() -> Result<()> {
         let answer = helm(&["template", RELEASE], RELEASE, &values).await?;
         assert!(!answer.ok && answer.stderr.contains(named), "{values}: {}", answer.quote());
     }
+    Ok(())
+}
+
+/// What the notes say can be pasted into a shell as it stands, and is a policy of the first served namespace.
+#[tokio::test]
+async fn the_notes_first_policy_can_be_pasted() -> Result<()> {
+    let values = json!({"namespaces": ["one", "two"]});
+    let answer = helm(&["install", "--dry-run=client", RELEASE], RELEASE, &values).await?;
+    assert!(answer.ok, "{}", answer.quote());
+    let (_, notes) = answer.stdout.split_once("\nNOTES:\n").context("notes")?;
+    let command = notes.find("kubectl apply").context("the command")?;
+    let paste = notes[command..].split_once("\n\n").context("its end")?.0;
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &format!("kubectl() {{ cat; }}; age-keygen() {{ echo \"age1$2\"; }}\n{paste}")]);
+    let pasted = command::output(&mut shell, String::new()).await?;
+    assert_eq!((pasted.ok, pasted.stderr.as_str()), (true, ""));
+    let policy: BackupPolicy = serde_yaml::from_str(&pasted.stdout)?;
+    assert_eq!(policy.metadata.namespace.as_deref(), Some("one"));
+    assert_eq!(policy.spec.encryption.age.recipients, ["age1backup-1.txt", "age1backup-2.txt"]);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Every `reason` that conditions, events, failures and reports carry. They are API: scripts and alerts match on them.
+//! Every `reason` that conditions, events, failures and reports carry. They are API: scripts and alerts match on them. No I/O.
 
 macro_rules! reasons {
     ($($(#[$doc:meta])+ $name:ident = $text:literal;)+) => {

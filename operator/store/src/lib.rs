@@ -1,4 +1,4 @@
-//! The bucket: where things lie in it, how bytes are made safe to store, and how they get there. Knows no Kubernetes and
+//! The bucket: where things lie in it, how bytes are made safe to store, and how they get there. Network. Knows no Kubernetes and
 //! no PostgreSQL.
 
 mod attempt;

@@ -89,6 +89,7 @@ pub struct BackupPolicySpec {
 
 /// When a new policy makes its first backups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(description = "")]
 pub enum FirstRun {
     /// At the first slot of each schedule.
     #[default]

@@ -1,4 +1,7 @@
 //! Version v1alpha1 of the resources. Field documentation is what `kubectl explain` prints. No I/O.
+//!
+//! Enums of optional fields carry `#[schemars(description = "")]`: a description of theirs would take the place of the field's,
+//! which says what each value does and which one is the default.
 
 mod backup;
 mod backup_policy;

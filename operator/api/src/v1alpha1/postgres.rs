@@ -24,7 +24,9 @@ pub struct Postgres {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub maintenance_database: Option<String>,
-    /// How the connection is protected, in the words of libpq. Default: `VerifyFull`.
+    /// How the connection is protected, as libpq's `sslmode`: `Disable` by nothing; `Require` by TLS with any certificate, which
+    /// keeps out listeners and no impostors; `VerifyCa` by TLS with a certificate of the CA; `VerifyFull` by one that was also
+    /// made for this host. Default: `VerifyFull`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssl_mode: Option<SslMode>,
     /// Secret in this namespace whose `ca.crt` signed the server's certificate. Default: the public CAs.
@@ -36,6 +38,7 @@ pub struct Postgres {
 
 /// How a connection to PostgreSQL is protected (libpq's `sslmode`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(description = "")]
 pub enum SslMode {
     /// No TLS. For servers within the cluster that offer none.
     Disable,
@@ -90,6 +93,7 @@ pub struct PostgresDump {
 
 /// Whether password hashes of roles are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(description = "")]
 pub enum RolePasswords {
     /// Where the user may read them.
     #[default]

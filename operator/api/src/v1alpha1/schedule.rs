@@ -41,8 +41,9 @@ pub struct Schedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 604_800))]
     pub starting_deadline_seconds: Option<u32>,
-    /// What a slot does while a run of the same backup goes on, whichever schedule that is for. Where schedules coincide in one
-    /// run, the first of `Forbid`, `Allow`, `Replace` that one of them has counts. Default: `Forbid`.
+    /// What a slot does while a run of the same backup goes on, whichever schedule that is for: `Forbid` waits for its end;
+    /// `Allow` starts beside it, four at most; `Replace` stops it, which counts as a failure, and starts once its Pod is gone.
+    /// Where schedules coincide in one run, the first of these three that one of them has counts. Default: `Forbid`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_policy: Option<ConcurrencyPolicy>,
     /// Most seconds by which a run starts later than its slot, so that many policies do not start in one second. The delay of a
@@ -63,6 +64,7 @@ pub struct Schedule {
 
 /// What becomes of slots that passed without a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(description = "")]
 pub enum CatchUp {
     /// The newest of them is made up for.
     #[default]
@@ -73,6 +75,7 @@ pub enum CatchUp {
 
 /// What a slot does while a run of the same backup goes on. In this order: the more careful is the lesser.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(description = "")]
 pub enum ConcurrencyPolicy {
     /// It waits for the end of that run; of several that wait, the newest is made.
     #[default]

@@ -237,6 +237,7 @@ pub struct ActiveRun {
 
 /// Why a run is stopped before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(description = "")]
 pub enum Stopping {
     /// A newer run takes its place (`concurrencyPolicy: Replace`).
     Replaced,

@@ -54,7 +54,8 @@ pub struct S3Storage {
     pub server_side_encryption: Option<ServerSideEncryption>,
     /// Checksum that the server verifies as bytes arrive and confirms when an object is complete. `Auto` finds out the best one
     /// that the server really refuses when it is wrong; a server that refuses none is not trusted, and each backup is read
-    /// again, whatever `readBackLimit` says. Default: `Auto`.
+    /// again, whatever `readBackLimit` says. `Crc64Nvme`, `Crc32` (both of the whole object) and `Sha256` (of each part) fail the
+    /// check where the server does not verify them. `None` sends none, and each backup is read again. Default: `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<Checksum>,
 }
@@ -84,6 +85,7 @@ pub enum ServerSideEncryptionType {
 
 /// Checksum that the server verifies and keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(description = "")]
 pub enum Checksum {
     /// The best of those below that the server verifies.
     #[default]

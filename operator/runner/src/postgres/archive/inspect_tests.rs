@@ -1,3 +1,5 @@
+//! Archives of a format that only `pg_restore` reads, and what is too short to tell. Starts scripts in its place.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
