@@ -103,7 +103,7 @@ pub fn own_prefix() -> String {
 /// A server that people run, with a bucket of the fault server's name. Both know the same keys.
 pub fn real_server() -> String {
     static WITH_BUCKET: LazyLock<()> = LazyLock::new(|| {
-        run(S3.command("aws").args(["s3", "mb", &format!("s3://{BUCKET}")]));
+        run(S3.aws().args(["s3", "mb", &format!("s3://{BUCKET}")]));
     });
     LazyLock::force(&WITH_BUCKET);
     S3.endpoint.clone()

@@ -21,7 +21,7 @@ fn peak() -> u64 {
 }
 
 async fn store(secret: &tempfile::TempDir) -> Store {
-    run(S3.command("aws").args(["s3", "mb", "s3://memory"]));
+    run(S3.aws().args(["s3", "mb", "s3://memory"]));
     let bucket = tasks::bucket("memory", &S3.endpoint, secret.path());
     Store::open(&bucket, 3).await.unwrap()
 }

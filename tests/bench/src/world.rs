@@ -48,7 +48,7 @@ impl<'a> World<'a> {
         let (first, second) = (Identity::generate(), Identity::generate());
         fs::write(directory.path().join("identity.txt"), format!("{}\n", first.to_string().expose_secret()))?;
         let recipients = vec![first.to_public().to_string(), second.to_public().to_string()];
-        run(s3.command("aws").args(["s3", "mb", &format!("s3://{BUCKET}")]));
+        run(s3.aws().args(["s3", "mb", &format!("s3://{BUCKET}")]));
         Ok(Self { postgres, s3, recipients, directory })
     }
 
@@ -107,19 +107,19 @@ impl<'a> World<'a> {
     /// The table of contents of an object that holds an archive, by public programs.
     pub fn table_of_contents(&self, key: &str) -> String {
         let script = format!(
-            "set -o pipefail; aws s3 cp --quiet \"s3://{BUCKET}/$0\" - | age -d -i identity.txt | zstd -dc >archive
+            "set -o pipefail; aws --endpoint-url \"$AWS_ENDPOINT_URL\" s3 cp --quiet \"s3://{BUCKET}/$0\" - | age -d -i identity.txt | zstd -dc >archive
             {CLIENTS}/pg_restore --list archive; rm archive"
         );
         run(self.s3.command("bash").args(["-ec", &script, key]).current_dir(self.directory.path()))
     }
 
     fn empty_bucket(&self) {
-        run(self.s3.command("aws").args(["s3", "rm", "--quiet", "--recursive", &format!("s3://{BUCKET}")]));
+        run(self.s3.aws().args(["s3", "rm", "--quiet", "--recursive", &format!("s3://{BUCKET}")]));
     }
 
     fn manifest(&self) -> Result<Manifest> {
         let key = format!("s3://{BUCKET}/database/{BACKUP_ID}/manifest.json");
-        let json = run(self.s3.command("aws").args(["s3", "cp", "--quiet", &key, "-"]));
+        let json = run(self.s3.aws().args(["s3", "cp", "--quiet", &key, "-"]));
         Ok(Manifest::from_slice(json.as_bytes())?)
     }
 }

@@ -95,7 +95,14 @@ impl S3 {
         Self { endpoint: format!("{scheme}://localhost:{port}") }
     }
 
-    /// A program, for example `aws`, that finds this server and its keys in the environment.
+    /// `aws`, which finds this server. Before 2.13 it does not read the variable.
+    pub fn aws(&self) -> Command {
+        let mut command = self.command("aws");
+        command.args(["--endpoint-url", &self.endpoint]);
+        command
+    }
+
+    /// A program that finds this server and its keys in the environment.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command

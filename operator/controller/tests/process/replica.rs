@@ -70,7 +70,7 @@ impl Replica {
     }
 
     /// Lines of its log with this message.
-    pub fn lines(&self, message: &str) -> Vec<Value> {
+    fn lines(&self, message: &str) -> Vec<Value> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.iter().filter(|line| line["message"] == message).cloned().collect()
     }

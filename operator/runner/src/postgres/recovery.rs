@@ -111,7 +111,9 @@ fn database_commands(bucket: &Bucket, database: &str, archive: &Object, data: &[
 
 fn read(bucket: &Bucket, object: &Object) -> String {
     let source = quoted(&format!("s3://{}/{}", bucket.name, object.key));
-    format!("aws s3 cp --only-show-errors {source} - | age -d -i \"$IDENTITY\" | zstd -dc")
+    // Before 2.13, Debian bookworm's among them, `aws` does not read that variable by itself.
+    let aws = "aws ${AWS_ENDPOINT_URL:+--endpoint-url \"$AWS_ENDPOINT_URL\"}";
+    format!("{aws} s3 cp --only-show-errors {source} - | age -d -i \"$IDENTITY\" | zstd -dc")
 }
 
 /// The command that makes a database out of its archive, and where it then is. The archive names its database, which is created.

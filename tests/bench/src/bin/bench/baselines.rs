@@ -17,7 +17,7 @@ printf '{"database":"greenlang","size_bytes":%s,"backup_type":"full","compressio
   "$(stat -c %s greenlang.dump)" "$(sha256sum greenlang.dump | awk '{print $1}')" >manifest.json
 tar -czf backup.tar.gz greenlang.dump manifest.json
 openssl enc -aes-256-cbc -in backup.tar.gz -out backup.tar.gz.enc -pass file:key 2>/dev/null
-aws s3 cp --quiet backup.tar.gz.enc s3://bench/old/backup.tar.gz.enc
+aws --endpoint-url "$AWS_ENDPOINT_URL" s3 cp --quiet backup.tar.gz.enc s3://bench/old/backup.tar.gz.enc
 "#;
 
 /// A dump that lies in memory.
