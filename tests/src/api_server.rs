@@ -31,8 +31,10 @@ pub struct ApiServer {
     pub cluster: Cluster,
     folder: TempDir,
     server: Child,
+    arguments: Vec<String>,
     _etcd: Child,
-    url: String,
+    /// Where it listens.
+    pub url: String,
     kubeconfig: String,
 }
 
@@ -80,50 +82,41 @@ impl ApiServer {
                 "--unsafe-no-fsync".to_owned(),
             ],
         )?;
-        let mut server = spawn(
-            &folder,
-            "kube-apiserver",
-            &[
-                format!("--etcd-servers={etcd_url}"),
-                format!("--secure-port={secure}"),
-                "--bind-address=127.0.0.1".to_owned(),
-                "--advertise-address=127.0.0.1".to_owned(),
-                "--endpoint-reconciler-type=none".to_owned(),
-                "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
-                format!("--tls-cert-file={}", path("tls.crt")),
-                format!("--tls-private-key-file={}", path("tls.key")),
-                "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-                format!("--service-account-key-file={}", path("accounts.crt")),
-                format!("--service-account-signing-key-file={}", path("accounts.key")),
-                format!("--token-auth-file={}", path("tokens.csv")),
-                "--authorization-mode=RBAC".to_owned(),
-                format!("--audit-policy-file={}", path("audit.yaml")),
-                format!("--audit-log-path={}", path("audit.log")),
-            ],
-        )?;
+        let arguments = vec![
+            format!("--etcd-servers={etcd_url}"),
+            format!("--secure-port={secure}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--advertise-address=127.0.0.1".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+            format!("--tls-cert-file={}", path("tls.crt")),
+            format!("--tls-private-key-file={}", path("tls.key")),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-key-file={}", path("accounts.crt")),
+            format!("--service-account-signing-key-file={}", path("accounts.key")),
+            format!("--token-auth-file={}", path("tokens.csv")),
+            "--authorization-mode=RBAC".to_owned(),
+            format!("--audit-policy-file={}", path("audit.yaml")),
+            format!("--audit-log-path={}", path("audit.log")),
+        ];
+        let mut server = spawn(&folder, "kube-apiserver", &arguments)?;
         let url = format!("https://127.0.0.1:{secure}");
         let kubeconfig = write_kubeconfig(&folder, "admin", &url, &token)?;
         let cluster =
             Cluster::open(kubeconfig.clone().into(), Kubeconfig::read_from(Path::new(&kubeconfig))?).await?;
-        let ready = wait::until("the API server is ready", START, async || {
-            if let Some(ended) = server.try_wait()? {
-                return Ok(Some(Err(ended)));
-            }
-            // The default namespace comes last: rights and roles are there by then.
-            let answer = cluster.kube("get namespace default -o name --request-timeout=5s").await;
-            Ok(answer.is_ok().then_some(Ok(())))
-        });
-        if let Err(ended) = ready.await? {
-            let log = std::fs::read_to_string(path("kube-apiserver.log")).unwrap_or_default();
-            bail!("the API server ended ({ended}):\n{}", crate::command::tail(&log));
-        }
-        Ok(Self { cluster, folder, server, _etcd: etcd, url, kubeconfig })
+        ready(&cluster, &mut server, &folder).await?;
+        Ok(Self { cluster, folder, server, arguments, _etcd: etcd, url, kubeconfig })
     }
 
     /// A kubeconfig by which a program is the service account, with its rights and no more.
     pub async fn as_service_account(&self, namespace: &str, name: &str) -> Result<String> {
+        self.as_service_account_by(&self.url, namespace, name).await
+    }
+
+    /// As [`Self::as_service_account`], by way of something that stands before the server.
+    pub async fn as_service_account_by(&self, url: &str, namespace: &str, name: &str) -> Result<String> {
         let token = self.cluster.kube(&format!("create token -n {namespace} {name} --duration=1h")).await?;
-        write_kubeconfig(&self.folder, name, &self.url, token.trim())
+        write_kubeconfig(&self.folder, name, url, token.trim())
     }
 
     /// What a service account has asked so far, each as `verb resource/subresource name`, oldest first.
@@ -164,6 +157,34 @@ impl ApiServer {
     pub async fn thaw(&self) -> Result<()> {
         signal(&self.server, "CONT").await
     }
+
+    /// Ends the server at once, and with it all connections. What is stored stays.
+    pub async fn stop(&mut self) -> Result<()> {
+        Ok(self.server.kill().await?)
+    }
+
+    /// Starts a server that was stopped. It remembers no change from before, so watches cannot go on where they were.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.server = spawn(&self.folder, "kube-apiserver", &self.arguments)?;
+        ready(&self.cluster, &mut self.server, &self.folder).await
+    }
+}
+
+/// Waits until a server that was started works.
+async fn ready(cluster: &Cluster, server: &mut Child, folder: &TempDir) -> Result<()> {
+    let ready = wait::until("the API server is ready", START, async || {
+        if let Some(ended) = server.try_wait()? {
+            return Ok(Some(Err(ended)));
+        }
+        // The default namespace comes last: rights and roles are there by then.
+        let answer = cluster.kube("get namespace default -o name --request-timeout=5s").await;
+        Ok(answer.is_ok().then_some(Ok(())))
+    });
+    if let Err(ended) = ready.await? {
+        let log = std::fs::read_to_string(folder.path().join("kube-apiserver.log")).unwrap_or_default();
+        bail!("the API server ended ({ended}):\n{}", crate::command::tail(&log));
+    }
+    Ok(())
 }
 
 /// Sends a signal to a process that a test started.

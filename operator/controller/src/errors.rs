@@ -13,6 +13,9 @@ pub enum Error {
     /// A definition could not be written as YAML.
     #[error("cannot be written as YAML: {0}")]
     Yaml(#[from] serde_yaml::Error),
+    /// The policy was changed, or deleted, while a pass over it took long.
+    #[error("the policy has changed since it was read: what was decided on it is decided anew")]
+    Overtaken,
     /// A flag or variable has an unusable value.
     #[error("{0}")]
     Settings(String),
@@ -44,6 +47,7 @@ impl Error {
                 kube::Error::Api(_) => "KubernetesRefused",
                 _ => "KubernetesUnreachable",
             },
+            Self::Overtaken => "Conflict",
             Self::Yaml(_) => reasons::INTERNAL_ERROR,
             Self::Settings(_) => "InvalidSettings",
             Self::Listen(..) => "CannotListen",

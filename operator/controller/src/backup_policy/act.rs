@@ -1,5 +1,7 @@
 //! Step 4, act: carries out the effects of a decision, in their order. I/O, no decisions.
 
+use std::time::{Duration, Instant};
+
 use greenlang_backup_api::v1alpha1::BackupPolicy;
 use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::backup_policy::{Effect, Refusal};
@@ -11,9 +13,14 @@ use crate::context::Context;
 use crate::crash;
 use crate::errors::Error;
 
-/// Carries out all effects; returns the Jobs that the API server would not have, which is for status to say.
+/// A policy that was read longer ago is read again before a Job is made.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Carries out all effects of a decision on a policy that was read at `read`; returns the Jobs that the API server would not have,
+/// which is for status to say.
 pub async fn act(
     policy: &BackupPolicy,
+    read: Instant,
     effects: &[Effect],
     context: &Context,
 ) -> Result<Vec<Refusal>, Error> {
@@ -21,11 +28,28 @@ pub async fn act(
     let mut refusals = Vec::new();
     for effect in effects {
         match effect {
-            Effect::CreateJob(job) => refusals.extend(create(policy, job, &jobs).await?),
+            Effect::CreateJob(job) => {
+                crash::before_write();
+                still_so(policy, read, context).await?;
+                refusals.extend(create(policy, job, &jobs).await?);
+            }
             Effect::DeleteJob { name, uid } => delete(name, uid, &jobs).await?,
         }
     }
     Ok(refusals)
+}
+
+/// Fails where a process that hung for a while would make a Job that another one has made, seen to its end and deleted meanwhile: the
+/// name protects only while that Job is there. Writes of status and deletions carry their own protection.
+async fn still_so(policy: &BackupPolicy, read: Instant, context: &Context) -> Result<(), Error> {
+    if read.elapsed() <= FRESH {
+        return Ok(());
+    }
+    let policies: Api<BackupPolicy> =
+        Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
+    let now = policies.get_metadata_opt(&policy.name_any()).await?;
+    let is_same = now.is_some_and(|now| now.metadata.resource_version == policy.metadata.resource_version);
+    if is_same { Ok(()) } else { Err(Error::Overtaken) }
 }
 
 async fn create(policy: &BackupPolicy, job: &Job, jobs: &Api<Job>) -> Result<Option<Refusal>, Error> {
@@ -69,6 +93,7 @@ async fn adopt(policy: &BackupPolicy, name: &str, jobs: &Api<Job>) -> Result<Opt
 
 async fn delete(name: &str, uid: &str, jobs: &Api<Job>) -> Result<(), Error> {
     crash::point(crash::RUN_COUNTED);
+    crash::before_write();
     let this_one = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
     match jobs.delete(name, &DeleteParams::background().preconditions(this_one)).await {
         Ok(_) => Ok(()),

@@ -92,12 +92,13 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
     if first.effects.is_empty() && cached.status.as_ref() == Some(&first.status) {
         return Ok(Action::requeue(pause(first.wake, cached)));
     }
+    let read = Instant::now();
     let Some((policy, children)) = gather::confirm(cached, children, context).await? else {
         return Ok(Action::await_change());
     };
     let seen = gather::observe(&children, &policy, context, now);
     let decision = judge(&policy, &seen, context);
-    let refusals = act::act(&policy, &decision.effects, context).await?;
+    let refusals = act::act(&policy, read, &decision.effects, context).await?;
     let decision = refusals.iter().fold(decision, |decision, refusal| match validate(&policy) {
         Ok(valid) => decision.refused(&valid, &seen, &context.runner, refusal),
         // Without a valid spec there were no effects.

@@ -26,6 +26,7 @@ pub async fn write(policy: &BackupPolicy, decision: &Decision, context: &Context
     let policies: Api<BackupPolicy> =
         Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
     let ours = PostParams { field_manager: Some(labels::FIELD_MANAGER.into()), ..PostParams::default() };
+    crash::before_write();
     let next = BackupPolicy { status: Some(decision.status.clone()), ..policy.clone() };
     policies.replace_status(&policy.name_any(), &ours, &next).await?;
     for event in &decision.events {

@@ -1,8 +1,21 @@
 //! The life of the operator's process on a real API server that the test has for itself: it waits for its definitions, stops in
-//! order, and one of several leads. Its service account and rights are those of the chart.
+//! order, and one of several leads; and its runs end as they should whatever happens meanwhile. Its service account and rights are those
+//! of the chart.
 
+mod away;
+mod clock;
+#[cfg(feature = "crash-points")]
+mod cuts;
 mod gitops;
+mod hang;
+#[cfg_attr(not(feature = "crash-points"), allow(dead_code, reason = "the lives that are cut use all of it"))]
+mod kubernetes;
+#[cfg(feature = "crash-points")]
+mod life;
+mod mid_run;
+mod proxy;
 mod replica;
+mod runs;
 mod traffic;
 
 use std::time::Duration;
@@ -28,10 +41,16 @@ const WAITS_FOR_DEFINITION: &str =
 
 /// A valid policy, which nothing here can carry out.
 async fn apply_policy(api: &ApiServer, name: &str) -> Result<BackupPolicy> {
+    apply_changed(api, name, |_| {}).await
+}
+
+/// As [`apply_policy`], changed before it is applied.
+async fn apply_changed(api: &ApiServer, name: &str, change: impl FnOnce(&mut Value)) -> Result<BackupPolicy> {
     let table: Value =
         serde_yaml::from_str(&std::fs::read_to_string(checkout().join("operator/api/tests/cases.yaml"))?)?;
     let mut wanted = table["base"].clone();
     wanted["metadata"] = json!({"name": name, "namespace": SERVED});
+    change(&mut wanted);
     // The definition is served a moment after it was installed.
     wait::until("the policy is accepted", LIMIT, async || {
         Ok(Some(policy::apply(&api.cluster, &wanted).await?))
@@ -118,7 +137,7 @@ async fn a_missing_right_and_a_taken_address_end_it_with_a_reason() -> Result<()
         (&stranger, "127.0.0.1:0", "Forbidden", "backuppolicies"),
         (&known, &*taken, "CannotListen", &*taken),
     ] {
-        let mut operator = Replica::start_with(kubeconfig, reason, listen)?;
+        let mut operator = Replica::start_with(kubeconfig, reason, &[("LISTEN", listen)])?;
         let ended = operator.ended(LIMIT).await?;
         let said = operator.said("the operator stops").await?;
         assert_eq!((ended.code(), &said["reason"]), (Some(1), &json!(reason)), "{said}");

@@ -35,13 +35,13 @@ impl Replica {
     /// Starts one as the service account of the chart, and waits until its endpoints are served.
     pub async fn start(api: &ApiServer, name: &'static str) -> Result<Self> {
         let kubeconfig = api.as_service_account(NAMESPACE, RELEASE).await?;
-        let replica = Self::start_with(&kubeconfig, name, "127.0.0.1:0")?;
+        let replica = Self::start_with(&kubeconfig, name, &[])?;
         replica.said("serving /livez, /readyz and /metrics").await?;
         Ok(replica)
     }
 
-    /// Starts one with this access to the API server and this address for its endpoints.
-    pub fn start_with(kubeconfig: &str, name: &'static str, listen: &str) -> Result<Self> {
+    /// Starts one with this access to the API server, and these variables before those of the chart.
+    pub fn start_with(kubeconfig: &str, name: &'static str, variables: &[(&str, &str)]) -> Result<Self> {
         let mut process = Command::new(env!("CARGO_BIN_EXE_greenlang-backup-operator"))
             .arg("run")
             .env_clear()
@@ -51,7 +51,8 @@ impl Replica {
             .env("POD_NAME", name)
             .env("LEASE_NAME", RELEASE)
             .env("RUNNER_IMAGE", "localhost/none:1")
-            .env("LISTEN", listen)
+            .env("LISTEN", "127.0.0.1:0")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -130,6 +131,15 @@ impl Replica {
     /// Whether it still runs.
     pub fn runs(&mut self) -> Result<bool> {
         Ok(self.process.try_wait()?.is_none())
+    }
+
+    /// Whether a signal has stopped it in its tracks.
+    #[cfg(feature = "crash-points")]
+    pub fn is_stopped(&self) -> Result<bool> {
+        let pid = self.process.id().context("it has ended")?;
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // After the name, which stands in parentheses and may hold anything.
+        Ok(state.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
     }
 
     /// Waits for its end. The Pod's grace period, which Kubernetes gives it, is the limit.

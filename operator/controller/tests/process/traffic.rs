@@ -3,98 +3,22 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use greenlang_backup_api::labels;
-use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, RunHistory};
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::jobs::Recorder;
 use greenlang_backup_tests::kubelet::{self, Watched};
 use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, install_chart};
 use greenlang_backup_tests::{policy, wait};
-use k8s_openapi::api::batch::v1::Job;
-use kube::api::{DeleteParams, ListParams};
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
+use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::apply_policy;
 use crate::replica::{LIMIT, Replica, SERVED, install};
+use crate::runs::{carry_out, job, jobs, manual, over, probed, run, start, until};
 
 /// Longer than an active run or probe is left alone.
 const QUIET: Duration = Duration::from_secs(12);
-
-/// An API server with an operator that leads.
-async fn start() -> Result<(ApiServer, Replica)> {
-    let api = ApiServer::start().await?;
-    install(&api).await?;
-    install_chart(&api.cluster, "greenlang-backup-crds", json!({})).await?;
-    let operator = Replica::start(&api, "operator").await?;
-    Ok((api, operator))
-}
-
-fn jobs(api: &ApiServer) -> Api<Job> {
-    Api::namespaced(api.cluster.client.clone(), SERVED)
-}
-
-/// Waits for a Job of a policy, other than these.
-async fn job(api: &ApiServer, policy: &str, task: &str, but: &[&Job]) -> Result<Job> {
-    let ours = ListParams::default().labels(&format!("{}={policy},{}={task}", labels::POLICY, labels::TASK));
-    wait::until(&format!("{policy}: a Job for {task}"), LIMIT, async || {
-        let found = jobs(api).list(&ours).await?.items;
-        Ok(found.into_iter().find(|job| but.iter().all(|other| other.uid() != job.uid())))
-    })
-    .await
-}
-
-async fn carry_out(api: &ApiServer, job: &Job) -> Result<()> {
-    kubelet::carry_out(&api.cluster.client, job, &kubelet::good_report(job)?).await
-}
-
-/// Waits until the status says something.
-async fn until(
-    api: &ApiServer,
-    name: &str,
-    what: &str,
-    is_so: impl Fn(&BackupPolicyStatus) -> bool,
-) -> Result<BackupPolicyStatus> {
-    wait::until(&format!("{name}: {what}"), LIMIT, async || {
-        Ok(Some(policy::status(&api.cluster, SERVED, name).await?).filter(&is_so))
-    })
-    .await
-}
-
-/// A policy whose bucket is known to hold nothing, and whose first probe has ended well.
-async fn probed(api: &ApiServer, name: &str) -> Result<()> {
-    apply_policy(api, name).await?;
-    for task in [labels::TASK_CATALOGUE, labels::TASK_PROBE] {
-        carry_out(api, &job(api, name, task, &[]).await?).await?;
-    }
-    until(api, name, "probed", |status| {
-        status.probe.as_ref().is_some_and(|probe| probe.last_probe_time.is_some())
-    })
-    .await?;
-    wait::until("its Job is gone", LIMIT, async || {
-        Ok(jobs(api).list(&ListParams::default()).await?.items.is_empty().then_some(()))
-    })
-    .await
-}
-
-/// Asks for a run and gives its Job, which is none of these.
-async fn run(api: &ApiServer, name: &str, token: &str, but: &[&Job]) -> Result<Job> {
-    policy::run_now(&api.cluster, SERVED, name, "database", token).await?;
-    job(api, name, labels::TASK_BACKUP, but).await
-}
-
-fn over(status: &BackupPolicyStatus, ended: u64) -> bool {
-    status.backup("database").is_some_and(|backup| {
-        backup.active.is_none() && backup.manual.succeeded + backup.manual.failed >= ended
-    })
-}
-
-fn manual(status: &BackupPolicyStatus) -> Result<(u64, u64, u64)> {
-    let RunHistory { attempts, succeeded, failed, .. } =
-        status.backup("database").context("no status")?.manual;
-    Ok((attempts, succeeded, failed))
-}
 
 fn others(requests: Vec<String>) -> Vec<String> {
     requests.into_iter().filter(|request| !request.contains("leases")).collect()
