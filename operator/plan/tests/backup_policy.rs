@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
 
+#[path = "backup_policy/change.rs"]
+mod change;
 #[path = "backup_policy/clean_up.rs"]
 mod clean_up;
 #[path = "backup_policy/first_probe.rs"]
