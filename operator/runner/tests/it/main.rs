@@ -9,6 +9,7 @@ mod clock;
 mod contents;
 mod faults;
 mod fixture;
+mod hand_made;
 mod happy;
 mod large_rows;
 mod locks;

@@ -1,13 +1,17 @@
 //! Who may write below a prefix, and the history that its owner finds there.
 
+use std::time::Duration;
+
 use greenlang_backup_api::owner::{Claim, OwnerFile};
 use greenlang_backup_api::prune::CatalogueReport;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
 use greenlang_backup_api::task::Task;
+use greenlang_backup_test_s3::{Fault, FaultServer, Operation};
 
 use crate::fixture::{Ended, Fixture};
 use crate::happy::SEEDED;
+use crate::servers::poll;
 use crate::servers::tasks::claim;
 use crate::shelf::Shelf;
 
@@ -51,6 +55,28 @@ fn another_policy_is_refused_with_both_names_and_adopts_when_told() {
     // Now the first one is refused.
     fixture.task.claim = claim();
     fixture.run().expect(Outcome::Failed, reasons::OWNED_BY_OTHER);
+}
+
+/// Both have looked and found nobody; the second one is the faster.
+#[test]
+fn of_two_that_come_at_once_one_is_the_owner() {
+    let server = FaultServer::start();
+    let mut shelf = Shelf::on_faulty(&server);
+    server.inject(Fault::Held.on(Operation::PutObject).where_key(".owner.json").times(1));
+    let first = shelf.start();
+    let claims = poll(Duration::from_secs(20), || {
+        let mut requests = server.requests().into_iter();
+        requests.find(|request| request.operation == Operation::PutObject && request.path.contains(OWNER))
+    });
+    assert!(claims.is_some());
+    shelf.task.claim = another();
+    shelf.pruned();
+    server.heal();
+    let ended = first.end();
+    ended.expect(Outcome::Failed, reasons::OWNED_BY_OTHER);
+    ended.expect_message(&["greenlang/greenlang", "c-1", "greenlang/another", "c-2"]);
+    let file: OwnerFile = serde_json::from_slice(&shelf.fixture.bucket.get(OWNER)).unwrap();
+    assert_eq!((file.owner, file.adopted), (another().owner, vec![]));
 }
 
 #[test]

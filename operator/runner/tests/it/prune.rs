@@ -1,12 +1,10 @@
 //! Deletion of old backups: what goes, what stays and why, and what is left when it is cut off.
 
-use std::path::Path;
 use std::time::Duration;
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
 use greenlang_backup_api::retention::NeededBackup;
-use greenlang_backup_api::task::Task;
 use greenlang_backup_test_s3::{Fault, FaultServer, Operation, Switches};
 
 use crate::servers::poll;
@@ -308,40 +306,4 @@ fn old_reports_go() {
         shelf.fixture.bucket.keys().into_iter().filter(|key| key.contains("reports/")).collect();
     // By the server's clock they are all new: they stay.
     assert_eq!(reports.len(), 3, "{reports:?}");
-}
-
-/// Manifests of 80 MiB in all: time grows with them, memory does not.
-#[test]
-fn many_manifests_need_no_more_memory() {
-    let server = FaultServer::start();
-    let shelf = Shelf::on_faulty(&server);
-    shelf.put(NEWEST);
-    let json = String::from_utf8(serde_json::to_vec(&manifest(OLD)).unwrap()).unwrap();
-    for at in 0..2_000 {
-        let id =
-            format!("2024{:02}{:02}-{:02}{:02}00", at / 1_000 + 1, at / 50 % 20 + 1, at / 50 % 24, at % 50);
-        let text = match at % 4 {
-            0 => json.replace(OLD, &id).replace("\"greenlang\"", "\"another\""),
-            1 => json[..json.len() / 2].to_owned(),
-            2 => json.replace("\"schema_version\":1", "\"schema_version\":7"),
-            _ => json.clone(),
-        };
-        server.plant(&format!("{}manifest.json", directory(&id)), format!("{text}{}", " ".repeat(40_000)));
-    }
-    let manifests = server.objects().len();
-    // Without a log of each request.
-    let task = Task::Prune(shelf.task.clone());
-    let started = shelf.fixture.start_task(&task, &[("RUST_LOG", Path::new("error"))]);
-    let mut peak = 0;
-    while let Some(now) = started.peak_memory() {
-        peak = peak.max(now);
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let ended = started.end();
-    ended.expect(Outcome::Done, reasons::SUCCEEDED);
-    let report = ended.report.prune.unwrap();
-    assert_eq!(usize::try_from(report.skipped).unwrap(), manifests - 2);
-    assert_eq!((report.kept, report.deleted), (1, 0));
-    assert!(peak < 64 << 10, "{peak} KiB");
-    assert_eq!(server.objects().len(), manifests + 2, "nothing is deleted unread");
 }
