@@ -51,6 +51,19 @@ pub async fn served(cluster: &Cluster) -> Result<Vec<String>> {
         .collect())
 }
 
+/// Copies what policies need to reach the parts of another namespace: Secrets are looked for in the policy's own.
+pub async fn copy_secrets(cluster: &Cluster, from: &str, to: &str) -> Result<()> {
+    for name in ["backup-s3", "s3-ca", "db-backup", "db-ca"] {
+        let found = cluster.kube(&format!("get secret -n {from} {name} -o json")).await?;
+        let secret: serde_json::Value = serde_json::from_str(&found)?;
+        let metadata = json!({"name": name, "namespace": to});
+        let copy =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": secret["data"]});
+        cluster.apply(&copy.to_string()).await?;
+    }
+    Ok(())
+}
+
 /// Starts the deletion of every namespace of ours whose name starts with `prefix`.
 pub async fn delete_all(cluster: &Cluster, prefix: &str) -> Result<()> {
     let api = Api::<Namespace>::all(cluster.client.clone());

@@ -18,11 +18,9 @@ async fn policies_work_where_the_operator_serves_and_say_so_where_not() -> Resul
     let (_, two) = suite::enter(NAMES, "two").await?;
     let outside = two.replace("two", "outside");
     namespaces::ensure_other(&cluster, &outside).await?;
-    // Parts of one namespace, policies in three: Secrets are looked for in the policy's own namespace.
+    // Parts of one namespace, policies in three.
     for namespace in [&two, &outside] {
-        for name in ["backup-s3", "s3-ca", "db-backup", "db-ca"] {
-            copy(&cluster, &one.namespace, namespace, name).await?;
-        }
+        namespaces::copy_secrets(&cluster, &one.namespace, namespace).await?;
     }
     let recorder = Recorder::start(&cluster, &outside);
     let mut wanted = policy::small(&cluster, &one, "served").await?;
@@ -76,12 +74,4 @@ async fn rights(cluster: &Cluster, served: &str, outside: &str) -> Result<()> {
         assert_eq!(answer.stdout.trim() == "yes", may, "{who}: {what} in {namespace}: {}", answer.stdout);
     }
     Ok(())
-}
-
-async fn copy(cluster: &Cluster, from: &str, to: &str, name: &str) -> Result<()> {
-    let json = cluster.kube(&format!("get secret -n {from} {name} -o json")).await?;
-    let secret: serde_json::Value = serde_json::from_str(&json)?;
-    let metadata = serde_json::json!({"name": name, "namespace": to});
-    let copy = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": secret["data"]});
-    cluster.apply(&copy.to_string()).await
 }
