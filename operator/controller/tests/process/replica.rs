@@ -71,7 +71,7 @@ impl Replica {
     }
 
     /// Lines of its log with this message.
-    fn lines(&self, message: &str) -> Vec<Value> {
+    pub fn lines(&self, message: &str) -> Vec<Value> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.iter().filter(|line| line["message"] == message).cloned().collect()
     }
