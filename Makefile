@@ -88,5 +88,7 @@ bench: build-bench ## the figures of a backup and of the control plane, each wit
 .PHONY: bench-control
 # BENCH_CONTROL holds options, for example '--policies 3000'.
 bench-control: build-bench # its second part alone
+	tests/setup.sh
 	$(NODE) programs
+	$(NODE) program versitygw
 	$(CARGO_TARGET_DIR)/release/bench-control --out docs/benchmarks-control.md $(BENCH_CONTROL)

@@ -74,24 +74,7 @@ impl<'a> World<'a> {
     pub fn backup_with_clients(&self, task: PostgresDumpTask, clients: &Path) -> Result<Backup> {
         self.empty_bucket();
         settle();
-        let place = self.directory.path();
-        let (report, errors) = (place.join("report"), place.join("stderr"));
-        let mut command = Command::new(beside_us("greenlang-backup-runner")?);
-        command
-            .env(TASK_ENV, Task::PostgresDump(task).encode()?)
-            .env("GREENLANG_TERMINATION_LOG", &report)
-            .env("GREENLANG_PG_BIN_DIR", clients)
-            // Files, since a pipe that nobody reads stops who writes.
-            .stdout(File::create(place.join("stdout"))?)
-            .stderr(File::create(&errors)?);
-        let (status, usage) = Usage::of(&mut command)?;
-        let report = RunReport::decode(&fs::read_to_string(&report).unwrap_or_default());
-        let made = report.as_ref().is_some_and(|report| report.outcome == Outcome::Done);
-        anyhow::ensure!(
-            status.success() && made,
-            "the runner ended with {status}: {report:?}\n{}",
-            fs::read_to_string(&errors).unwrap_or_default()
-        );
+        let (usage, _) = carry_out(&Task::PostgresDump(task), clients, self.directory.path())?;
         Ok(Backup { usage, manifest: self.manifest()? })
     }
 
@@ -121,6 +104,28 @@ impl<'a> World<'a> {
         let key = format!("s3://{BUCKET}/database/{BACKUP_ID}/manifest.json");
         let json = run(self.s3.aws().args(["s3", "cp", "--quiet", &key, "-"]));
         Ok(Manifest::from_slice(json.as_bytes())?)
+    }
+}
+
+/// Runs the runner with a task, which must be done; what it says stays in a directory.
+pub fn carry_out(task: &Task, clients: &Path, place: &Path) -> Result<(Usage, RunReport)> {
+    let (report, errors) = (place.join("report"), place.join("stderr"));
+    let mut command = Command::new(beside_us("greenlang-backup-runner")?);
+    command
+        .env(TASK_ENV, task.encode()?)
+        .env("GREENLANG_TERMINATION_LOG", &report)
+        .env("GREENLANG_PG_BIN_DIR", clients)
+        // Files, since a pipe that nobody reads stops who writes.
+        .stdout(File::create(place.join("stdout"))?)
+        .stderr(File::create(&errors)?);
+    let (status, usage) = Usage::of(&mut command)?;
+    let report = RunReport::decode(&fs::read_to_string(&report).unwrap_or_default());
+    match report {
+        Some(report) if status.success() && report.outcome == Outcome::Done => Ok((usage, report)),
+        report => anyhow::bail!(
+            "the runner ended with {status}: {report:?}\n{}",
+            fs::read_to_string(&errors).unwrap_or_default()
+        ),
     }
 }
 

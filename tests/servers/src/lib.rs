@@ -15,6 +15,7 @@ mod pace;
 mod postgres;
 mod process;
 mod s3;
+pub mod shelf;
 pub mod tasks;
 
 pub use archive::{StandIn, Template};

@@ -1,20 +1,17 @@
 //! A bucket with backups that nobody made: manifests and objects put there by hand, and the tasks that look at them.
 
-use greenlang_backup_api::manifest::{Content, Manifest, Object};
-use greenlang_backup_api::names::BackupId;
+use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::prune::{CataloguePath, CatalogueTask, PruneReport, PruneTask};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
-use greenlang_backup_api::retention::{Retention, ScheduleRetention};
 use greenlang_backup_api::task::Task;
 use greenlang_backup_test_s3::FaultServer;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::fixture::{Ended, Fixture, Started};
-use crate::servers::tasks::claim;
+use crate::servers::shelf;
+pub use crate::servers::shelf::OBJECT_BYTES;
 
-/// Bytes of each object.
-pub const OBJECT_BYTES: u64 = 100;
 /// When the prunes of these tests are decided.
 pub const PRUNE: &str = "20251107-020500";
 
@@ -23,33 +20,8 @@ pub struct Shelf {
     pub task: PruneTask,
 }
 
-/// A manifest of one object.
 pub fn manifest(id: &str) -> Manifest {
-    let parsed: BackupId = id.parse().unwrap();
-    let slot = parsed.slot().unwrap();
-    let key = format!("{}1/shop.dump.zst.age", directory(id));
-    let json = json!({
-        "schema_version": 1, "timestamp": id, "size_bytes": OBJECT_BYTES, "backup_type": "full",
-        "compression": "zstd", "checksum": "", "kind": "postgresDump",
-        "policy": {"namespace": "greenlang", "name": "greenlang", "uid": "0f5a"},
-        "backup": "database", "path": "database", "attempt": 1, "trigger": "Schedule",
-        "schedules": [{"name": "daily", "keep_days": 30}], "keep_days": 30,
-        "slot": slot, "start_time": slot, "end_time": slot, "verified": "ReadBack", "tools": [],
-        "server_version": "15", "warnings": [], "objects": [], "recovery": {"needs": [], "commands": []},
-    });
-    let mut manifest: Manifest = serde_json::from_value(json).unwrap();
-    manifest.objects.push(Object {
-        key,
-        content: Content::PostgresArchive { database: "shop".to_owned() },
-        source_bytes: 1_000,
-        source_sha256: String::new(),
-        stored_bytes: OBJECT_BYTES,
-        stored_sha256: String::new(),
-        stored_crc64nvme: None,
-        compression: "zstd".to_owned(),
-        recipients: vec![],
-    });
-    manifest
+    shelf::manifest(&directory(id), id)
 }
 
 pub fn directory(id: &str) -> String {
@@ -66,24 +38,7 @@ impl Shelf {
     }
 
     fn on(fixture: Fixture) -> Self {
-        let daily = ScheduleRetention {
-            name: "daily".to_owned(),
-            keep_days: 30,
-            keep_at_least: 1,
-            newest_failed: false,
-        };
-        let task = PruneTask {
-            claim: claim(),
-            backup: "database".to_owned(),
-            path: "database".to_owned(),
-            id: PRUNE.parse().unwrap(),
-            bucket: fixture.task.bucket.clone(),
-            retention: Retention { schedules: vec![daily], manual_keep_days: 30, ..Retention::default() },
-            busy: vec![],
-            garbage_after_seconds: 86_400,
-            shown: vec![],
-            dry_run: false,
-        };
+        let task = shelf::prune_task(fixture.task.bucket.clone(), PRUNE.parse().unwrap());
         Self { fixture, task }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use greenlang_backup_bench::figure::Figure;
 
 use crate::Options;
+use crate::prune::{Prune, Prunes};
 
 const MIB: f64 = 1_048_576.0;
 
@@ -69,6 +70,57 @@ pub fn figures(measured: &Measured, options: &Options) -> Vec<Figure> {
     ]
 }
 
+/// What prunes took. The start of the program is in every time, so four times as many backups take no more than four times as long
+/// and somewhat more where each costs the same.
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
+pub fn of_prunes(prunes: &Prunes) -> Vec<Figure> {
+    let Prunes { backups: [quarter, _, all], unreadable: [few, many] } = prunes;
+    let times = |prunes: &[Prune]| {
+        let one = |prune: &Prune| {
+            let Prune { directories, usage } = prune;
+            let memory = usage.peak_memory as f64 / MIB;
+            format!("{directories} in {:.1} s with {memory:.0} MiB", usage.wall.as_secs_f64())
+        };
+        prunes.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    let memory = |name, measured, prune: &Prune| Figure {
+        name,
+        measured,
+        value: prune.usage.peak_memory as f64 / MIB,
+        unit: " MiB",
+        limit: 128.0,
+        aim: None,
+        timed: false,
+    };
+    let ratio = |name, measured, value, limit, timed| Figure {
+        name,
+        measured,
+        value,
+        unit: "",
+        limit,
+        aim: None,
+        timed,
+    };
+    let growth = all.usage.wall.as_secs_f64() / quarter.usage.wall.as_secs_f64();
+    let flat = many.usage.peak_memory as f64 / few.usage.peak_memory as f64;
+    vec![
+        memory("memory of a prune", format!("{} backups, half of them deleted", all.directories), all),
+        ratio("time of a prune, all backups to a quarter of them", times(&prunes.backups), growth, 5.5, true),
+        memory(
+            "memory of a prune, unreadable manifests",
+            format!("{} manifests, all skipped", many.directories),
+            many,
+        ),
+        ratio(
+            "memory of a prune, all unreadable manifests to a tenth of them",
+            times(&prunes.unreadable),
+            flat,
+            1.5,
+            false,
+        ),
+    ]
+}
+
 fn delay(name: &'static str, delays: &[Duration], slots: u16, limit: f64) -> Figure {
     let mut seconds: Vec<f64> = delays.iter().map(Duration::as_secs_f64).collect();
     seconds.sort_by(f64::total_cmp);
@@ -91,6 +143,24 @@ fn delay(name: &'static str, delays: &[Duration], slots: u16, limit: f64) -> Fig
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn four_times_the_backups_may_take_five_and_a_half_times_as_long() {
+        use greenlang_backup_bench::usage::Usage;
+        let prune = |directories, millis, mib: u64| {
+            let usage =
+                Usage { wall: Duration::from_millis(millis), peak_memory: mib << 20, ..Usage::default() };
+            Prune { directories, usage }
+        };
+        let prunes = |slowest, most| Prunes {
+            backups: [prune(250, 1_000, 30), prune(500, 2_000, 30), prune(1_000, slowest, 40)],
+            unreadable: [prune(1_000, 1_000, 30), prune(10_000, 9_000, most)],
+        };
+        let kept = |prunes: &Prunes| of_prunes(prunes).iter().map(Figure::is_kept).collect::<Vec<_>>();
+        assert_eq!(kept(&prunes(5_500, 45)), [true; 4]);
+        assert_eq!(kept(&prunes(5_501, 46)), [true, false, true, false]);
+        assert_eq!(kept(&prunes(1_000, 129)), [true, true, false, false]);
+    }
 
     #[test]
     fn the_99th_percentile_is_that_of_all_slots_or_none() {

@@ -1,5 +1,6 @@
-//! `make bench`, second part: what many policies cost the operator and the API server, and how late slots start. An API server of
-//! its own with nothing behind it; Jobs are carried out by [`kubelet`], which runs nothing. Ends with 0 only if every limit is kept.
+//! `make bench`, second part: what many policies cost the operator and the API server, how late slots start, and what it takes to
+//! delete old backups. An API server of its own with nothing behind it; Jobs are carried out by [`kubelet`], which runs nothing.
+//! Prunes are those of the real runner on a real S3 server. Ends with 0 only if every limit is kept.
 
 #![expect(clippy::print_stdout, reason = "it talks to the person who started it")]
 
@@ -7,6 +8,7 @@ mod figures;
 mod kubelet;
 mod operator;
 mod policies;
+mod prune;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use greenlang_backup_bench::figure::table;
+use greenlang_backup_bench::figure::{Figure, table};
 use greenlang_backup_bench::machine::machine;
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, install_chart};
@@ -22,7 +24,7 @@ use greenlang_backup_tests::wait;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::figures::{Measured, figures};
+use crate::figures::{Measured, figures, of_prunes};
 use crate::kubelet::Kubelet;
 use crate::operator::Operator;
 use crate::policies::{Slots, at_rest, create};
@@ -52,6 +54,15 @@ struct Options {
     /// Minutes for policies to be made and checked before anything is measured.
     #[arg(long, default_value_t = 6)]
     settle_minutes: u8,
+    /// Backups of the largest prune. Default: 1000, with --smoke 80.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(8..))]
+    backups: Option<u32>,
+    /// Manifests that cannot be read in the largest prune of them. Default: 10000, with --smoke 200.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(10..))]
+    manifests: Option<u32>,
+    /// Measures prunes alone.
+    #[arg(long)]
+    only_prunes: bool,
     /// The operator's program. Default: beside this one.
     #[arg(long)]
     operator: Option<PathBuf>,
@@ -66,18 +77,12 @@ struct Options {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let options = Options::parse();
-    let figures = figures(&measure(&options).await?, &options);
-    let page = format!(
-        "# Figures of the control plane\n\nWritten by `make bench` on {}. API server, etcd and operator share the machine: {}.\n\n\
-         {} policies with three schedules and {} entries of `status.available` each, on a Kubernetes API server without a kubelet: Jobs are carried out \
-         by a program that only reports success. Memory is the most that was resident at any time, runs included. A minute at rest is one in which neither run nor \
-         check is due. A delay is that from the slot to the event by which a watch of Jobs tells of the new Job.\n\n{}",
-        Timestamp::now().strftime("%Y-%m-%d"),
-        machine(),
-        options.policies,
-        options.available,
-        table(&figures)
-    );
+    let mut figures = if options.only_prunes { vec![] } else { figures(&measure(&options).await?, &options) };
+    let (backups, manifests) = if options.smoke { (80, 200) } else { (1_000, 10_000) };
+    let backups = options.backups.unwrap_or(backups);
+    let manifests = options.manifests.unwrap_or(manifests);
+    figures.extend(of_prunes(&tokio::task::block_in_place(|| prune::measure(backups, manifests))?));
+    let page = page(&options, &figures);
     println!("\n{page}");
     if let Some(out) = &options.out {
         std::fs::write(out, &page)?;
@@ -88,6 +93,21 @@ async fn main() -> Result<ExitCode> {
         println!("limit missed: {name}");
     }
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn page(options: &Options, figures: &[Figure]) -> String {
+    format!(
+        "# Figures of the control plane\n\nWritten by `make bench` on {}. API server, etcd, S3 server, operator and runner share the machine: {}.\n\n\
+         {} policies with three schedules and {} entries of `status.available` each, on a Kubernetes API server without a kubelet: Jobs are carried out \
+         by a program that only reports success. Memory is the most that was resident at any time, runs included. A minute at rest is one in which neither run nor \
+         check is due. A delay is that from the slot to the event by which a watch of Jobs tells of the new Job. Prunes are those of the runner on versitygw, of \
+         backups of one small object each, and of manifests that are cut off, of a later release, or of somebody else.\n\n{}",
+        Timestamp::now().strftime("%Y-%m-%d"),
+        machine(),
+        options.policies,
+        options.available,
+        table(figures)
+    )
 }
 
 async fn measure(options: &Options) -> Result<Measured> {
