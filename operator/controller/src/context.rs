@@ -8,6 +8,7 @@ use kube::runtime::events::Recorder;
 
 use crate::backup_policy::Children;
 use crate::metrics::Reconciles;
+use crate::passes::Passes;
 
 /// Shared by all reconciles.
 pub struct Context {
@@ -21,6 +22,8 @@ pub struct Context {
     pub children: Children,
     /// What all Jobs have in common.
     pub runner: RunnerSettings,
+    /// What passes run in.
+    pub passes: Passes,
     /// Counts passes.
     pub reconciles: Reconciles,
 }

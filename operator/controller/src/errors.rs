@@ -56,6 +56,11 @@ impl Error {
         }
     }
 
+    /// Whether somebody else wrote first.
+    pub fn is_conflict(&self) -> bool {
+        self.reason() == "Conflict"
+    }
+
     /// How long to wait before the object is looked at again. A conflict means that somebody else wrote first: what they
     /// wrote is read at once. kube's client has already repeated what 429 and 5xx answers allow.
     pub fn pause(&self) -> Duration {

@@ -12,6 +12,7 @@ mod errors;
 mod fixture;
 mod leader;
 mod metrics;
+mod passes;
 mod run;
 
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ use crate::cli::RunSettings;
 use crate::context::Context;
 use crate::errors::Error;
 use crate::metrics::Metrics;
+use crate::passes::Passes;
 use crate::{backup_policy, cluster, crds, leader};
 
 /// How long an answer of the API server may stay away. The server ends quiet watches after 290 s.
@@ -77,22 +78,29 @@ async fn work(
     };
     let namespaces = settings.namespaces.iter().cloned().collect();
     let (policies, children) = backup_policy::watch(&client, &namespaces, &admin.metrics);
+    let passes = Passes::default();
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
         namespaces,
         children,
         runner: settings.runner(cluster_uid),
+        passes: passes.clone(),
         reconciles,
     });
     let controller = backup_policy::run(policies, context, admin.stop.clone());
-    tokio::select! {
-        () = controller => {}
+    let led = tokio::select! {
+        () = controller => Ok(()),
         // Whoever leads now may be acting already: nothing more may be written, not even by passes that have begun.
-        () = leadership.lost() => return Err(Error::LeaseLost),
+        () = leadership.lost() => Err(Error::LeaseLost),
         // A pass that is cut off is repeated by the next leader, as after a crash.
-        () = overdue(&admin.stop) => tracing::warn!("passes that had begun were cut off: they took too long"),
-    }
+        () = overdue(&admin.stop) => {
+            tracing::warn!("passes that had begun were cut off: they took too long");
+            Ok(())
+        }
+    };
+    passes.ended().await;
+    led?;
     leadership.release().await;
     tracing::info!("stopped in order");
     Ok(())

@@ -1,11 +1,12 @@
 //! Step 1, gather: what a decision is made on. I/O, no decisions.
 //!
 //! A pass looks twice. The first look ([`look`]) costs no request: policy, Jobs and Pods as the watches have them. What they have
-//! may be old, so it may only lead to doing nothing: news of what they lacked starts another pass. Where the first look
-//! says that something is to be done, the second ([`confirm`]) asks the API server for all that a cache could be wrong about, and
-//! the decision is made anew:
+//! may be old, so it may only lead to doing nothing, and to a status whose write an old policy cannot pass ([`is_certain`]): news
+//! of what they lacked starts another pass. Where the first look says that something else is to be done, the second ([`confirm`])
+//! asks the API server for all that a cache could be wrong about, and the decision is made anew:
 //!
-//! - the policy itself. A decision on an old status could run a slot twice.
+//! - the policy itself. A decision on an old status could run a slot twice. A write of status by itself carries the
+//!   resourceVersion of the policy in the cache, and is refused where that one is old.
 //! - Jobs whose UIDs its status has and the cache has not: what was deleted must be told from what has not been seen yet. A Job that is
 //!   missing from both has its name to protect it: making it again meets the first one.
 //! - Pods, which may lag behind their Jobs: without its Pod's last word an ended Job would count as one without report, and
@@ -77,6 +78,16 @@ pub async fn look(policy: &BackupPolicy, context: &Context, now: Timestamp) -> R
     Ok(found)
 }
 
+/// Whether [`confirm`] would ask for nothing but the policy, so that a status which is decided on the cache may be written.
+pub fn is_certain(policy: &BackupPolicy, cache: &Family) -> bool {
+    knows_all_jobs(cache, policy) && cache.children.iter().all(Child::is_certain)
+}
+
+fn knows_all_jobs(cache: &Family, policy: &BackupPolicy) -> bool {
+    let known = |uid: &str| cache.children.iter().any(|child| child.job.metadata.uid.as_deref() == Some(uid));
+    policy.status.as_ref().is_none_or(|status| job_uids(status).all(known))
+}
+
 /// The policy as the API server has it, and its children as a decision may believe them; none when it is gone or going.
 pub async fn confirm(
     cached: &BackupPolicy,
@@ -92,10 +103,8 @@ pub async fn confirm(
     if !context.namespaces.contains(&namespace) {
         return Ok(Some((policy, Family::default())));
     }
-    let known = |uid: &str| cache.children.iter().any(|child| child.job.metadata.uid.as_deref() == Some(uid));
-    let all_known = policy.status.as_ref().is_none_or(|status| job_uids(status).all(known));
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    if !all_known || cached.metadata.uid != policy.metadata.uid {
+    if !knows_all_jobs(&cache, &policy) || cached.metadata.uid != policy.metadata.uid {
         cache = list(&policy, context).await?;
     } else {
         for child in &mut cache.children {
@@ -183,6 +192,14 @@ impl Child {
             state: by_now(self.state(), pod, self.created(), told, now),
             progress: self.progress.clone(),
             details: self.details.clone(),
+        }
+    }
+
+    /// Whether neither its Pod nor its log has to be asked for.
+    fn is_certain(&self) -> bool {
+        match self.state() {
+            JobState::Ended(ended) => ended.container_ended && ended.report.catalogue.is_none(),
+            _ => self.pod.is_none(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! BackupPolicy: wires the watches to the five steps of a pass: gather, validate, decide, act, status. I/O.
 
 mod act;
+mod carry_out;
 mod children;
 mod gather;
 mod status;
@@ -20,6 +21,7 @@ use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
+use carry_out::{Done, carry_out};
 pub use children::Children;
 
 use crate::context::Context;
@@ -54,7 +56,7 @@ pub fn watch(client: &Client, namespaces: &BTreeSet<String>, metrics: &Metrics) 
 /// Reconciles all policies until told to stop; passes that have begun are finished.
 pub async fn run(controller: Policies, context: Arc<Context>, stop: CancellationToken) {
     let passes = controller.graceful_shutdown_on(stop.cancelled_owned()).run(
-        reconcile,
+        in_own_task,
         |_, error, _| Action::requeue(error.pause()),
         context,
     );
@@ -65,6 +67,16 @@ pub async fn run(controller: Policies, context: Arc<Context>, stop: Cancellation
             }
         })
         .await;
+}
+
+/// A pass as a task of its own: left to the controller, all would share its task, and so one core.
+async fn in_own_task(
+    policy: Arc<DeserializeGuard<BackupPolicy>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let passes = context.passes.clone();
+    // One that was cut off has nobody any more who asks when to come back.
+    passes.run(reconcile(policy, context)).await.unwrap_or_else(|| Ok(Action::await_change()))
 }
 
 async fn reconcile(
@@ -80,7 +92,7 @@ async fn reconcile(
     passed
 }
 
-/// One pass over one policy: a look that costs nothing, and a second one where there is something to do.
+/// One pass over one policy: a look that costs nothing, and where there is something to do, the doing.
 #[tracing::instrument(skip_all, fields(namespace = cached.namespace(), name = cached.name_any()))]
 async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error> {
     if cached.metadata.deletion_timestamp.is_some() {
@@ -92,20 +104,11 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
     if first.effects.is_empty() && cached.status.as_ref() == Some(&first.status) {
         return Ok(Action::requeue(pause(first.wake, cached)));
     }
-    let read = Instant::now();
-    let Some((policy, children)) = gather::confirm(cached, children, context).await? else {
-        return Ok(Action::await_change());
-    };
-    let seen = gather::observe(&children, &policy, context, now);
-    let decision = judge(&policy, &seen, context);
-    let refusals = act::act(&policy, read, &decision.effects, context).await?;
-    let decision = refusals.iter().fold(decision, |decision, refusal| match validate(&policy) {
-        Ok(valid) => decision.refused(&valid, &seen, &context.runner, refusal),
-        // Without a valid spec there were no effects.
-        Err(_) => decision,
-    });
-    status::write(&policy, &decision, context).await?;
-    Ok(Action::requeue(pause(decision.wake, &policy)))
+    let mut done = Done::default();
+    let passed = carry_out(cached, children, first, now, context, &mut done).await;
+    status::publish(cached, &done.events, context).await;
+    context.children.show(cached, &done).await;
+    passed
 }
 
 /// Validate and decide.

@@ -1,4 +1,4 @@
-//! Step 5, status: writes what was decided, only if it differs, then tells people. I/O, no decisions.
+//! Step 5, status: writes what was decided, only if it differs, and tells people. I/O, no decisions.
 
 use greenlang_backup_api::conditions::{self, READY, STALLED, State};
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus};
@@ -14,11 +14,15 @@ use crate::context::Context;
 use crate::crash;
 use crate::errors::Error;
 
-/// Writes the status if it differs from what the API server has, then publishes the events. The write carries the
+/// Writes the status if it differs from what the policy has, and returns the policy as it is then. The write carries the
 /// resourceVersion that the decision was made on, so a decision on anything older is refused and made anew.
-pub async fn write(policy: &BackupPolicy, decision: &Decision, context: &Context) -> Result<(), Error> {
+pub async fn write(
+    policy: &BackupPolicy,
+    decision: &Decision,
+    context: &Context,
+) -> Result<Option<BackupPolicy>, Error> {
     if policy.status.as_ref() == Some(&decision.status) {
-        return Ok(());
+        return Ok(None);
     }
     if ended_runs(&decision.status) > policy.status.as_ref().map_or(0, ended_runs) {
         crash::point(crash::RUN_ENDED);
@@ -27,12 +31,17 @@ pub async fn write(policy: &BackupPolicy, decision: &Decision, context: &Context
         Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
     let ours = PostParams { field_manager: Some(labels::FIELD_MANAGER.into()), ..PostParams::default() };
     crash::before_write();
-    let next = BackupPolicy { status: Some(decision.status.clone()), ..policy.clone() };
-    policies.replace_status(&policy.name_any(), &ours, &next).await?;
-    for event in &decision.events {
-        publish(policy, event, context).await;
+    let next = BackupPolicy {
+        metadata: policy.metadata.clone(),
+        spec: policy.spec.clone(),
+        status: Some(decision.status.clone()),
+    };
+    match policies.replace_status(&policy.name_any(), &ours, &next).await {
+        Ok(written) => Ok(Some(written)),
+        // Deleted meanwhile, and its status with it.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    Ok(())
 }
 
 fn ended_runs(status: &BackupPolicyStatus) -> u64 {
@@ -42,18 +51,20 @@ fn ended_runs(status: &BackupPolicyStatus) -> u64 {
     scheduled.chain(manual).map(|history| history.attempts).sum()
 }
 
-/// An event that cannot be published is lost: status has said the same already.
-async fn publish(policy: &BackupPolicy, event: &Event, context: &Context) {
-    let note = Note {
-        type_: if event.warning { EventType::Warning } else { EventType::Normal },
-        reason: event.reason.to_owned(),
-        note: Some(conditions::cut(&event.message).to_owned()),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    tracing::info!(reason = event.reason, note = event.message, "event");
-    if let Err(error) = context.recorder.publish(&note, &policy.object_ref(&())).await {
-        tracing::warn!(%error, reason = event.reason, "an event was not published");
+/// Tells people what a status that was written says. An event that cannot be published is lost: status has said the same already.
+pub async fn publish(policy: &BackupPolicy, events: &[Event], context: &Context) {
+    for event in events {
+        let note = Note {
+            type_: if event.warning { EventType::Warning } else { EventType::Normal },
+            reason: event.reason.to_owned(),
+            note: Some(conditions::cut(&event.message).to_owned()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        tracing::info!(reason = event.reason, note = event.message, "event");
+        if let Err(error) = context.recorder.publish(&note, &policy.object_ref(&())).await {
+            tracing::warn!(%error, reason = event.reason, "an event was not published");
+        }
     }
 }
 

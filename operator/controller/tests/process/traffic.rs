@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use greenlang_backup_api::labels;
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::jobs::Recorder;
@@ -60,7 +60,10 @@ async fn policies_at_rest_cost_no_request_and_a_run_costs_few() -> Result<()> {
     .await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let of_run = &asked()?[before..];
-    assert!(of_run.len() <= 30, "{of_run:#?}");
+    assert!(of_run.len() <= 20, "{of_run:#?}");
+    // Nothing is asked or told between the intent and the Job.
+    let job_made = of_run.iter().position(|request| request.starts_with("create jobs")).context("no Job")?;
+    assert_eq!(of_run[..=job_made], ["update backuppolicies/status one", "create jobs "], "{of_run:#?}");
     assert!(of_run.iter().all(|request| !request.starts_with("list ")), "{of_run:#?}");
     Ok(())
 }
@@ -117,5 +120,35 @@ async fn without_a_watch_the_api_server_is_asked() -> Result<()> {
     carry_out(&api, &made).await?;
     let status = until(&api, "blind", "the run is over", |status| over(status, 1)).await?;
     assert_eq!(manual(&status)?, (1, 1, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_news_of_policies_the_api_server_is_asked() -> Result<()> {
+    let api = ApiServer::start().await?;
+    install(&api).await?;
+    install_chart(&api.cluster, "greenlang-backup-crds", json!({})).await?;
+    // The operator sees the policy as it was first, and never again: what it writes on that alone is refused.
+    let policies = json!([{"op": "replace", "path": "/rules/0/verbs", "value": ["get", "list"]}]).to_string();
+    let mut kubectl = api.cluster.kubectl();
+    kubectl.args(["patch", "clusterrole", RELEASE, "--type=json", "-p", &policies]);
+    greenlang_backup_tests::command::run(&mut kubectl, "").await?;
+    crate::apply_policy(&api, "deaf").await?;
+    let _operator = Replica::start(&api, "operator").await?;
+    probed(&api, "deaf").await?;
+    // With the Jobs gone the policy looks like a new one. The write for that is refused; then it is read, and that is all.
+    let asked = || {
+        let of_policy = |request: &String| request.ends_with(" deaf");
+        api.requests(NAMESPACE, RELEASE).map(|all| all.into_iter().filter(of_policy).collect::<Vec<_>>())
+    };
+    let refused = ["update backuppolicies/status deaf", "get backuppolicies deaf"];
+    wait::until("a write is refused", LIMIT, async || {
+        Ok(asked()?.ends_with(&refused.map(str::to_owned)).then_some(()))
+    })
+    .await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = asked()?.len();
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(asked()?[before..], [] as [String; 0]);
     Ok(())
 }

@@ -1,0 +1,82 @@
+//! The tasks in which passes run: as many cores as there are, and none of them outlives who waits for it. No I/O.
+
+use std::panic::resume_unwind;
+
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+/// All passes that go on.
+#[derive(Clone, Default)]
+pub struct Passes(TaskTracker);
+
+impl Passes {
+    /// Runs a pass as a task of its own, which is cut off when this future is dropped. None if it was cut off otherwise.
+    pub async fn run<P>(&self, pass: P) -> Option<P::Output>
+    where
+        P: Future<Output: Send> + Send + 'static,
+    {
+        match AbortOnDropHandle::new(self.0.spawn(pass)).await {
+            Ok(passed) => Some(passed),
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => None,
+            },
+        }
+    }
+
+    /// Waits until none goes on. One that was cut off ends only where it next waits.
+    pub async fn ended(&self) {
+        self.0.close();
+        self.0.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const WORK: Duration = Duration::from_secs(2);
+
+    /// Says that it began, works, waits, and would write.
+    async fn pass(began: oneshot::Sender<()>, written: Arc<AtomicUsize>) {
+        let _ = began.send(());
+        std::thread::sleep(WORK);
+        tokio::task::yield_now().await;
+        written.fetch_add(1, Ordering::SeqCst);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn after_its_end_nothing_is_written_by_a_pass_that_was_cut_off_at_work() {
+        let (passes, written) = (Passes::default(), Arc::new(AtomicUsize::new(0)));
+        let (tell, began) = oneshot::channel();
+        tokio::select! {
+            _ = passes.run(pass(tell, written.clone())) => panic!("not cut off"),
+            told = began => told.unwrap(),
+        }
+        // Still at work, on another core.
+        assert_eq!(Arc::strong_count(&written), 2);
+        passes.ended().await;
+        assert_eq!((Arc::strong_count(&written), written.load(Ordering::SeqCst)), (1, 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn passes_share_no_core() {
+        let (passes, written) = (Passes::default(), Arc::new(AtomicUsize::new(0)));
+        let began = Instant::now();
+        let run = || passes.run(pass(oneshot::channel().0, written.clone()));
+        tokio::join!(run(), run());
+        assert_eq!(written.load(Ordering::SeqCst), 2);
+        assert!(began.elapsed() < WORK * 2, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a fault of ours")]
+    async fn a_fault_in_a_pass_is_not_swallowed() {
+        Passes::default().run(async { panic!("a fault of ours") }).await;
+    }
+}
