@@ -17,6 +17,20 @@ pub const DATABASE_REACHABLE: &str = "DatabaseReachable";
 pub const ENCRYPTION_READY: &str = "EncryptionReady";
 /// The newest run of every schedule that has ended succeeded.
 pub const BACKUPS_CURRENT: &str = "BackupsCurrent";
+/// Backups go when their days are over.
+pub const RETENTION_ACTIVE: &str = "RetentionActive";
+
+/// All of them.
+pub const ALL: &[&str] = &[
+    READY,
+    RECONCILING,
+    STALLED,
+    STORAGE_REACHABLE,
+    DATABASE_REACHABLE,
+    ENCRYPTION_READY,
+    BACKUPS_CURRENT,
+    RETENTION_ACTIVE,
+];
 
 /// Longest message of a condition, in bytes (the API server's limit is 32,768; people read less).
 const MAX_MESSAGE: usize = 1_024;

@@ -150,8 +150,10 @@ reasons! {
     PRUNED = "Pruned";
     /// Event: more than half of the backups of a schedule were to be deleted; half of them stays until the next time.
     PRUNE_HELD_BACK = "PruneHeldBack";
-    /// Event: a prune failed; it is tried again.
+    /// Event and condition: a prune failed; it is tried again.
     PRUNE_FAILED = "PruneFailed";
+    /// Event and condition: an annotation that is to pin a backup cannot be understood, so nothing is deleted.
+    PIN_UNREADABLE = "PinUnreadable";
     /// Event: a prune that deletes nothing has written its report.
     PRUNE_DRY_RUN = "PruneDryRun";
     /// Event: the history of a policy was read from the bucket.

@@ -92,14 +92,13 @@ pub struct PostgresDumpTask {
 }
 
 /// Removal of what attempts at one backup left: their objects, their open uploads, the markers of their checks. An attempt that
-/// the backup's manifest names is spared; where the manifest is of another policy or backup, everything is.
+/// the backup's manifest names is spared; where the manifest is of another policy or backup, or the prefix another's, everything
+/// is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CleanUpTask {
-    /// Namespace of the policy.
-    pub namespace: String,
-    /// Name of the policy.
-    pub policy: String,
+    /// Whose attempts these were.
+    pub claim: Claim,
     /// UID of the policy.
     pub policy_uid: String,
     /// Name of the backup within the policy.

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
 
-use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::BackupPolicy;
+use greenlang_backup_api::{conditions, reasons};
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
@@ -138,6 +138,18 @@ fn every_reason_is_documented() {
     let unknown: Vec<_> =
         documented.iter().filter(|reason| !reasons::ALL.contains(&reason.as_str())).collect();
     assert_eq!(unknown, Vec::<&String>::new(), "docs/operations.md explains reasons that do not exist");
+}
+
+/// `docs/concepts.md` has a line on every condition, and on no other.
+#[test]
+fn every_condition_is_documented() {
+    let text = read("docs/concepts.md");
+    let table = text.split("| condition |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let documented: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name))
+        .collect();
+    assert_eq!(documented, conditions::ALL);
 }
 
 /// Server-side apply of a list entry that the server fills up never settles: the same manifest again would be a change.

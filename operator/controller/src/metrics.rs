@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use greenlang_backup_api::v1alpha1::{BackupPolicy, RunHistory, Verification};
+use greenlang_backup_api::v1alpha1::{BackupPolicy, MANUAL, RunHistory, Verification};
 use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
@@ -14,8 +14,6 @@ use prometheus::{
 
 /// Labels of every series about backups.
 const LABELS: &[&str] = &["namespace", "policy", "backup", "schedule"];
-/// Value of the label `schedule` for runs that no schedule asked for.
-const MANUAL: &str = "manual";
 
 /// Everything that `/metrics` shows.
 pub struct Metrics {

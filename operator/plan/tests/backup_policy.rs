@@ -2,16 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
 
+#[path = "backup_policy/bounds.rs"]
+mod bounds;
 #[path = "backup_policy/change.rs"]
 mod change;
 #[path = "backup_policy/clean_up.rs"]
 mod clean_up;
+#[path = "backup_policy/clock.rs"]
+mod clock;
 #[path = "backup_policy/first_probe.rs"]
 mod first_probe;
 #[path = "backup_policy/retention.rs"]
 mod retention;
 #[path = "backup_policy/schedule.rs"]
 mod schedule;
+#[path = "backup_policy/stuck.rs"]
+mod stuck;
 mod world;
 
 use greenlang_backup_api::conditions::{self, State};
@@ -288,6 +294,12 @@ fn invalid_specs_are_named_by_field_and_mending_is_enough() {
         assert_eq!((found, at.as_str()), (reason, field));
         assert!(!message.contains("SECRET-KEY"));
     }
+    // What the definition refuses as well: a definition of before may be in use.
+    let mut reserved = policy(json!({}));
+    reserved.spec.backups[0].schedules[0].name = "manual".into();
+    let Invalid { reason, field, message } = validate(&reserved).unwrap_err();
+    assert_eq!((reason, field.as_str()), ("InvalidSpec", "spec.backups[database].schedules[manual].name"));
+    assert!(message.contains("use another one"), "{message}");
     for cron in ["0 0 2 * * *", "0 0 30 2 *", "nonsense"] {
         let mut world = World::new(policy(json!({})));
         world.policy.spec.backups[0].schedules[1].cron = cron.into();

@@ -48,8 +48,11 @@ pub enum Spared {
 pub async fn run(task: &CleanUpTask, cancel: &CancellationToken) -> Result<RunReport, RunError> {
     let store = until_cancelled(cancel, Box::pin(Store::open(&task.bucket, ATTEMPTS))).await?;
     let keys = store.layout().backup(&task.path, &task.id);
-    let owner = Owner { namespace: &task.namespace, policy: &task.policy, backup: &task.backup };
+    let policy = &task.claim.owner;
+    let owner = Owner { namespace: &policy.namespace, policy: &policy.policy, backup: &task.backup };
     let work = async {
+        // Whoever took the prefix over has taken over what lies there, too.
+        store.check_owner(&task.claim).await?;
         let spared = remove(&store, &keys, owner, &task.attempts).await?;
         for attempt in &task.attempts {
             store.remove_markers(&marker(&task.policy_uid, &task.backup, &task.id, *attempt)).await?;

@@ -134,6 +134,11 @@ impl FaultServer {
         self.shared.state().lock(key_contains, period);
     }
 
+    /// From now on all that the keys that contain a text hold counts as stored so long ago.
+    pub fn age(&self, key_contains: &str, period: Duration) {
+        self.shared.state().age(key_contains, period);
+    }
+
     /// Keys of all uploads that are open, sorted.
     pub fn open_uploads(&self) -> Vec<String> {
         let mut keys: Vec<_> =

@@ -126,6 +126,17 @@ impl State {
         }
     }
 
+    /// Objects and versions of the keys that contain a text count as stored so long ago.
+    pub fn age(&mut self, contains: &str, period: Duration) {
+        let then = Timestamp::from(SystemTime::now() - period);
+        for (_, object) in self.objects.iter_mut().filter(|(key, _)| key.contains(contains)) {
+            object.modified = then.clone();
+        }
+        for version in self.versions.iter_mut().filter(|version| version.key.contains(contains)) {
+            version.modified = then.clone();
+        }
+    }
+
     /// Locks every version of the keys that contain a text.
     pub fn lock(&mut self, contains: &str, period: Duration) {
         let until = SystemTime::now() + period;

@@ -26,6 +26,9 @@ pub static S3: LazyLock<S3> = LazyLock::new(|| S3::start(false));
 /// The same over TLS.
 pub static S3_WITH_TLS: LazyLock<S3> = LazyLock::new(|| S3::start(true));
 
+/// A versitygw that keeps versions and locks in the buckets that ask for them.
+pub static S3_WITH_VERSIONS: LazyLock<S3> = LazyLock::new(|| S3::versitygw(false, true));
+
 /// An S3 server of its own directory and port.
 pub struct S3 {
     /// URL.
@@ -41,7 +44,7 @@ impl S3 {
     /// The server that the environment asks for.
     fn start(tls: bool) -> Self {
         match std::env::var(SERVER_ENV).as_deref() {
-            Err(_) | Ok("versitygw") => Self::versitygw(tls),
+            Err(_) | Ok("versitygw") => Self::versitygw(tls, false),
             Ok("minio") => Self::minio(tls),
             Ok(other) => panic!("{SERVER_ENV} is '{other}': it must be versitygw or minio"),
         }
@@ -49,7 +52,7 @@ impl S3 {
 
     /// A versitygw.
     pub fn start_versitygw() -> Self {
-        Self::versitygw(false)
+        Self::versitygw(false, false)
     }
 
     /// A MinIO, which `tests/cluster/node.sh program minio` builds.
@@ -57,7 +60,7 @@ impl S3 {
         Self::minio(false)
     }
 
-    fn versitygw(tls: bool) -> Self {
+    fn versitygw(tls: bool, versions: bool) -> Self {
         let directory = new_directory("versitygw");
         fs::create_dir(directory.join("data")).unwrap();
         let certificates = &CERTIFICATES.directory;
@@ -66,8 +69,16 @@ impl S3 {
         } else {
             String::new()
         };
+        let keeps = if versions {
+            let older = directory.join("versions");
+            fs::create_dir(&older).unwrap();
+            format!("--versioning-dir {} ", older.display())
+        } else {
+            String::new()
+        };
         let (program, port) = (program("VERSITYGW", "versitygw"), free_port());
-        spawn(&directory, &format!("{program} --port 127.0.0.1:{port} {flags}posix data"), &CREDENTIALS);
+        let command = format!("{program} --port 127.0.0.1:{port} {flags}posix {keeps}data");
+        spawn(&directory, &command, &CREDENTIALS);
         wait(&directory, port);
         Self::at(port, tls)
     }

@@ -16,6 +16,9 @@ pub struct PruneStatus {
     /// Last value of the annotation `prune.backup.greenlang.io/dry-run` that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dry_run_token: Option<String>,
+    /// Since when a prune that is due waits for the end of runs; after an hour it goes beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_since: Option<Time>,
     /// The prune that is going on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<ActivePrune>,

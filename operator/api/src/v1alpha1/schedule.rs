@@ -4,13 +4,19 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Stands for a schedule where runs are told that no schedule asked for, as in metrics. No schedule may have this name.
+pub const MANUAL: &str = "manual";
+
 /// A schedule: when, and how long what it makes is kept.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.startingDeadlineSeconds) || !has(self.catchUp) || self.catchUp != 'None'",
-    "startingDeadlineSeconds cannot be given with catchUp: None, which gives a slot up after 300 seconds: leave out one of them"))]
+    "startingDeadlineSeconds cannot be given with catchUp: None, which gives a slot up after 300 seconds: leave out one of them"),
+    validation = ("self.name != 'manual'",
+    "a schedule cannot be named manual: metrics tell runs that no schedule asked for by this name; use another one"))]
 pub struct Schedule {
-    /// Name of the schedule, unique within the backup, for example `daily`.
+    /// Name of the schedule, unique within the backup, for example `daily`; not `manual`, by which metrics tell runs that no
+    /// schedule asked for.
     #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Five cron fields (minute, hour, day of month, month, day of week), read in `spec.timeZone`. Names (`SUN`, `JAN`),

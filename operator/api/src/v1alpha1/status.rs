@@ -29,6 +29,7 @@ pub struct BackupPolicyStatus {
     pub observed_generation: Option<i64>,
     /// `Ready`: spec valid, and bucket, database and keys usable. `Reconciling`, `Stalled`: as kstatus reads them.
     /// `StorageReachable`, `DatabaseReachable`, `EncryptionReady`: findings of the last probe. `BackupsCurrent`: the newest ended run of every schedule succeeded.
+    /// `RetentionActive`: old backups are deleted when their days are over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -139,6 +140,9 @@ pub struct BackupStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub clean_ups: Vec<CleanUp>,
+    /// Entries that had no room among `cleanUps`: the deletion of old backups removes what they were about.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clean_ups_dropped: u64,
     /// Deletion of old backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<PruneStatus>,
@@ -374,6 +378,11 @@ pub struct AvailableBackup {
     pub bytes: u64,
     /// How far it was proved.
     pub verified: Verification,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl BackupPolicyStatus {

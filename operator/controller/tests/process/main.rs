@@ -4,6 +4,7 @@
 
 mod away;
 mod clock;
+mod conditions;
 #[cfg(feature = "crash-points")]
 mod cuts;
 mod gitops;

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use greenlang_backup_api::labels::{ADOPT, PIN_PREFIX, PRUNE_DRY_RUN};
+use greenlang_backup_api::manifest::PolicyIdentity;
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::v1alpha1::BackupPolicy;
+
+use super::validate::ValidatedPolicy;
 
 /// What they say.
 #[derive(Debug, Default)]
@@ -33,6 +36,17 @@ impl Annotations {
             }
         }
         read
+    }
+}
+
+impl ValidatedPolicy {
+    /// What is wrong with an annotation that is to pin something, and how to mend it; nothing goes before it is.
+    pub(super) fn pin_problem(&self) -> Option<String> {
+        let pin = self.unreadable_pin.as_ref()?;
+        let PolicyIdentity { namespace, name, .. } = &self.identity;
+        Some(format!(
+            "annotation {pin} pins nothing that can be understood, so no backup is deleted: write {PIN_PREFIX}<backup>.<id> with a backup of this policy and an id such as 20251107-020000, or take it away (kubectl annotate backuppolicy -n {namespace} {name} {pin}-)"
+        ))
     }
 }
 

@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::PROGRESS_SECONDS;
 use super::decide::{Pass, backoff_seconds, seconds_later};
-use super::observe::{ObservedJob, Refusal};
+use super::observe::{ObservedJob, Refusal, cannot_start};
 use super::validate::ValidatedBackup;
 use crate::job_state::{Ended, JobState};
 
@@ -84,6 +84,9 @@ fn follow(pass: &mut Pass<'_>, catalogue: &mut CatalogueStatus, mut active: Acti
             end(pass, catalogue, &ended, &details);
             // With this status the Job's end is counted; the next pass deletes it.
             pass.wake_now();
+        }
+        Some(ObservedJob { name, state: JobState::Stuck(why), .. }) => {
+            fail(pass, catalogue, reasons::POD_NOT_STARTED, &cannot_start(&name, &why));
         }
         Some(job) => {
             active.job_uid = Some(job.uid);

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::PROGRESS_SECONDS;
 use super::decide::{Pass, backoff_seconds, seconds_later};
-use super::observe::{ObservedJob, Refusal};
+use super::observe::{ObservedJob, Refusal, cannot_start};
 use super::validate::{ValidatedBackup, ValidatedPolicy};
 use crate::job_state::JobState;
 
@@ -55,7 +55,6 @@ pub(super) fn note(
         entry.next_time = entry.next_time.take().max(wait);
         return;
     }
-    make_room(pass, status);
     status.clean_ups.push(CleanUp {
         id: active.run.id.clone(),
         path,
@@ -65,21 +64,25 @@ pub(super) fn note(
         last_error: None,
         active: None,
     });
+    drop_last(pass, status);
 }
 
-/// The list is bounded: the oldest entry that no Job is at goes, and people are told what to remove by hand.
-fn make_room(pass: &mut Pass<'_>, status: &mut BackupStatus) {
-    if status.clean_ups.len() < MAX_CLEAN_UPS {
+/// The list is bounded. What falls out is the entry whose time is the furthest away: were it the oldest, then with runs that are
+/// replaced again and again none would ever come to its time. The deletion of old backups removes what it was about, later.
+fn drop_last(pass: &mut Pass<'_>, status: &mut BackupStatus) {
+    if status.clean_ups.len() <= MAX_CLEAN_UPS {
         return;
     }
-    if let Some(at) = status.clean_ups.iter().position(|entry| entry.active.is_none()) {
-        let CleanUp { id, path, attempts, .. } = status.clean_ups.remove(at);
-        let message = format!(
-            "more than {MAX_CLEAN_UPS} runs of backup {} wait for a clean-up: what attempts {attempts:?} left below {path}/{id} in the bucket is no longer removed by the operator; remove it by hand, unless the manifest there names it",
-            status.name
-        );
-        pass.event(true, reasons::CLEAN_UP_DROPPED, message);
-    }
+    let waiting = status.clean_ups.iter().enumerate().filter(|(_, entry)| entry.active.is_none());
+    let last = waiting.max_by_key(|(_, entry)| entry.next_time.as_ref().map(|time| time.0)).map(|(at, _)| at);
+    let Some(at) = last else { return };
+    let CleanUp { id, path, attempts, .. } = status.clean_ups.remove(at);
+    status.clean_ups_dropped = status.clean_ups_dropped.saturating_add(1);
+    let message = format!(
+        "more than {MAX_CLEAN_UPS} runs of backup {} wait for a clean-up: what attempts {attempts:?} left below {path}/{id} in the bucket is left to the deletion of old backups, which removes it after a day, or with the backup if its manifest is there, and not while spec.suspendRetention is true",
+        status.name
+    );
+    pass.event(true, reasons::CLEAN_UP_DROPPED, message);
 }
 
 /// Whether a clean-up of this id goes on. A run of the same id waits for its end: both would be at the same objects.
@@ -87,7 +90,8 @@ pub(super) fn is_active(status: &BackupStatus, id: &BackupId) -> bool {
     status.clean_ups.iter().any(|entry| entry.id == *id && entry.active.is_some())
 }
 
-/// Follows the clean-up that goes on, or starts one: one at a time, and none while a run of the same backup goes on.
+/// Follows the clean-up that goes on, or starts one: one at a time, and none of an id while its run goes on. Where the next run
+/// always begins before the one before it is over, waiting for all of them would be waiting for ever.
 pub(super) fn advance_all(pass: &mut Pass<'_>) {
     let mut backups = std::mem::take(&mut pass.decision.status.backups);
     let mut busy = false;
@@ -95,7 +99,7 @@ pub(super) fn advance_all(pass: &mut Pass<'_>) {
         follow_active(pass, status);
         busy |= status.clean_ups.iter().any(|entry| entry.active.is_some());
     }
-    for status in backups.iter_mut().filter(|status| status.active.is_none()) {
+    for status in &mut backups {
         if !busy {
             busy = start_if_due(pass, status);
         }
@@ -107,11 +111,14 @@ pub(super) fn advance_all(pass: &mut Pass<'_>) {
 fn follow_active(pass: &mut Pass<'_>, status: &mut BackupStatus) {
     // A time too far ahead was written under a wrong clock.
     let latest = seconds_later(pass.now(), LONGEST_DEADLINE + UNSEEN_MARGIN);
-    let running = status.active.is_some();
+    let running: Vec<BackupId> = status.runs().map(|run| run.run.id.clone()).collect();
     for mut entry in std::mem::take(&mut status.clean_ups) {
         entry.next_time = entry.next_time.filter(|time| time.0 <= latest);
         let after = match entry.active.clone() {
-            Some(active) => follow(pass, &status.name, entry, active, running),
+            Some(active) => {
+                let running = running.contains(&entry.id);
+                follow(pass, &status.name, entry, active, running)
+            }
             None => Some(entry),
         };
         status.clean_ups.extend(after);
@@ -122,12 +129,15 @@ fn follow_active(pass: &mut Pass<'_>, status: &mut BackupStatus) {
 fn start_if_due(pass: &mut Pass<'_>, status: &mut BackupStatus) -> bool {
     let now = pass.now();
     let time = |entry: &CleanUp| entry.next_time.as_ref().map_or(Timestamp::MIN, |time| time.0);
-    if let Some(entry) = status.clean_ups.iter_mut().find(|entry| time(entry) <= now) {
+    let running: Vec<BackupId> = status.runs().map(|run| run.run.id.clone()).collect();
+    let free = |entry: &CleanUp| !running.contains(&entry.id);
+    if let Some(entry) = status.clean_ups.iter_mut().find(|entry| time(entry) <= now && free(entry)) {
         entry.active = Some(ActiveCleanUp { start_time: Time(now), job_uid: None });
         pass.wake_now();
         return true;
     }
-    if let Some(next) = status.clean_ups.iter().map(time).min() {
+    // The end of a run wakes us by itself.
+    if let Some(next) = status.clean_ups.iter().filter(|entry| free(entry)).map(time).min() {
         pass.wake_at(next);
     }
     false
@@ -162,6 +172,10 @@ fn follow(
             pass.wake_now();
             let RunReport { outcome, reason, message, .. } = &ended.report;
             (!Outcome::is_success(*outcome)).then(|| fail(pass, backup, entry, reason, message))
+        }
+        Some(ObservedJob { name, state: JobState::Stuck(why), .. }) => {
+            let message = cannot_start(&name, &why);
+            Some(fail(pass, backup, entry, reasons::POD_NOT_STARTED, &message))
         }
         Some(job) => {
             active.job_uid = Some(job.uid);

@@ -41,6 +41,12 @@ pub struct ObservedJob {
     pub details: String,
 }
 
+/// What is said of a Job that is given up because its Pod cannot start. Once that is stored the Job is deleted: it has not ended,
+/// and status names it no more.
+pub(super) fn cannot_start(job: &str, why: &str) -> String {
+    format!("the Pod of Job {job} cannot start: {why}")
+}
+
 /// A Job that the API server would not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

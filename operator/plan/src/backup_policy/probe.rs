@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::PROGRESS_SECONDS;
 use super::decide::{Pass, backoff_seconds, seconds_later};
-use super::observe::{ObservedJob, Refusal};
+use super::observe::{ObservedJob, Refusal, cannot_start};
 use crate::job_state::JobState;
 
 /// Seconds between probes while all is well.
@@ -77,8 +77,13 @@ fn follow(pass: &mut Pass<'_>, probe: &mut ProbeStatus, mut active: ActiveProbe)
         Some(ObservedJob { state: JobState::Ended(ended), .. }) => {
             finish(pass, probe, &active, &ended.report);
         }
+        Some(ObservedJob { name, state: JobState::Stuck(why), .. }) => {
+            let message = cannot_start(&name, &why);
+            let report = RunReport::new(Outcome::Retryable, reasons::POD_NOT_STARTED, message);
+            finish(pass, probe, &active, &report);
+        }
         Some(job) => {
-            if let JobState::Pending(Some(why)) | JobState::Stuck(why) = &job.state
+            if let JobState::Pending(Some(why)) = &job.state
                 && now >= seconds_later(job.created, START_SECONDS)
             {
                 let message = format!("the Pod that checks bucket and database has not started: {why}");

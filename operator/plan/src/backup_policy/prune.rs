@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::PROGRESS_SECONDS;
 use super::decide::{Pass, backoff_seconds, seconds_later};
-use super::observe::{ObservedJob, Refusal};
+use super::observe::{ObservedJob, Refusal, cannot_start};
 use super::validate::ValidatedBackup;
 use crate::job_state::JobState;
 
@@ -18,6 +18,10 @@ use crate::job_state::JobState;
 const RETRY_SECONDS: i64 = 30;
 /// Longest pause between tries.
 const MAX_RETRY_SECONDS: i64 = 3_600;
+
+/// Seconds for which a prune lets runs go first. It may go beside them: it is told their ids, and touches nothing that is new. Where one
+/// run always follows the other there would never be a prune otherwise.
+const PATIENCE_SECONDS: i64 = 3_600;
 
 /// Follows the prunes that go on, or starts one: one at a time for each policy.
 pub(super) fn advance_all(pass: &mut Pass<'_>) {
@@ -71,7 +75,11 @@ fn start_if_due(pass: &mut Pass<'_>, status: &BackupStatus, prune: &mut PruneSta
     let success = newest_success(status);
     let token = pass.policy.prune_token.clone().filter(|token| Some(token) != prune.dry_run_token.as_ref());
     let due = success.is_some() && success != prune.after && !pass.policy.suspend_retention;
-    if status.runs().next().is_some() || !(due || token.is_some()) {
+    if !(due || token.is_some()) {
+        prune.waits_since = None;
+        return false;
+    }
+    if lets_runs_go_first(pass, status, prune) {
         return false;
     }
     // A time too far ahead was written under a wrong clock.
@@ -88,6 +96,22 @@ fn start_if_due(pass: &mut Pass<'_>, status: &BackupStatus, prune: &mut PruneSta
     true
 }
 
+/// Whether it waits for the end of runs.
+fn lets_runs_go_first(pass: &mut Pass<'_>, status: &BackupStatus, prune: &mut PruneStatus) -> bool {
+    if status.runs().next().is_none() {
+        return false;
+    }
+    let now = pass.now();
+    // A time to come was written under a wrong clock.
+    let since = prune.waits_since.as_ref().map(|time| time.0).filter(|since| *since <= now).unwrap_or(now);
+    prune.waits_since = Some(Time(since));
+    let until = seconds_later(since, PATIENCE_SECONDS);
+    if now < until {
+        pass.wake_at(until);
+    }
+    now < until
+}
+
 fn follow(
     pass: &mut Pass<'_>,
     backup: &ValidatedBackup,
@@ -100,7 +124,7 @@ fn follow(
             fail(pass, backup, prune, reasons::JOB_DELETED, "the Job was deleted before its end");
         }
         // A run began between the decision and the Job: it goes first.
-        None if status.runs().next().is_some() => prune.active = None,
+        None if lets_runs_go_first(pass, status, prune) => prune.active = None,
         // Nothing may be deleted any more.
         None if pass.policy.suspend_retention && active.dry_run_token.is_none() => prune.active = None,
         None => {
@@ -121,6 +145,9 @@ fn follow(
             }
             // With this status the Job's end is counted; the next pass deletes it.
             pass.wake_now();
+        }
+        Some(ObservedJob { name, state: JobState::Stuck(why), .. }) => {
+            fail(pass, backup, prune, reasons::POD_NOT_STARTED, &cannot_start(&name, &why));
         }
         Some(job) => {
             active.job_uid = Some(job.uid);
@@ -155,6 +182,7 @@ fn succeed(
         report: report.report.clone(),
     };
     (prune.failures, prune.next_time, prune.last_error, prune.active) = (0, None, None, None);
+    prune.waits_since = None;
     if let Some(token) = &active.dry_run_token {
         prune.dry_run_token = Some(token.clone());
         prune.last_dry_run = Some(result);

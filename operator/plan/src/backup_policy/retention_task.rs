@@ -135,12 +135,7 @@ impl ValidatedPolicy {
             pins: self.pins.get(&backup.name).cloned().unwrap_or_default(),
             // Restores will name what they need here.
             needed: vec![],
-            hold: self.unreadable_pin.as_ref().map(|pin| {
-                format!(
-                    "annotation {pin} pins nothing that can be understood: write {}<backup>.<id>",
-                    labels::PIN_PREFIX
-                )
-            }),
+            hold: self.pin_problem(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Derives conditions and the columns of `kubectl get` from the rest of status. Pure.
 
 use greenlang_backup_api::conditions::{
-    self, BACKUPS_CURRENT, DATABASE_REACHABLE, ENCRYPTION_READY, READY, RECONCILING, STALLED,
-    STORAGE_REACHABLE, State,
+    self, BACKUPS_CURRENT, DATABASE_REACHABLE, ENCRYPTION_READY, READY, RECONCILING, RETENTION_ACTIVE,
+    STALLED, STORAGE_REACHABLE, State,
 };
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, RunHistory, RunProgress, ScheduleStatus};
@@ -29,7 +29,9 @@ pub(super) fn summarise(pass: &mut Pass<'_>) {
         (RECONCILING, reconciling(pass, probed)),
         (STALLED, stalled(pass)),
         (BACKUPS_CURRENT, backups_current(&pass.decision.status)),
+        (RETENTION_ACTIVE, retention_active(pass)),
     ];
+    tell_unreadable_pin(pass);
     let progress = progress(pass);
     let status = &mut pass.decision.status;
     status.progress = progress;
@@ -116,6 +118,40 @@ fn backups_current(status: &BackupPolicyStatus) -> Verdict {
         return verdict(State::Unknown, reasons::NOT_DUE_YET, "no scheduled run has ended yet");
     }
     verdict(State::True, reasons::SUCCEEDED, "the newest run of every schedule succeeded")
+}
+
+/// Whether backups go when their days are over, or what keeps them all.
+fn retention_active(pass: &Pass<'_>) -> Verdict {
+    let policy = pass.policy;
+    if !pass.seen.served {
+        let (reason, message) = not_served(&policy.identity.namespace);
+        return verdict(State::False, reason, message);
+    }
+    if let Some(problem) = policy.pin_problem() {
+        return verdict(State::False, reasons::PIN_UNREADABLE, problem);
+    }
+    if policy.suspend_retention {
+        let message = "no backup is deleted while spec.suspendRetention is true";
+        return verdict(State::False, reasons::SUSPENDED, message);
+    }
+    let mut errors = policy.backups.iter().filter_map(|backup| {
+        let prune = pass.decision.status.backup(&backup.name)?.prune.as_ref()?;
+        Some((&backup.name, prune.last_error.as_ref().filter(|_| prune.failures > 0)?))
+    });
+    if let Some((backup, error)) = errors.next() {
+        let message = format!("old backups of {backup} could not be deleted yet: {error}");
+        return verdict(State::False, reasons::PRUNE_FAILED, message);
+    }
+    verdict(State::True, reasons::SUCCEEDED, "backups are deleted when their days are over")
+}
+
+/// An annotation that holds everything is told once, and stands in the condition for as long as it is there.
+fn tell_unreadable_pin(pass: &mut Pass<'_>) {
+    let Some(problem) = pass.policy.pin_problem().filter(|_| pass.seen.served) else { return };
+    let told = conditions::find(&pass.decision.status.conditions, RETENTION_ACTIVE);
+    if told.is_none_or(|told| told.message != conditions::cut(&problem)) {
+        pass.event(true, reasons::PIN_UNREADABLE, problem);
+    }
 }
 
 pub(super) fn newest_failed(history: &RunHistory) -> bool {

@@ -121,8 +121,7 @@ impl ValidatedPolicy {
         runner: &RunnerSettings,
     ) -> Result<Job, TaskError> {
         let task = Task::CleanUp(CleanUpTask {
-            namespace: self.identity.namespace.clone(),
-            policy: self.identity.name.clone(),
+            claim: self.claim(&runner.cluster_uid),
             policy_uid: self.identity.uid.clone(),
             backup: backup.to_owned(),
             path: entry.path.clone(),

@@ -9,7 +9,7 @@ use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::{Bucket, MountedSecret, PostgresServer, Seal};
 use greenlang_backup_api::v1alpha1::{
-    Backup, BackupKind, BackupPolicy, CatchUp, ConcurrencyPolicy, FirstRun, JobTemplate, Postgres,
+    Backup, BackupKind, BackupPolicy, CatchUp, ConcurrencyPolicy, FirstRun, JobTemplate, MANUAL, Postgres,
     RolePasswords, S3Storage, Schedule, SecretRef,
 };
 use jiff::Timestamp;
@@ -253,6 +253,13 @@ fn backup(entry: &Backup, postgres: Option<&Postgres>, zone: &TimeZone) -> Resul
 }
 
 fn schedule(item: &Schedule, backup: &str, zone: &TimeZone) -> Result<ValidatedSchedule, Invalid> {
+    if item.name == MANUAL {
+        return Err(Invalid::new(
+            reasons::INVALID_SPEC,
+            format!("{backup}.schedules[{MANUAL}].name"),
+            "is the name by which metrics tell runs that no schedule asked for: use another one",
+        ));
+    }
     let cadence = Cadence::parse(&item.cron, zone).map_err(|error: CadenceError| {
         Invalid::new(
             reasons::INVALID_SCHEDULE,

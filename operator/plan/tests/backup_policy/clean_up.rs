@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::v1alpha1::{CleanUp, MAX_CLEAN_UPS};
 use greenlang_backup_plan::backup_policy::{Effect, Observed, Refusal, validate};
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::schedule::{often, with};
 use super::world::{self, Cut, Fate, World, at, policy};
 use super::{assert_made_once, backup, counts, lived, probed, step};
 
@@ -193,7 +195,7 @@ fn a_refused_job_is_a_failed_clean_up() {
 }
 
 #[test]
-fn a_list_that_is_full_drops_its_oldest_entry_and_says_what_to_do() {
+fn a_list_that_is_full_takes_in_no_more_and_says_who_removes_the_rest() {
     let mut world = running();
     for run in 0..=MAX_CLEAN_UPS {
         // Nobody sees them end, so all of them wait.
@@ -206,13 +208,44 @@ fn a_list_that_is_full_drops_its_oldest_entry_and_says_what_to_do() {
         world.settle();
         assert_eq!(clean_ups(&world).len(), (run + 1).min(MAX_CLEAN_UPS));
     }
-    assert_eq!(world.dropped.len(), 1);
+    // Each attempt of the last run comes to a list that is full.
+    assert_eq!((world.dropped.len(), backup(&world).clean_ups_dropped), (3, 3));
     assert!(
-        world.dropped[0].contains("[1, 2, 3] left below database/20251107-000500 "),
+        world.dropped[0]
+            .contains("[1] left below database/20251107-015000 in the bucket is left to the deletion"),
         "{:?}",
         world.dropped
     );
-    assert!(clean_ups(&world).iter().all(|entry| entry.id.as_str() != "20251107-000500"));
+    assert_eq!(clean_ups(&world)[0].id.as_str(), "20251107-000500", "the first to be due stays");
+}
+
+/// Every run is replaced before its end, and nobody sees its Pod end: more come than can wait. Those that wait have their turn, and
+/// of all others it is said.
+#[test]
+fn where_every_run_is_replaced_clean_ups_go_on_and_nothing_is_lost_in_silence() {
+    let mut world = with(often("Replace"));
+    let mut cleaned = 0;
+    for _ in 0..30 * 12 {
+        world.later(300);
+        world.settle();
+        world.ghosts_go();
+        world.settle();
+        let cleaner = cleaners(&world).first().map(|name| (*name).to_owned());
+        if let Some(name) = cleaner {
+            world.job_ends(&name, Fate::Succeeds);
+            world.settle();
+            cleaned += 1;
+        }
+        assert!(clean_ups(&world).len() <= MAX_CLEAN_UPS);
+    }
+    assert!(cleaned >= MAX_CLEAN_UPS, "only {cleaned} in thirty hours");
+    let waits = |id: &BackupId| clean_ups(&world).iter().any(|entry| entry.id == *id);
+    let told = |id: &BackupId| world.dropped.iter().any(|message| message.contains(id.as_str()));
+    let running: Vec<_> = backup(&world).runs().map(|run| run.run.id.clone()).collect();
+    for (id, _) in world.leftovers() {
+        assert!(waits(&id) || told(&id) || running.contains(&id), "{id} is forgotten");
+    }
+    assert_eq!(backup(&world).clean_ups_dropped, world.dropped.len() as u64);
 }
 
 proptest! {

@@ -119,6 +119,31 @@ fn a_prune_that_fails_is_tried_again_and_waits_for_runs() {
     assert_eq!(prune(&world).after.unwrap().as_str(), "20251107-001000");
 }
 
+/// Every run takes longer than its interval, so the next one begins in the second in which it ends.
+#[test]
+fn where_one_run_always_follows_the_other_prunes_go_beside_them() {
+    let mut world = probed(World::new(policy(json!({}))));
+    let mut made = 0;
+    world.later(300);
+    world.settle();
+    for _ in 0..20 {
+        world.later(600);
+        world.settle();
+        world.jobs_end(Fate::Succeeds);
+        world.settle();
+        assert!(backup(&world).active.is_some(), "the next run goes on");
+        made += 1;
+        if made < 6 {
+            assert_eq!(world.prunes.len(), 0, "runs go first, for an hour");
+        }
+    }
+    assert!((2..=4).contains(&world.prunes.len()), "{} prunes in three hours", world.prunes.len());
+    for prune in &world.prunes {
+        assert_eq!(prune.busy.len(), 1, "it is told of the run that goes on");
+    }
+    assert!(prune(&world).after.is_some());
+}
+
 #[test]
 fn a_pass_that_is_cut_makes_no_second_prune() {
     let mut world = probed(World::new(policy(json!({}))));
@@ -151,6 +176,54 @@ fn pins_reach_the_prune_and_one_that_says_nothing_holds_everything() {
         let hold = world.prunes.last().unwrap().retention.hold.clone().unwrap();
         assert!(hold.contains(&format!("pin.backup.greenlang.io/{wrong} pins nothing")), "{hold}");
     }
+}
+
+fn retention_active(world: &World) -> (String, String, String) {
+    let found = conditions::find(&world.status().conditions, conditions::RETENTION_ACTIVE).cloned().unwrap();
+    (found.status, found.reason, found.message)
+}
+
+#[test]
+fn a_pin_that_says_nothing_is_told_once_and_shown_until_it_is_mended() {
+    let mut world = made(json!({}));
+    assert_eq!(retention_active(&world).0, "True");
+    let told = |world: &World| world.told.iter().filter(|told| **told == reasons::PIN_UNREADABLE).count();
+    annotate(&mut world, &json!({"pin.backup.greenlang.io/database.2025": "x"}));
+    for slot in ["2025-11-07T00:10:00Z", "2025-11-07T00:15:00Z"] {
+        run(&mut world, slot);
+        let (status, reason, message) = retention_active(&world);
+        assert_eq!((status.as_str(), reason.as_str()), ("False", reasons::PIN_UNREADABLE));
+        for part in [
+            "annotation pin.backup.greenlang.io/database.2025 ",
+            "write pin.backup.greenlang.io/<backup>.<id>",
+            "kubectl annotate backuppolicy -n n p pin.backup.greenlang.io/database.2025-",
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert_eq!(told(&world), 1);
+    }
+    // Another one is news; a good one is not.
+    annotate(&mut world, &json!({"pin.backup.greenlang.io/other.20251107-000500": "x"}));
+    world.settle();
+    assert_eq!(told(&world), 2);
+    annotate(&mut world, &json!({"pin.backup.greenlang.io/database.20251107-000500": "x"}));
+    world.settle();
+    assert_eq!((retention_active(&world).0.as_str(), told(&world)), ("True", 2));
+    world.policy.spec.suspend_retention = true;
+    world.settle();
+    assert_eq!(retention_active(&world).1, reasons::SUSPENDED);
+}
+
+#[test]
+fn what_a_prune_leaves_because_it_is_more_than_half_is_told_with_the_way_out() {
+    let mut world = probed(World::new(policy(json!({}))));
+    world.held_back = 7;
+    run(&mut world, "2025-11-07T00:05:00Z");
+    assert_eq!(prune(&world).last.unwrap().held_back, 7);
+    assert_eq!(world.told.iter().filter(|told| **told == reasons::PRUNE_HELD_BACK).count(), 1);
+    world.held_back = 0;
+    run(&mut world, "2025-11-07T00:10:00Z");
+    assert_eq!(world.told.iter().filter(|told| **told == reasons::PRUNE_HELD_BACK).count(), 1);
 }
 
 /// A policy that was deleted and made again: no status, new UID, created just now.
@@ -297,6 +370,26 @@ fn a_status_of_an_older_release_needs_no_catalogue() {
     world.settle();
     assert_eq!((world.jobs.len(), world.status().catalogue), (0, None));
     assert_eq!(world.prunes.len(), 0, "the next success is the first that deletes");
+}
+
+/// There the bucket is another cluster's until the policy is told to adopt it.
+#[test]
+fn on_a_new_cluster_the_same_history_is_there_once_the_bucket_is_adopted() {
+    let mut world = made(json!({}));
+    run(&mut world, "2025-11-07T00:10:00Z");
+    let before = history(&world.status());
+    let mut world = made_again(world, "2025-11-07T00:12:00Z");
+    world.bucket_answers = false;
+    world.settle();
+    world.jobs_end(Fate::Fails);
+    world.settle();
+    assert!(world.status().catalogue.unwrap().next_time.is_some(), "refused");
+    annotate(&mut world, &json!({"backup.greenlang.io/adopt": "0123456789ab"}));
+    world.bucket_answers = true;
+    world.later(1);
+    world.settle();
+    assert_eq!(history(&world.status()), before);
+    assert_eq!((world.bucket.len(), backup(&world).active), (2, None), "nothing is run again");
 }
 
 #[test]

@@ -12,17 +12,17 @@ use super::world::{Cut, Fate, World, at, policy};
 use super::{backup, counts, is, probed, step};
 
 /// A world with these schedules, probed, at 00:00:31.
-fn with(schedules: serde_json::Value) -> World {
+pub fn with(schedules: serde_json::Value) -> World {
     let mut policy = policy(json!({}));
     policy.spec.backups[0].schedules = serde_json::from_value(schedules).unwrap();
     probed(World::new(policy))
 }
 
-fn often(concurrency: &str) -> serde_json::Value {
+pub fn often(concurrency: &str) -> serde_json::Value {
     json!([{"name": "often", "cron": "*/5 * * * *", "keepDays": 1, "concurrencyPolicy": concurrency}])
 }
 
-fn ask(world: &mut World, token: &str) {
+pub fn ask(world: &mut World, token: &str) {
     let annotation = json!({"run.backup.greenlang.io/database": token});
     world.policy.metadata.annotations = serde_json::from_value(annotation).unwrap();
 }
@@ -362,14 +362,14 @@ fn a_job_that_can_never_start_is_a_failed_attempt_and_is_deleted() {
 }
 
 /// Minutes of a five-minute and a ten-minute schedule.
-fn schedules(concurrency: &str, jitter: u32) -> serde_json::Value {
+pub fn schedules(concurrency: &str, jitter: u32) -> serde_json::Value {
     json!([
         {"name": "often", "cron": "*/5 * * * *", "keepDays": 1, "concurrencyPolicy": concurrency, "jitterSeconds": jitter},
         {"name": "seldom", "cron": "*/10 * * * *", "keepDays": 9, "concurrencyPolicy": concurrency, "jitterSeconds": jitter}])
 }
 
 /// Lets everything end that goes on.
-fn wind_up(world: &mut World) {
+pub fn wind_up(world: &mut World) {
     for _ in 0..40 {
         world.ghosts_go();
         world.settle();

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use greenlang_backup_api::labels;
 use greenlang_backup_api::names::BackupId;
+use greenlang_backup_api::owner::Claim;
 use greenlang_backup_api::prune::{CatalogueTask, PruneTask};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Finding, ProbeReport};
@@ -101,6 +102,10 @@ pub struct World {
     pub served: BTreeMap<BackupId, Vec<String>>,
     /// All prunes that were made.
     pub prunes: Vec<PruneTask>,
+    /// Backups that every prune to come leaves for the next one.
+    pub held_back: u32,
+    /// Who each Job said that it is for, by what it is.
+    pub claims: Vec<(&'static str, Claim)>,
     work: BTreeMap<String, Work>,
     uids: u64,
 }
@@ -179,6 +184,8 @@ impl World {
             bucket_answers: true,
             served: BTreeMap::new(),
             prunes: vec![],
+            held_back: 0,
+            claims: vec![],
             work: BTreeMap::new(),
             uids: 0,
         }
@@ -256,7 +263,8 @@ impl World {
         }
         let labels = job.metadata.labels.clone().unwrap();
         *self.made.entry(name.clone()).or_default() += 1;
-        let work = work(job);
+        let (work, claim) = work(job);
+        self.claims.push(claim);
         if matches!(work, Work::Backup(..)) {
             self.limits.insert(name.clone(), memory_limit(job));
         }
@@ -281,13 +289,13 @@ impl World {
         }
     }
 
-    /// No clean-up begins while a run goes on or beside another, and no attempt of a run while its own id is cleaned up.
+    /// No clean-up begins beside another, and none while a run of its id goes on, nor the other way round.
     fn assert_apart(&self, new: &Work) {
         let running = self.jobs.iter().filter(|job| job.state == JobState::Running).map(|job| &job.name);
         for old in running.chain(self.ghosts.values()).filter_map(|name| self.work.get(name)) {
             match (old, new) {
                 (Work::CleanUp(old), Work::CleanUp(new)) => panic!("two clean-ups at once: {old:?} {new:?}"),
-                (Work::Backup(id, ..), Work::CleanUp(new)) => panic!("{new:?} while {id} is made"),
+                (Work::Backup(id, ..), Work::CleanUp(new)) => assert_ne!(new.id, *id),
                 (Work::CleanUp(old), Work::Backup(id, ..)) => assert_ne!(old.id, *id),
                 _ => {}
             }
@@ -317,7 +325,8 @@ impl World {
         }
     }
 
-    fn job_ends(&mut self, name: &str, fate: Fate) {
+    /// A running Job meets its fate.
+    pub fn job_ends(&mut self, name: &str, fate: Fate) {
         let report = match self.work[name].clone() {
             Work::Probe => Some(self.probe_report()),
             Work::Backup(id, attempt, served) => {
@@ -375,17 +384,17 @@ fn memory_limit(job: &Job) -> String {
     container(job).resources.as_ref().unwrap().limits.as_ref().unwrap()["memory"].0.clone()
 }
 
-/// Read from the Job's own Task, as the runner does.
-fn work(job: &Job) -> Work {
+/// Read from the Job's own Task, as the runner does, with who it is for.
+fn work(job: &Job) -> (Work, (&'static str, Claim)) {
     let task = container(job).env.as_ref().unwrap().iter().find(|env| env.name == TASK_ENV).unwrap();
     match Task::decode(task.value.as_ref().unwrap()).unwrap() {
-        Task::Probe(_) => Work::Probe,
+        Task::Probe(task) => (Work::Probe, ("probe", task.claim)),
         Task::PostgresDump(task) => {
             let served = task.run.schedules.into_iter().map(|schedule| schedule.name).collect();
-            Work::Backup(task.run.id, task.run.attempt, served)
+            (Work::Backup(task.run.id, task.run.attempt, served), ("backup", task.claim))
         }
-        Task::CleanUp(task) => Work::CleanUp(Box::new(task)),
-        Task::Prune(task) => Work::Prune(Box::new(task)),
-        Task::Catalogue(task) => Work::Catalogue(Box::new(task)),
+        Task::CleanUp(task) => (Work::CleanUp(Box::new(task.clone())), ("clean-up", task.claim)),
+        Task::Prune(task) => (Work::Prune(Box::new(task.clone())), ("prune", task.claim)),
+        Task::Catalogue(task) => (Work::Catalogue(Box::new(task.clone())), ("catalogue", task.claim)),
     }
 }

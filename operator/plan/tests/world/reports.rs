@@ -60,7 +60,9 @@ impl World {
     /// As the runner, but that nothing is ever old enough to go.
     pub(super) fn prune_report(&self, task: &PruneTask) -> RunReport {
         let gone = task.shown.iter().filter(|id| !self.bucket.contains(id)).cloned().collect();
-        let prune = PruneReport { dry_run: task.dry_run, gone, report: "r".into(), ..PruneReport::default() };
+        let report = "r".into();
+        let (dry_run, held_back) = (task.dry_run, self.held_back);
+        let prune = PruneReport { dry_run, gone, report, held_back, ..PruneReport::default() };
         RunReport { prune: Some(prune), ..RunReport::new(Outcome::Done, reasons::SUCCEEDED, "pruned") }
     }
 

@@ -1,14 +1,16 @@
 //! A bucket as the tests see it, through the SDK and not through the code under test.
 
 use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ObjectLockRetention, ObjectLockRetentionMode};
 use greenlang_backup_test_s3::FaultServer;
 use tokio::runtime::Runtime;
 
-use crate::servers::{S3, S3_KEY, S3_SECRET};
+use crate::servers::{S3, S3_KEY, S3_SECRET, S3_WITH_VERSIONS};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
@@ -28,6 +30,14 @@ impl TestBucket {
     pub fn create(name: &str) -> Self {
         let bucket = Self::at(&S3.endpoint, name);
         RUNTIME.block_on(bucket.client.create_bucket().bucket(name).send()).unwrap();
+        bucket
+    }
+
+    /// One that keeps versions and locks.
+    pub fn create_with_versions(name: &str) -> Self {
+        let bucket = Self::at(&S3_WITH_VERSIONS.endpoint, name);
+        let create = bucket.client.create_bucket().bucket(name).object_lock_enabled_for_bucket(true);
+        RUNTIME.block_on(create.send()).unwrap();
         bucket
     }
 
@@ -83,6 +93,27 @@ impl TestBucket {
 
     pub fn delete(&self, key: &str) {
         RUNTIME.block_on(self.client.delete_object().bucket(&self.name).key(key).send()).unwrap();
+    }
+
+    /// Locks what is current for so long.
+    pub fn lock(&self, key: &str, period: Duration) {
+        let until = SystemTime::now() + period;
+        let retention = ObjectLockRetention::builder()
+            .mode(ObjectLockRetentionMode::Governance)
+            .retain_until_date(until.into())
+            .build();
+        let lock = self.client.put_object_retention().bucket(&self.name).key(key).retention(retention);
+        RUNTIME.block_on(lock.send()).unwrap();
+    }
+
+    /// Keys of all versions and delete markers, sorted.
+    pub fn versions(&self) -> Vec<String> {
+        let page = RUNTIME.block_on(self.client.list_object_versions().bucket(&self.name).send()).unwrap();
+        let versions = page.versions().iter().filter_map(|version| version.key());
+        let markers = page.delete_markers().iter().filter_map(|marker| marker.key());
+        let mut keys: Vec<_> = versions.chain(markers).map(str::to_owned).collect();
+        keys.sort();
+        keys
     }
 
     /// Starts an upload and leaves it open.

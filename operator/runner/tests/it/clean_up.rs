@@ -1,6 +1,9 @@
 //! What a runner left that was killed: a clean-up removes it, and nothing that a manifest names.
 
+use std::time::Duration;
+
 use greenlang_backup_api::manifest::Manifest;
+use greenlang_backup_api::owner::Claim;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
 use greenlang_backup_api::task::{CleanUpTask, Task};
@@ -12,13 +15,14 @@ use crate::bucket::stored;
 use crate::faults::{BIG, MIDDLE};
 use crate::fixture::{Ended, Fixture, ID, kill};
 use crate::happy::SEEDED;
+use crate::servers::tasks::claim;
+use crate::shelf::Shelf;
 
 impl Fixture {
     fn clean_up_task(&self, attempts: &[u32]) -> CleanUpTask {
         let run = &self.task.run;
         CleanUpTask {
-            namespace: run.namespace.clone(),
-            policy: run.policy.clone(),
+            claim: self.task.claim.clone(),
             policy_uid: run.policy_uid.clone(),
             backup: run.backup.clone(),
             path: run.path.clone(),
@@ -118,6 +122,53 @@ fn nothing_is_touched_where_the_manifest_is_another_policys_or_cannot_be_read() 
     ended.expect(Outcome::Failed, reasons::STORAGE_ERROR);
     ended.expect_message(&["manifest.json", "is no manifest of ours"]);
     assert_eq!(fixture.bucket.keys(), before);
+}
+
+/// Another policy was told to adopt the prefix: what lies there is its own now, and its prune removes what nobody names.
+#[test]
+fn nothing_is_touched_below_a_prefix_that_is_anothers() {
+    let mut fixture = Fixture::new("clean-owned", &[*SEEDED, *BIG]);
+    fixture.kill_in_mid_dump();
+    let (before, uploads) = (fixture.bucket.keys(), fixture.bucket.open_uploads());
+    let marker = format!("clusters/test/.probe/0f5a-database-{ID}-1/object");
+    let ours = fixture.task.claim.clone();
+    fixture.task.claim.owner.policy = "another".into();
+    fixture.task.claim.adopt = Some(ours.owner.id());
+    assert!(fixture.probe().report.probe.unwrap().storage.ok);
+
+    fixture.task.claim = ours;
+    fixture.bucket.put(&marker, b"x");
+    let ended = fixture.clean_up(&[1]);
+    ended.expect(Outcome::Failed, reasons::OWNED_BY_OTHER);
+    ended.expect_message(&["policy greenlang/another", "not policy greenlang/greenlang"]);
+    assert_eq!((before.len() + 1, uploads), (fixture.bucket.keys().len(), fixture.bucket.open_uploads()));
+    // A policy that takes the prefix back may.
+    fixture.task.claim.adopt = Some(claim_of("another").owner.id());
+    fixture.clean_up(&[1]).expect(Outcome::Done, reasons::SUCCEEDED);
+    fixture.bucket.assert_empty();
+}
+
+fn claim_of(policy: &str) -> Claim {
+    let mut claim = claim();
+    claim.owner.policy = policy.to_owned();
+    claim
+}
+
+/// An entry that had no room in status is forgotten by the operator, and not by the bucket: what real attempts leave carries the
+/// mark by which a prune knows it.
+#[test]
+fn what_no_clean_up_removes_goes_with_the_old_backups() {
+    let fixture = Fixture::new("clean-dropped", &[*SEEDED, *BIG]);
+    fixture.kill_in_mid_dump();
+    assert!(!fixture.bucket.open_uploads().is_empty());
+    let mut shelf = Shelf::of(fixture);
+    std::thread::sleep(Duration::from_secs(3));
+    shelf.task.garbage_after_seconds = 1;
+    let report = shelf.pruned();
+    assert_eq!((report.garbage, report.uploads), (1, 1));
+    let keys = shelf.fixture.bucket.keys();
+    assert!(keys.iter().all(|key| key.contains("/reports/")), "{keys:?}");
+    assert_eq!(shelf.fixture.bucket.open_uploads(), [""; 0]);
 }
 
 #[test]

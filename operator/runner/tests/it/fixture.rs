@@ -52,7 +52,8 @@ impl Fixture {
         Self::on(TestBucket::at(&server.endpoint(), BUCKET), databases)
     }
 
-    fn on(bucket: TestBucket, databases: &[&str]) -> Self {
+    /// The same in a bucket that is there.
+    pub fn on(bucket: TestBucket, databases: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let identity = Identity::generate();
         let identity_file = directory.path().join("identity.txt");

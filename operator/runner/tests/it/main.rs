@@ -19,12 +19,14 @@ mod owner;
 mod pooler;
 mod probe;
 mod prune;
+mod prune_reports;
 mod rights;
 mod roles;
 mod s3_faults;
 mod shelf;
 mod streams;
 mod tls;
+mod versions;
 mod warnings;
 
 use greenlang_backup_test_servers as servers;

@@ -112,6 +112,24 @@ fn nothing_goes_while_the_newest_run_failed_or_something_is_held() {
     assert_eq!(shelf.ids(), [OLD, NEWEST]);
 }
 
+#[test]
+fn no_more_than_half_goes_at_once_and_the_report_says_what_is_left_for_the_next_time() {
+    let mut shelf = Shelf::new("prune-half");
+    shelf.put(NEWEST);
+    let old: Vec<String> = (1..=6).map(|day| format!("2025090{day}-020000")).collect();
+    old.iter().for_each(|id| shelf.put(id));
+    let ended = shelf.prune();
+    ended.expect(Outcome::Done, reasons::SUCCEEDED);
+    ended.expect_message(&["3 stay because no more than half of a schedule's backups go at once"]);
+    let report = ended.report.prune.unwrap();
+    assert_eq!((report.deleted, report.kept, report.held_back), (3, 4, 3));
+    assert_eq!(shelf.verdict(&old[2]).1, "Expired");
+    assert_eq!(shelf.verdict(&old[3]), ("Keep".to_owned(), "HalfAtMost".to_owned()));
+    shelf.task.id = "20251107-030500".parse().unwrap();
+    // Four are left, and of so few all may go that nothing else keeps.
+    assert_eq!((shelf.pruned().deleted, shelf.ids()), (3, vec![NEWEST.to_owned()]));
+}
+
 /// Wherever it is killed: what has a manifest has its objects, and the next prune does the rest.
 #[test]
 fn what_a_kill_leaves_never_looks_like_a_backup_and_goes_next_time() {
@@ -291,19 +309,4 @@ fn a_manifest_that_changes_in_between_is_not_deleted_unread() {
     shelf.put_with(OLD, |manifest| manifest.keep_days = 31);
     started.end().expect(Outcome::Done, reasons::SUCCEEDED);
     assert_eq!((shelf.ids(), shelf.verdict(OLD).1.as_str()), (vec![OLD.into(), NEWEST.into()], "Changed"));
-}
-
-#[test]
-fn old_reports_go() {
-    let mut shelf = Shelf::new("prune-reports");
-    both(&shelf);
-    shelf.pruned();
-    let key = |id: &str, path: &str| format!("clusters/test/reports/prune/{id}/{path}.json");
-    shelf.fixture.bucket.put(&key("20200101-000000", "other"), b"{}");
-    shelf.task.id = "20260101-000000".parse().unwrap();
-    shelf.pruned();
-    let reports: Vec<_> =
-        shelf.fixture.bucket.keys().into_iter().filter(|key| key.contains("reports/")).collect();
-    // By the server's clock they are all new: they stay.
-    assert_eq!(reports.len(), 3, "{reports:?}");
 }

@@ -8,6 +8,7 @@ use greenlang_backup_api::task::Task;
 use greenlang_backup_test_s3::FaultServer;
 use serde_json::Value;
 
+use crate::bucket::TestBucket;
 use crate::fixture::{Ended, Fixture, Started};
 use crate::servers::shelf;
 pub use crate::servers::shelf::OBJECT_BYTES;
@@ -30,14 +31,20 @@ pub fn directory(id: &str) -> String {
 
 impl Shelf {
     pub fn new(name: &str) -> Self {
-        Self::on(Fixture::new(name, &[]))
+        Self::of(Fixture::new(name, &[]))
     }
 
     pub fn on_faulty(server: &FaultServer) -> Self {
-        Self::on(Fixture::on_faulty(server, &[]))
+        Self::of(Fixture::on_faulty(server, &[]))
     }
 
-    fn on(fixture: Fixture) -> Self {
+    /// In a bucket that keeps versions and locks.
+    pub fn with_versions(name: &str) -> Self {
+        Self::of(Fixture::on(TestBucket::create_with_versions(name), &[]))
+    }
+
+    /// The bucket of a fixture.
+    pub fn of(fixture: Fixture) -> Self {
         let task = shelf::prune_task(fixture.task.bucket.clone(), PRUNE.parse().unwrap());
         Self { fixture, task }
     }

@@ -10,7 +10,7 @@ use super::super::PROGRESS_SECONDS;
 use super::super::clean_up;
 use super::super::decide::{Pass, seconds_later};
 use super::super::first_probe;
-use super::super::observe::ObservedJob;
+use super::super::observe::{ObservedJob, cannot_start};
 use super::super::validate::ValidatedBackup;
 use super::{count, stop_reason};
 use crate::job_state::{Ended, JobState};
@@ -54,8 +54,7 @@ fn follow(
             end(pass, backup, status, active, &ended)
         }
         (Some(ObservedJob { name, state: JobState::Stuck(why), .. }), None) => {
-            // Its Job is deleted once this is stored: it has not ended, and status names it no more.
-            let message = format!("the Pod of Job {name} cannot start: {why}");
+            let message = cannot_start(&name, &why);
             let report = RunReport::new(Outcome::Retryable, reasons::POD_NOT_STARTED, message);
             count::fail(pass, backup, status, active, &report)
         }

@@ -3,7 +3,8 @@
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::{
-    ActiveRun, BackupStatus, ConcurrencyPolicy, FirstRun, MAX_ALONGSIDE, MAX_WAITING, Run, Stopping, Trigger,
+    ActiveRun, BackupStatus, ConcurrencyPolicy, FirstRun, MAX_ALONGSIDE, MAX_WAITING, Run, ScheduleStatus,
+    Stopping, Trigger,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -104,7 +105,8 @@ fn due_first(
 }
 
 /// The id of a time; a second later, and so on, where it stands for another backup already: a schedule that was suspended
-/// makes up for a slot that another one has used, or a clock was ahead. That backup is kept as long as others say.
+/// makes up for a slot that another one has used, or a clock was ahead. That backup is kept as long as others say. One that
+/// another schedule may have used, and of which nothing is known any more, counts as used: its attempts have the same names.
 fn free_id(
     pass: &Pass<'_>,
     backup: &ValidatedBackup,
@@ -112,13 +114,22 @@ fn free_id(
     served: &[String],
     mut time: Timestamp,
 ) -> BackupId {
+    let others = || status.schedules.iter().filter(|entry| !served.contains(&entry.name));
+    let slot = time;
+    let passed =
+        |entry: &ScheduleStatus| entry.last_schedule_time.as_ref().is_some_and(|last| last.0 >= slot);
+    let shares = |entry: &ScheduleStatus| {
+        let mut schedules = backup.schedules.iter();
+        schedules.any(|schedule| schedule.name == entry.name && schedule.cadence.has(slot))
+    };
+    let used = !served.is_empty() && others().any(|entry| passed(entry) && shares(entry));
     let taken = |id: &BackupId| {
-        let others = status.schedules.iter().filter(|entry| !served.contains(&entry.name));
         slots::is_available(pass, backup, id)
             || status.runs().any(|active| active.run.id == *id)
             || status.waiting.iter().any(|run| run.id == *id)
             || slots::ended_as(&status.manual, id)
-            || others.into_iter().any(|entry| slots::ended_as(&entry.history, id))
+            || others().any(|entry| slots::ended_as(&entry.history, id))
+            || used && *id == BackupId::from_slot(slot)
     };
     let mut id = BackupId::from_slot(time);
     while taken(&id) && time < Timestamp::MAX {

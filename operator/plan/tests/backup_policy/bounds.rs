@@ -1,0 +1,81 @@
+//! Lists in status that would grow without end have bounds, and what is beyond a bound is not lost.
+
+use greenlang_backup_api::v1alpha1::{MAX_AVAILABLE, MAX_WAITING};
+use serde_json::json;
+
+use super::backup;
+use super::schedule::{ask, often, with};
+use super::world::{Fate, World, at, policy};
+
+#[test]
+fn tokens_beyond_those_that_may_wait_stay_in_the_annotation_until_there_is_room() {
+    let mut world = with(often("Forbid"));
+    world.now = at("2025-11-07T00:05:00Z");
+    world.settle();
+    for number in 0..=MAX_WAITING {
+        ask(&mut world, &format!("token {number}"));
+        world.later(1);
+        world.settle();
+        assert_eq!(backup(&world).waiting.len(), (number + 1).min(MAX_WAITING));
+    }
+    let full = format!("token {}", MAX_WAITING - 1);
+    assert_eq!(backup(&world).manual_token, Some(full), "the last one is not taken note of");
+    for _ in 0..=MAX_WAITING + 1 {
+        world.jobs_end(Fate::Succeeds);
+        world.settle();
+    }
+    let expected = u64::try_from(MAX_WAITING).unwrap() + 1;
+    assert_eq!((backup(&world).manual.succeeded, backup(&world).waiting.len()), (expected, 0));
+}
+
+/// Backups that are made, and those that are found in the bucket.
+#[test]
+fn the_newest_hundred_backups_are_shown() {
+    let mut world = with(often("Forbid"));
+    let ids = |world: &World| -> Vec<String> {
+        world.status().available.iter().map(|entry| entry.id.to_string()).collect()
+    };
+    for _ in 0..MAX_AVAILABLE + 5 {
+        world.later(300);
+        world.settle();
+        world.jobs_end(Fate::Succeeds);
+        world.settle();
+    }
+    let mut newest: Vec<_> = world.bucket.iter().map(ToString::to_string).collect();
+    newest.sort();
+    newest.reverse();
+    newest.truncate(MAX_AVAILABLE);
+    assert_eq!((world.bucket.len(), ids(&world)), (MAX_AVAILABLE + 5, newest.clone()));
+    world.policy.status = None;
+    world.later(1);
+    world.settle();
+    assert_eq!(ids(&world), newest);
+}
+
+#[test]
+fn every_job_says_who_it_is_for_and_whose_place_it_may_take() {
+    let mut world = World::new(policy(json!({})));
+    let adopt = json!({"backup.greenlang.io/adopt": "0123456789ab"});
+    world.policy.metadata.annotations = serde_json::from_value(adopt).unwrap();
+    world.settle();
+    world.jobs_end(Fate::Succeeds);
+    for fate in [Fate::IsKilled, Fate::Succeeds] {
+        world.later(300);
+        world.settle();
+        // One run is enough.
+        world.policy.spec.suspend = true;
+        world.jobs_end(fate);
+        world.settle();
+    }
+    world.later(60);
+    world.settle();
+    let mut kinds: Vec<_> = world.claims.iter().map(|(kind, _)| *kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds, ["backup", "catalogue", "clean-up", "probe", "prune"]);
+    for (kind, claim) in &world.claims {
+        let owner = &claim.owner;
+        let named = (owner.cluster_uid.as_str(), owner.namespace.as_str(), owner.policy.as_str());
+        assert_eq!((named, claim.adopt.as_deref()), (("c", "n", "p"), Some("0123456789ab")), "{kind}");
+    }
+}
