@@ -223,8 +223,11 @@ impl Store {
         }
     }
 
+    /// Older versions first: some servers (versitygw) put the version before in the place of a current one that goes, which must not
+    /// bring back one that is being deleted at the same time.
     async fn delete_entries(&self, entries: &[Entry]) -> Result<(), RemovalError> {
-        for some in entries.chunks(AT_ONCE) {
+        let (current, older): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| entry.current);
+        for some in older.chunks(AT_ONCE).chain(current.chunks(AT_ONCE)) {
             let mut deleted = Vec::with_capacity(some.len());
             for entry in some {
                 deleted.push(self.delete_entry(entry));

@@ -230,7 +230,7 @@ async fn every_condition_can_be_waited_for() -> Result<()> {
     of_checks(&mut world).await?;
     of_a_spec_that_is_wrong(&mut world).await?;
     of_retention(&mut world).await?;
-    of_runs(&mut world).await?;
+    Box::pin(of_runs(&mut world)).await?;
 
     // Where nobody works, a policy says so.
     let mut elsewhere = serde_json::to_value(policy::api(&world.api.cluster, SERVED).get(NAME).await?)?;

@@ -150,7 +150,7 @@ fn nothing_is_touched_below_a_prefix_that_is_anothers() {
 
 fn claim_of(policy: &str) -> Claim {
     let mut claim = claim();
-    claim.owner.policy = policy.to_owned();
+    claim.owner.policy = policy.into();
     claim
 }
 

@@ -117,7 +117,9 @@ fn no_more_than_half_goes_at_once_and_the_report_says_what_is_left_for_the_next_
     let mut shelf = Shelf::new("prune-half");
     shelf.put(NEWEST);
     let old: Vec<String> = (1..=6).map(|day| format!("2025090{day}-020000")).collect();
-    old.iter().for_each(|id| shelf.put(id));
+    for id in &old {
+        shelf.put(id);
+    }
     let ended = shelf.prune();
     ended.expect(Outcome::Done, reasons::SUCCEEDED);
     ended.expect_message(&["3 stay because no more than half of a schedule's backups go at once"]);

@@ -13,6 +13,8 @@ use crate::shelf::{OBJECT_BYTES, Shelf, directory};
 const NEWEST: &str = "20251107-020000";
 /// Older than its 30 days.
 const OLD: &str = "20251001-020000";
+/// Objects with two versions each.
+const MANY: usize = 40;
 
 fn object(id: &str) -> String {
     format!("{}1/shop.dump.zst.age", directory(id))
@@ -35,16 +37,20 @@ fn all_versions_and_delete_markers_go_and_count() {
     bucket.put(&format!("{}2/x", directory(OLD)), b"xyz");
     bucket.delete(&format!("{}2/x", directory(OLD)));
     let manifest = bucket.get(&format!("{}manifest.json", directory(OLD))).len() as u64;
+    // versitygw puts the version before in the place of a current one that goes, also of one that is being deleted itself.
+    for number in (0..MANY).chain(0..MANY) {
+        bucket.put(&format!("{}2/{number}", directory(OLD)), b"y");
+    }
     // Only a version and a marker are left of this one.
     let garbage = "20250901-020000";
     bucket.put_marked(&format!("{}1/a", directory(garbage)), b"12345", "greenlang/greenlang");
     bucket.delete(&format!("{}1/a", directory(garbage)));
-    assert_eq!((versions(&shelf, OLD).len(), versions(&shelf, garbage).len()), (6, 2));
+    assert_eq!((versions(&shelf, OLD).len(), versions(&shelf, garbage).len()), (6 + 2 * MANY, 2));
     shelf.task.garbage_after_seconds = 1;
     std::thread::sleep(Duration::from_secs(3));
     let report = shelf.pruned();
     assert_eq!((report.deleted, report.garbage, report.kept), (1, 1, 1));
-    assert_eq!(report.freed_bytes, 2 * OBJECT_BYTES + 2 * manifest + 3 + 5);
+    assert_eq!(report.freed_bytes, 2 * OBJECT_BYTES + 2 * manifest + 3 + 5 + 2 * MANY as u64);
     assert_eq!((versions(&shelf, OLD), versions(&shelf, garbage)), (vec![], vec![]));
     assert_eq!(versions(&shelf, NEWEST).len(), 2);
 }
