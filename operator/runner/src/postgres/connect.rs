@@ -24,9 +24,12 @@ use super::tls;
 
 /// From the name to a session.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Our own questions are short; a server on which one is not is asked again by the next attempt.
-const SESSION_OPTIONS: &str =
-    "-c statement_timeout=30s -c lock_timeout=10s -c default_transaction_read_only=on";
+/// Our own questions are short; a server on which one is not is asked again by the next attempt. Functions and operators are
+/// those of PostgreSQL, whatever path the owner of the database has set: others would run with our rights.
+const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s -c default_transaction_read_only=on \
+                               -c search_path=pg_catalog,pg_temp";
+/// The same for a transaction: a pooler may have passed over the options.
+pub const SAFE_PATH: &str = "SET LOCAL search_path = pg_catalog, pg_temp";
 /// What the server calls our sessions in `pg_stat_activity`.
 pub const APPLICATION: &str = "greenlang-backup";
 
@@ -164,7 +167,8 @@ impl Session {
         sql: &str,
         read: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
     ) -> Result<Vec<T>, PostgresError> {
-        self.execute(&format!("BEGIN; SET LOCAL statement_timeout = {}", limit.as_millis())).await?;
+        let limit = limit.as_millis();
+        self.execute(&format!("BEGIN; {SAFE_PATH}; SET LOCAL statement_timeout = {limit}")).await?;
         let found = self.list(sql, read).await;
         // A connection that is gone says so to the next question.
         let _ = self.execute("ROLLBACK").await;
@@ -205,7 +209,7 @@ impl Session {
 
     /// Begins a transaction in which all answers are of one moment.
     pub async fn begin(&self) -> Result<(), PostgresError> {
-        self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await
+        self.execute(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {SAFE_PATH}")).await
     }
 
     /// Runs statements that return nothing.

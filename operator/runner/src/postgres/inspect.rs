@@ -6,7 +6,7 @@ use greenlang_backup_api::contents::Server;
 use tracing::warn;
 
 use super::PostgresError;
-use super::connect::Session;
+use super::connect::{SAFE_PATH, Session};
 use super::scope;
 
 /// A server's version.
@@ -40,7 +40,7 @@ pub struct DatabaseFacts {
 }
 
 /// For this transaction only: behind a pooler, others get the server's session after us.
-const NO_WAITING: &str = "BEGIN; SET LOCAL lock_timeout = '1s'";
+const NO_WAITING: &str = "SET LOCAL lock_timeout = '1s'";
 
 /// Asks for the version.
 pub async fn version(session: &Session) -> Result<Version, PostgresError> {
@@ -120,7 +120,7 @@ fn remembered_bytes() -> String {
 /// Tables that somebody alters cannot be measured; then what the last VACUUM or ANALYZE wrote down has to do.
 async fn expected_bytes(session: &Session) -> Option<u64> {
     let measured = async {
-        session.execute(NO_WAITING).await?;
+        session.execute(&format!("BEGIN; {SAFE_PATH}; {NO_WAITING}")).await?;
         session.value::<i64>(&dumped_bytes()).await
     };
     let measured = measured.await;

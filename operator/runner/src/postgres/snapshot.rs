@@ -25,9 +25,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How long the session may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Opens the transaction. A server's time limits would end it in the middle of a long dump.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
-    SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+/// For the transaction. A server's time limits would end it in the middle of a long dump.
+const NO_LIMITS: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+/// A sequence can be dropped and replaced by a view of its name before we read it, and its functions would run with our rights
+/// (as in `pg_dump`, CVE-2024-7348). Servers that know no such setting (before 14.13, 15.8, 16.4) have no defence.
+const NO_VIEWS: &str = "SELECT pg_catalog.set_config(name, 'view, foreign-table', true)
+    FROM pg_catalog.pg_settings WHERE name = 'restrict_nonsystem_relation_kind'";
 /// Only servers from 17 know it.
 const NO_TRANSACTION_TIMEOUT: &str = "SET LOCAL transaction_timeout = 0";
 const TRANSACTION_TIMEOUT_SINCE: u32 = 17;
@@ -79,7 +82,9 @@ impl Snapshot {
         session: &Session,
         major: u32,
     ) -> Result<Result<(String, Vec<u32>), String>, PostgresError> {
-        session.execute(BEGIN).await?;
+        session.begin().await?;
+        session.execute(NO_LIMITS).await?;
+        session.execute(NO_VIEWS).await?;
         if major >= TRANSACTION_TIMEOUT_SINCE {
             session.execute(NO_TRANSACTION_TIMEOUT).await?;
         }

@@ -1,6 +1,7 @@
 //! The questions against real servers of every major version.
 
 mod catalog;
+mod hostile;
 mod rights;
 mod server;
 
@@ -21,9 +22,12 @@ static SERVERS: LazyLock<Vec<(u32, Postgres)>> = LazyLock::new(|| {
 
 /// A session of a user with this password.
 async fn session(server: &Postgres, user: &str, password: &str, database: &str) -> Session {
+    endpoint(server, user, password).connect(database).await.unwrap()
+}
+
+fn endpoint(server: &Postgres, user: &str, password: &str) -> Endpoint {
     let directory = tempfile::tempdir().unwrap();
-    let server = tasks::postgres_server(server, user, password, directory.path());
-    Endpoint::open(&server).unwrap().connect(database).await.unwrap()
+    Endpoint::open(&tasks::postgres_server(server, user, password, directory.path())).unwrap()
 }
 
 /// A superuser's session in a transaction as that of a backup, with what is asked of every server first.
