@@ -149,13 +149,18 @@ fn take_over(pass: &mut Pass<'_>, entries: &[CatalogueEntry]) {
         return;
     }
     let policy = pass.policy;
+    // From the future: it can be restored, and says nothing of what was made when.
+    let latest = pass.latest_slot();
+    let is_past =
+        |entry: &CatalogueEntry| entry.end_time <= latest && entry.id.slot().is_ok_and(|slot| slot <= latest);
     for backup in &policy.backups {
         let statuses = &mut pass.decision.status.backups;
         let at = statuses.iter().position(|status| status.name == backup.name).unwrap_or_else(|| {
             statuses.push(new_status(backup, policy.run_tokens.get(&backup.name)));
             statuses.len() - 1
         });
-        let of_backup: Vec<_> = entries.iter().filter(|entry| entry.backup == backup.name).collect();
+        let of_backup: Vec<_> =
+            entries.iter().filter(|entry| entry.backup == backup.name && is_past(entry)).collect();
         let accepted = Time(policy.created.min(pass.seen.now));
         fill(&mut statuses[at], backup, &of_backup, &accepted);
     }

@@ -58,6 +58,10 @@ pub struct Event {
     pub message: String,
 }
 
+/// Seconds by which a slot may lie ahead of the clock and still count. A clock that is set back by so much makes nothing twice;
+/// one that was further ahead has told of slots that are still to come.
+const CLOCK_MARGIN: i64 = 7_200;
+
 /// What one pass gathers while it decides.
 pub(super) struct Pass<'a> {
     pub policy: &'a ValidatedPolicy,
@@ -69,6 +73,11 @@ pub(super) struct Pass<'a> {
 impl Pass<'_> {
     pub fn now(&self) -> Timestamp {
         self.seen.now
+    }
+
+    /// The latest slot that can have passed. A later one was written under a clock far ahead, or somebody put it into the bucket.
+    pub fn latest_slot(&self) -> Timestamp {
+        seconds_later(self.now(), CLOCK_MARGIN)
     }
 
     pub fn job(&self, name: &str) -> Option<&ObservedJob> {

@@ -1,8 +1,9 @@
 //! When old backups are deleted, and how a status that was lost comes back.
 
 use greenlang_backup_api::conditions::{self, State};
+use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::reasons;
-use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, PruneStatus};
+use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, PruneStatus, ScheduleStatus};
 use greenlang_backup_plan::backup_policy::Effect;
 use serde_json::json;
 
@@ -340,6 +341,47 @@ fn a_history_that_cannot_be_read_holds_up_backups_for_some_minutes_only() {
     assert!(world.status().available.iter().any(|entry| entry.id.as_str() == "20251106-000000"));
     let last = backup(&world).schedules[1].history.last_success.clone().unwrap();
     assert!(last.id.as_str() > "20251106-000000", "{last:?}");
+}
+
+/// As of a node whose clock was years ahead, or of somebody who can write to the bucket.
+#[test]
+fn a_backup_from_the_future_is_no_history() {
+    let mut world = made(json!({}));
+    // Counters begin anew.
+    let history = |world: &World| {
+        let backup = backup(world);
+        let of =
+            |entry: &ScheduleStatus| (entry.last_schedule_time.clone(), entry.history.last_success.clone());
+        (backup.last_id, backup.schedules.iter().map(of).collect::<Vec<_>>())
+    };
+    let before = history(&world);
+    let future: BackupId = "20300101-000000".parse().unwrap();
+    world.bucket.push(future.clone());
+    world.served.insert(future.clone(), vec!["often".into()]);
+    world.policy.status = None;
+    world.later(60);
+    world.settle();
+    assert_eq!(history(&world), before);
+    assert_eq!(world.status().available[0].id, future, "it can be restored all the same");
+    annotate(&mut world, &json!({"run.backup.greenlang.io/database": "now"}));
+    world.settle();
+    // The probe comes first.
+    world.jobs_end(Fate::Succeeds);
+    world.settle();
+    assert_eq!(backup(&world).active.unwrap().run.id.as_str(), "20251107-000600");
+}
+
+/// A run under a clock that was ahead names the runs after it no longer once the clock is right.
+#[test]
+fn a_run_on_request_has_the_time_of_its_request_whatever_the_last_one_was_called() {
+    let mut world = made(json!({}));
+    let mut status = world.status();
+    status.backups[0].last_id = Some("20300101-000000".parse().unwrap());
+    world.policy.status = Some(status);
+    annotate(&mut world, &json!({"run.backup.greenlang.io/database": "now"}));
+    world.later(60);
+    world.settle();
+    assert_eq!(backup(&world).active.unwrap().run.id.as_str(), "20251107-000600");
 }
 
 #[test]

@@ -9,9 +9,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::super::decide::{Pass, seconds_later};
 use super::super::validate::{ValidatedBackup, ValidatedPolicy, ValidatedSchedule};
 
-/// Seconds by which a slot in status may lie ahead of the clock and still count. A clock that is set back by so much makes
-/// nothing twice; one that was further ahead has told of slots that are still to come.
-const CLOCK_MARGIN: i64 = 7_200;
 /// Most slots of one gap that are counted: an hourly schedule has so many in six weeks.
 const MOST_COUNTED: u64 = 1_000;
 
@@ -72,7 +69,7 @@ fn forget_the_future(
     schedule: &ValidatedSchedule,
     entry: &mut ScheduleStatus,
 ) {
-    let latest = seconds_later(pass.now(), CLOCK_MARGIN);
+    let latest = pass.latest_slot();
     entry.last_missed_time = entry.last_missed_time.take().filter(|missed| missed.0 <= latest);
     if entry.last_schedule_time.as_ref().is_none_or(|last| last.0 <= latest) {
         return;

@@ -53,7 +53,9 @@ fn note_token(pass: &mut Pass<'_>, backup: &ValidatedBackup, status: &mut Backup
         return;
     }
     // Not like the run before it, nor like a slot: that one has a backup of its own to make.
-    let after_last = status.last_id.as_ref().and_then(|id| id.slot().ok()).map(|slot| seconds_later(slot, 1));
+    let last =
+        status.last_id.as_ref().and_then(|id| id.slot().ok()).filter(|slot| *slot <= pass.latest_slot());
+    let after_last = last.map(|slot| seconds_later(slot, 1));
     let time = after_last.map_or(pass.now(), |after| after.max(pass.now()));
     let is_slot = |time| backup.schedules.iter().any(|schedule| schedule.cadence.has(time));
     let time = if is_slot(time) { seconds_later(time, 1) } else { time };
