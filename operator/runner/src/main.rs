@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::task::{TASK_ENV, Task};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
         .with_writer(std::io::stderr)
         .init();
+    forbid_core_dumps();
     let report = match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
             let report = runtime.block_on(supervise());
@@ -43,6 +45,13 @@ fn main() -> ExitCode {
     };
     report::deliver(&report);
     ExitCode::from(report.outcome.exit_code())
+}
+
+/// A crash, of this program or of one that it starts, would leave keys, the password and rows on a disk of the node.
+fn forbid_core_dumps() {
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        tracing::warn!(%error, "core dumps not forbidden");
+    }
 }
 
 /// Runs the task on a task of its own, so that even a defect of ours ends in a report.

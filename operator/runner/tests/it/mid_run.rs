@@ -44,6 +44,17 @@ fn a_database_server_that_dies_in_mid_dump() {
     fixture.bucket.assert_empty();
 }
 
+/// A crash of any program would leave keys, the password and rows on a disk of the node.
+#[test]
+fn no_program_leaves_its_memory_on_a_disk() {
+    let fixture = Fixture::new("no-core", &[*SEEDED]);
+    let limit = fixture.directory.path().join("limit");
+    let clients =
+        fixture.fake_clients(&[("pg_dump", &format!("(ulimit -Sc; ulimit -Hc) > {}", limit.display()))]);
+    fixture.run_with_clients(&clients).expect(Outcome::Done, reasons::SUCCEEDED);
+    assert_eq!(std::fs::read_to_string(limit).unwrap(), "0\n0\n");
+}
+
 #[test]
 fn a_pg_dump_that_hangs() {
     let server = server("hanging");
