@@ -174,10 +174,21 @@ pub enum ManifestError {
         "the manifest has schema version {0}, this release reads up to {SCHEMA_VERSION}: use a newer release"
     )]
     Newer(u32),
+    /// With values that no backup of ours can have; `status` could not take them.
+    #[error("the manifest cannot be one of ours: {0}")]
+    Implausible(&'static str),
 }
 
+/// Most bytes of a backup, stored or read: the largest number that the Kubernetes API takes.
+const MAX_BYTES: u64 = i64::MAX.unsigned_abs();
+/// Most schedules that one backup serves; a policy has 16 at most.
+const MAX_SCHEDULES: usize = 64;
+/// Most bytes of the name of a schedule; a policy takes 63.
+const MAX_NAME: usize = 253;
+
 impl Manifest {
-    /// Reads a manifest; the version is checked before the rest, so a newer one says so.
+    /// Reads a manifest; the version is checked before the rest, so a newer one says so. Whoever can write to the bucket can
+    /// put one there, so values that would harm whoever relies on them are refused.
     pub fn from_slice(json: &[u8]) -> Result<Self, ManifestError> {
         #[derive(Deserialize)]
         struct Version {
@@ -187,7 +198,28 @@ impl Manifest {
         if schema_version > SCHEMA_VERSION {
             return Err(ManifestError::Newer(schema_version));
         }
-        Ok(serde_json::from_slice(json)?)
+        let manifest: Self = serde_json::from_slice(json)?;
+        manifest.implausible().map_or(Ok(manifest), |what| Err(ManifestError::Implausible(what)))
+    }
+
+    fn implausible(&self) -> Option<&'static str> {
+        let sum = |bytes: fn(&Object) -> u64| {
+            self.objects.iter().try_fold(0_u64, |sum, object| sum.checked_add(bytes(object)))
+        };
+        let sums =
+            [sum(|object| object.stored_bytes), sum(|object| object.source_bytes), Some(self.size_bytes)];
+        let times = [self.slot, self.start_time, self.end_time];
+        if sums.iter().any(|sum| sum.is_none_or(|sum| sum > MAX_BYTES)) {
+            Some("it names more bytes than there can be")
+        } else if times.iter().any(|time| *time < Timestamp::UNIX_EPOCH) {
+            Some("it is from before 1970")
+        } else if self.schedules.len() > MAX_SCHEDULES
+            || self.schedules.iter().any(|schedule| schedule.name.len() > MAX_NAME)
+        {
+            Some("it names more schedules than a policy has, or longer ones")
+        } else {
+            None
+        }
     }
 
     /// Bytes read from the source, all objects together.

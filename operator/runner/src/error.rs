@@ -63,6 +63,14 @@ pub enum RunError {
     /// A backup that was just stored is not in the bucket as it was sent.
     #[error("reading the new backup again failed: {0}")]
     ReadBack(#[source] ReadError),
+    /// The backup that was to be made has a manifest, and lacks what that names.
+    #[error("{key} is there already, and the backup cannot be restored: {error}")]
+    NotWhole {
+        /// The manifest that was found.
+        key: String,
+        /// What is wrong with an object.
+        error: ReadError,
+    },
     /// Another policy writes where this one does.
     #[error(
         "{key} belongs to backup {backup} of policy {namespace}/{policy}: give this policy a storage.s3.prefix of its own, or the backup another path"
@@ -127,7 +135,7 @@ impl RunError {
             Self::Upload(error) => error.reason(),
             Self::CleanUp(error) => error.reason(),
             Self::NoProgress(error) => error.reason(),
-            Self::ReadBack(error) => error.reason(),
+            Self::ReadBack(error) | Self::NotWhole { error, .. } => error.reason(),
             Self::Seal(error) => error.reason(),
             Self::Postgres(error) => error.reason(),
             Self::Dump(error) => error.reason(),
@@ -153,6 +161,7 @@ impl RunError {
             Self::Catalogue(error) => error.is_retryable(),
             Self::Upload(error) => error.is_retryable(),
             Self::CleanUp(error) => error.is_retryable(),
+            Self::NotWhole { error, .. } => error.is_retryable(),
             Self::Seal(error) => error.is_retryable(),
             Self::Postgres(error) => error.is_retryable(),
             Self::Dump(error) => error.is_retryable(),

@@ -10,8 +10,6 @@ use jiff::Timestamp;
 
 /// Manifests on their way at once, and so many directories in memory.
 const AT_ONCE: usize = 16;
-/// A manifest with more bytes than this is none of ours: one of a thousand databases has one of these.
-const MAX_MANIFEST: u64 = 16 << 20;
 
 /// What a directory holds.
 #[derive(Debug)]
@@ -98,9 +96,6 @@ async fn read(
         }
         return Ok(Found::Loose { id, deleted, modified: directory.modified() });
     };
-    if entry.bytes > MAX_MANIFEST {
-        return skipped(format!("its manifest has {} bytes", entry.bytes));
-    }
     let stored = match store.read_manifest(&key).await {
         Ok(Some(stored)) => stored,
         Ok(None) => return skipped("its manifest vanished while it was read".to_owned()),

@@ -38,6 +38,20 @@ async fn all_that_a_killed_process_left_goes_however_uploads_are_listed() {
     }
 }
 
+/// What else it lists is not ours to delete.
+#[tokio::test]
+async fn a_server_that_does_not_filter_its_listings_loses_nothing_else() {
+    let server = FaultServer::with(Switches { filters_objects: false, ..Switches::default() });
+    killed(&server, ["p/x/1/one.dump"]).await;
+    let others = ["p/x/10/neighbour", "p/x/manifest.json", "somebody/elses"];
+    for key in others {
+        server.plant(key, "x");
+    }
+    Fixture::new(server.endpoint()).await.store.remove_attempt(ATTEMPT).await.unwrap();
+    assert_eq!(server.objects(), others);
+    assert_eq!(server.open_uploads(), [""; 0]);
+}
+
 #[tokio::test]
 async fn what_names_an_upload_stays_until_the_upload_is_gone() {
     let server = lists(Listing::ByKey);

@@ -92,14 +92,19 @@ enum Failure {
 impl Store {
     /// Reads a manifest; none when the backup does not exist.
     pub async fn read_manifest(&self, key: &str) -> Result<Option<StoredManifest>, CatalogueError> {
-        let Some(bytes) = self.get(key).await? else {
-            return Ok(None);
+        let unusable = |problem| {
+            let (place, key) = (self.place.clone(), key.to_owned());
+            CatalogueError::Manifest { place, key, problem }
         };
-        let manifest = Manifest::from_slice(&bytes).map_err(|problem| CatalogueError::Manifest {
-            place: self.place.clone(),
-            key: key.to_owned(),
-            problem,
-        })?;
+        let bytes = match self.get(key).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(RequestError::TooLong { .. }) => {
+                return Err(unusable(ManifestError::Implausible("it has more than 16 MiB")));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let manifest = Manifest::from_slice(&bytes).map_err(unusable)?;
         Ok(Some(StoredManifest { manifest, sha256: hex(&Sha256::digest(&bytes)) }))
     }
 
@@ -155,4 +160,52 @@ impl Store {
 
 fn written(bytes: &[u8]) -> Published {
     Published::Written { sha256: hex(&Sha256::digest(bytes)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use greenlang_backup_api::reasons;
+    use greenlang_backup_test_s3::FaultServer;
+
+    use super::*;
+    use crate::fixture::Fixture;
+    use crate::s3::{MAX_SMALL, Patience};
+
+    /// Whoever can write to the bucket decides how long a manifest is, and must not decide how much memory we take.
+    #[tokio::test]
+    async fn a_manifest_without_end_is_not_read_to_its_end() {
+        let server = FaultServer::start();
+        let fixture = Fixture::new(server.endpoint()).await;
+        for (bytes, problem) in [(MAX_SMALL, "the manifest cannot be read: EOF"), (MAX_SMALL + 1, "16 MiB")] {
+            server.plant("p/x/manifest.json", vec![b' '; bytes]);
+            let error = fixture.store.read_manifest("p/x/manifest.json").await.unwrap_err();
+            assert!(matches!(error, CatalogueError::Manifest { .. }), "{error}");
+            assert!(error.to_string().contains(problem), "{error}");
+        }
+        let error = fixture.store.get("p/x/manifest.json").await.unwrap_err();
+        assert_eq!((error.reason(), error.is_retryable()), (reasons::STORAGE_ERROR, false));
+    }
+
+    /// A byte now and then is enough for those who only look whether anything comes.
+    #[tokio::test]
+    async fn a_manifest_that_trickles_is_not_waited_for() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let mut fixture = Fixture::new(format!("http://{}", listener.local_addr().unwrap())).await;
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            write!(client, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n").unwrap();
+            while client.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        fixture.store.patience = Patience { grace: Duration::from_millis(300), ..fixture.store.patience };
+        let start = Instant::now();
+        let error = fixture.store.read_manifest("p/x/manifest.json").await.unwrap_err();
+        assert_eq!((error.reason(), error.is_retryable()), (reasons::CONNECTION_FAILED, true));
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    }
 }

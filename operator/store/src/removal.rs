@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::RequestError;
 use crate::error::Place;
-use crate::inventory::{Directory, Entry};
+use crate::inventory::{Directory, Entry, total};
 use crate::s3::{Store, classify};
 use crate::seal::hex;
 
@@ -119,7 +119,7 @@ impl Store {
             self::ours(&left).into_iter().partition(|entry| entry.key == copy);
         self.assert_gone(&left)?;
         self.delete_entries(&copies).await?;
-        Ok(Removal::Gone { bytes: ours.iter().map(|entry| entry.bytes).sum() })
+        Ok(Removal::Gone { bytes: total(&ours) })
     }
 
     /// Deletes a directory that has no manifest, if every object in it carries a mark of the owner and was stored before a time;

@@ -158,7 +158,7 @@ impl S3 for Objects {
         let input = req.input;
         known(&input.bucket)?;
         let state = self.0.state();
-        let prefix = input.prefix.unwrap_or_default();
+        let prefix = input.prefix.filter(|_| self.0.switches.filters_objects).unwrap_or_default();
         // The key that a page ended with is its token.
         let after = input.continuation_token.or(input.start_after).unwrap_or_default();
         let matching: Vec<_> =

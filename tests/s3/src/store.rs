@@ -24,6 +24,8 @@ pub struct Switches {
     pub verifies_whole: bool,
     /// `If-None-Match: *` on puts.
     pub conditional: Conditional,
+    /// Whether a list of objects has only those that begin with the prefix.
+    pub filters_objects: bool,
     /// Which open uploads are listed.
     pub lists_uploads: Listing,
     /// Whether the policy's storage class is kept.
@@ -75,6 +77,7 @@ impl Default for Switches {
             refuses_others: false,
             verifies_whole: true,
             conditional: Conditional::Supported,
+            filters_objects: true,
             lists_uploads: Listing::ByPrefix,
             keeps_storage_class: true,
             versions: false,

@@ -43,7 +43,7 @@ pub async fn run(task: &PostgresDumpTask, cancel: &CancellationToken) -> Result<
     let manifest = keys.manifest();
     if let Some(found) = until_cancelled(cancel, Box::pin(store.read_manifest(&manifest))).await? {
         info!(id = %task.run.id, "manifest is there already");
-        return found_already(task, &manifest, found);
+        return until_cancelled(cancel, Box::pin(found_already(task, &store, &manifest, found))).await;
     }
     let sealer = Arc::new(Sealer::new(&task.seal)?);
     // A server that falls silent in between ends this as it would end the dump.
@@ -58,10 +58,19 @@ pub async fn run(task: &PostgresDumpTask, cancel: &CancellationToken) -> Result<
     }
 }
 
-/// A manifest of this id is there: the backup exists, if it is of this very policy and backup. Anybody else's would make a
-/// success of what was never stored.
-fn found_already(task: &PostgresDumpTask, key: &str, found: StoredManifest) -> Result<RunReport, RunError> {
+/// A manifest of this id is there: the backup exists, if it is of this very policy and backup, and its objects are there.
+/// Anything else would make a success of what is not stored.
+async fn found_already(
+    task: &PostgresDumpTask,
+    store: &Store,
+    key: &str,
+    found: StoredManifest,
+) -> Result<RunReport, RunError> {
     if owner(task).made(&found.manifest) {
+        for object in &found.manifest.objects {
+            let confirmed = store.confirm(object).await;
+            confirmed.map_err(|error| RunError::NotWhole { key: key.to_owned(), error })?;
+        }
         return Ok(report::unchanged(found));
     }
     let Manifest { policy, backup, .. } = found.manifest;
@@ -118,6 +127,11 @@ impl Attempt<'_> {
         let objects = objects.into_iter().map(|stored| stored.object).collect();
         let manifest = assemble(facts, objects, warnings).await?;
         let json = serde_json::to_vec_pretty(&manifest)?;
+        // Whoever is at the same attempt, a clean-up or another Pod, has left all of it alone until now.
+        for object in &manifest.objects {
+            let confirmed = cancel.run_until_cancelled(Box::pin(self.store.confirm(object))).await;
+            confirmed.ok_or(RunError::Interrupted)?.map_err(RunError::ReadBack)?;
+        }
         // The last look: from here on the run ends as a backup that was made, whoever tells it to stop.
         if cancel.is_cancelled() {
             return Err(RunError::Interrupted);
@@ -126,7 +140,8 @@ impl Attempt<'_> {
             Published::Written { sha256 } => Ok(report::made(&manifest, sha256)),
             Published::Other(other) => {
                 let problem = self.clean_up().await;
-                let report = found_already(self.task, &self.keys.manifest(), *other)?;
+                let key = self.keys.manifest();
+                let report = found_already(self.task, self.store, &key, *other).await?;
                 Ok(RunReport { leftovers: problem.is_some(), ..report })
             }
         }

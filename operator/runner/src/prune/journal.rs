@@ -153,7 +153,10 @@ impl<'a> Journal<'a> {
 
     fn count(&mut self, removal: Removal) {
         match removal {
-            Removal::Gone { bytes } => self.summary.freed_bytes += bytes,
+            Removal::Gone { bytes } => {
+                let freed = self.summary.freed_bytes.saturating_add(bytes);
+                self.summary.freed_bytes = freed.min(i64::MAX.unsigned_abs());
+            }
             Removal::Locked { .. } => self.summary.locked += 1,
             Removal::Changed => {}
         }

@@ -123,6 +123,48 @@ fn an_existing_manifest_is_not_replaced() {
     assert_eq!(again.bucket.keys(), keys);
 }
 
+/// A manifest alone is no success, whatever deleted the rest.
+#[test]
+fn an_existing_backup_that_lacks_an_object_is_not_taken_for_one() {
+    let mut fixture = Fixture::new("lacking", &[*SEEDED]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    let object = fixture.manifest().objects.into_iter().find(|object| object.key.ends_with("dump.zst.age"));
+    let key = object.unwrap().key;
+    fixture.bucket.delete(&key);
+    fixture.task.run.attempt = 2;
+    let before = fixture.bucket.keys();
+    let ended = fixture.run();
+    ended.expect(Outcome::Failed, reasons::OBJECT_MISSING);
+    ended.expect_message(&["manifest.json is there already", &key]);
+    assert_eq!(fixture.bucket.keys(), before);
+}
+
+/// Two Pods of one attempt, as a Job controller may start: the other one's object took the place of ours.
+#[test]
+fn an_object_that_was_overwritten_before_the_manifest_is_noticed() {
+    let seeded = *SEEDED;
+    let mut fixture = Fixture::new("overwritten", &[seeded]);
+    // Nothing is read again.
+    fixture.task.read_back_limit = 0;
+    let go = fixture.directory.path().join("go");
+    let clients = fixture
+        .fake_clients(&[("pg_dumpall", &format!("while ! [ -e {} ]; do sleep 0.05; done", go.display()))]);
+    let started = fixture.start(&[("GREENLANG_PG_BIN_DIR", &clients)]);
+    // The database is stored once the globals have begun.
+    crate::servers::poll(std::time::Duration::from_mins(1), || {
+        fixture.bucket.open_uploads().iter().any(|key| key.contains("globals")).then_some(())
+    })
+    .unwrap();
+    let keys = fixture.bucket.keys();
+    let stored = keys.iter().find(|key| key.ends_with(".dump.zst.age")).unwrap();
+    fixture.bucket.put(stored, b"of the other Pod");
+    std::fs::write(go, "").unwrap();
+    let ended = started.end();
+    ended.expect(Outcome::Retryable, reasons::OBJECT_DAMAGED);
+    ended.expect_message(&[stored]);
+    fixture.bucket.assert_empty();
+}
+
 #[test]
 fn a_backup_of_another_policy_is_not_taken_for_ours() {
     let fixture = Fixture::new("taken", &[*SEEDED]);
@@ -141,7 +183,6 @@ fn a_manifest_that_appears_during_the_dump_wins() {
     let seeded = *SEEDED;
     let other = Fixture::new("race-source", &[seeded]);
     other.run().expect(Outcome::Done, reasons::SUCCEEDED);
-    let key = format!("clusters/test/database/{ID}/manifest.json");
 
     let mut fixture = Fixture::new("race", &[seeded]);
     fixture.task.run.attempt = 2;
@@ -153,12 +194,14 @@ fn a_manifest_that_appears_during_the_dump_wins() {
         fixture.bucket.open_uploads().iter().any(|key| key.contains("greenlang")).then_some(())
     })
     .unwrap();
-    fixture.bucket.put(&key, &other.bucket.get(&key));
+    for key in other.bucket.keys() {
+        fixture.bucket.put(&key, &other.bucket.get(&key));
+    }
     std::fs::write(go, "").unwrap();
     let ended = started.end();
     ended.expect(Outcome::Unchanged, reasons::SUCCEEDED);
     assert_eq!(fixture.manifest().attempt, 1);
-    assert_eq!(fixture.bucket.keys(), [key]);
+    assert_eq!(fixture.bucket.keys(), other.bucket.keys());
     assert_eq!(fixture.bucket.open_uploads(), Vec::<String>::new());
 }
 

@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use greenlang_backup_api::manifest::{Keeper, Manifest};
 use greenlang_backup_api::owner::{Claim, OwnerFile};
 use greenlang_backup_api::prune::CatalogueReport;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
 use greenlang_backup_api::task::Task;
 use greenlang_backup_test_s3::{Fault, FaultServer, Operation};
+use jiff::Timestamp;
 
 use crate::fixture::{Ended, Fixture};
 use crate::happy::SEEDED;
 use crate::servers::poll;
 use crate::servers::tasks::claim;
-use crate::shelf::Shelf;
+use crate::shelf::{Shelf, manifest};
 
 const OWNER: &str = "clusters/test/.owner.json";
 
@@ -152,6 +154,42 @@ fn a_catalogue_lists_the_newest_and_the_newest_of_each_schedule() {
     (task.bucket.prefix, task.limit) = ("clusters/test".to_owned(), 3);
     let ended = shelf.fixture.start_task(&Task::Catalogue(task), &[]).end();
     assert_eq!(ended.report.catalogue.unwrap().details, 4, "three, and the newest yearly one");
+}
+
+/// Whoever can write to the bucket can put a manifest there. `status` could not take these values, and then nothing any more.
+#[test]
+fn a_manifest_with_values_that_no_backup_has_is_skipped() {
+    let shelf = Shelf::new("catalogue-hostile");
+    let early: Timestamp = "-009999-01-02T01:59:59Z".parse().unwrap();
+    let changes: [&dyn Fn(&mut Manifest); 7] = [
+        &|manifest| manifest.size_bytes = u64::MAX,
+        &|manifest| manifest.objects[0].stored_bytes = u64::MAX,
+        &|manifest| manifest.objects[0].source_bytes = u64::MAX,
+        &|manifest| {
+            manifest.objects.push(manifest.objects[0].clone());
+            manifest.objects.iter_mut().for_each(|object| object.source_bytes = u64::MAX / 2 + 1);
+        },
+        &|manifest| manifest.end_time = early,
+        &|manifest| manifest.schedules[0].name = "x".repeat(300_000),
+        &|manifest| {
+            let one = manifest.schedules[0].clone();
+            manifest.schedules = (0..300).map(|at| Keeper { name: at.to_string(), ..one.clone() }).collect();
+        },
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        shelf.put_with(&format!("2026010{}-020000", at + 1), change);
+    }
+    let deep = format!("{{\"schema_version\": 1, \"objects\": {}", "[".repeat(100_000));
+    shelf.put_manifest("20260201-020000", deep.as_bytes());
+    let twice = serde_json::to_string(&manifest("20260202-020000")).unwrap();
+    shelf.put_manifest("20260202-020000", twice.replacen('{', "{\"attempt\": 7,", 1).as_bytes());
+    shelf.put("20251101-020000");
+    let (report, ids) = listed(&shelf);
+    assert_eq!((report.found, report.skipped, ids), (1, 9, vec!["20251101-020000".to_owned()]));
+    // Nor is any of it touched.
+    let before = shelf.ids();
+    assert_eq!(shelf.pruned().skipped, 9);
+    assert_eq!(shelf.ids(), before);
 }
 
 fn listed_nothing(shelf: &Shelf) -> u32 {

@@ -107,6 +107,16 @@ pub enum RequestError {
         /// What TLS says.
         cause: String,
     },
+    /// More than anything of ours has.
+    #[error(
+        "{key} in {place} has more than 16 MiB, so it is none of ours: find out who wrote it, and remove it"
+    )]
+    TooLong {
+        /// Where.
+        place: Arc<Place>,
+        /// Key of the object.
+        key: String,
+    },
     /// Another answer that is no success.
     #[error("{place} failed to {action}: {code} (HTTP status {status}){hint}")]
     Refused {
@@ -138,7 +148,7 @@ impl RequestError {
             Self::HostNotFound { .. } => reasons::HOST_NOT_FOUND,
             Self::ConnectionFailed { .. } => reasons::CONNECTION_FAILED,
             Self::TlsFailed { .. } => reasons::TLS_FAILED,
-            Self::Refused { .. } => reasons::STORAGE_ERROR,
+            Self::TooLong { .. } | Self::Refused { .. } => reasons::STORAGE_ERROR,
         }
     }
 
@@ -165,7 +175,8 @@ impl RequestError {
             | Self::StorageFull { .. }
             | Self::ChecksumRefused { .. }
             | Self::ConditionalWriteUnsupported { .. }
-            | Self::TlsFailed { .. } => false,
+            | Self::TlsFailed { .. }
+            | Self::TooLong { .. } => false,
         }
     }
 }

@@ -47,6 +47,7 @@ fn requests() {
         HostNotFound { .. } => HostNotFound { place: place(), cause: cause() }, "HostNotFound", true;
         ConnectionFailed { .. } => ConnectionFailed { place: place(), cause: cause() }, "ConnectionFailed", true;
         TlsFailed { .. } => TlsFailed { place: place(), cause: cause() }, "TlsFailed", false;
+        TooLong { .. } => TooLong { place: place(), key: "key".into() }, "StorageError", false;
         Refused { .. } => refused(400), "StorageError", false;
     });
     for (status, retryable) in [

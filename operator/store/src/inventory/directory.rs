@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use greenlang_backup_api::names::BackupId;
 use jiff::Timestamp;
 
-use super::{Entry, Pages};
+use super::{Entry, Pages, total};
 use crate::{BackupKeys, RequestError, Store};
 
 /// Beginning of the name of an object in a backup's directory that pins it.
@@ -42,7 +42,7 @@ impl Directory {
 
     /// Bytes of all that is stored there, versions included.
     pub fn bytes(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.bytes).sum()
+        total(&self.entries)
     }
 
     /// When the newest of it was stored.

@@ -163,6 +163,11 @@ impl Pages<'_> {
     }
 }
 
+/// Bytes of all of them; what a server says is not believed beyond what any number of ours can hold.
+pub(crate) fn total(entries: &[Entry]) -> u64 {
+    entries.iter().fold(0, |sum: u64, entry| sum.saturating_add(entry.bytes)).min(i64::MAX.unsigned_abs())
+}
+
 fn size(bytes: Option<i64>) -> u64 {
     bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default()
 }
@@ -170,4 +175,25 @@ fn size(bytes: Option<i64>) -> u64 {
 /// What has no time was stored now, for all that is known: the latest is the safe one.
 fn time(time: Option<&DateTime>) -> Timestamp {
     time.and_then(|time| Timestamp::from_second(time.secs()).ok()).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_makes_up_is_summed_without_overflow() {
+        let entry = |bytes| Entry {
+            key: "key".into(),
+            version: None,
+            bytes,
+            modified: Timestamp::MIN,
+            current: true,
+            marker: false,
+        };
+        assert_eq!(total(&[entry(2), entry(3)]), 5);
+        assert_eq!(size(Some(-1)), 0);
+        let most = size(Some(i64::MAX));
+        assert_eq!(total(&[entry(most), entry(most), entry(most)]), most);
+    }
 }

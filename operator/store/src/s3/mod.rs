@@ -17,6 +17,7 @@ use greenlang_backup_api::owner::Owner;
 use greenlang_backup_api::task::Bucket;
 use greenlang_backup_api::v1alpha1::Checksum;
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 pub(crate) use classify::{classify, is_definite};
 pub(crate) use client::{ATTEMPT_TIMEOUT, one_try};
@@ -27,6 +28,10 @@ use crate::error::Place;
 use crate::inventory::MARK;
 use crate::{Layout, RequestError, SecretError};
 use server_clock::ServerClock;
+
+/// Most bytes of what is read at once, 16 MiB: the manifest of a thousand databases has one of these. More is none of ours, and
+/// whoever put it there must not decide how much memory we take.
+pub(crate) const MAX_SMALL: usize = 16 << 20;
 
 /// A bucket, below one prefix.
 #[derive(Clone, Debug)]
@@ -124,7 +129,7 @@ impl Store {
         }
     }
 
-    /// Reads a small object; none when it is not there.
+    /// Reads a small object, of [`MAX_SMALL`] bytes at most; none when it is not there.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, RequestError> {
         const ACTION: &str = "get an object";
         let request = self.client.get_object().bucket(&self.name).key(key);
@@ -135,11 +140,27 @@ impl Store {
             }
             Err(error) => return Err(classify(&self.place, ACTION, &error)),
         };
-        let body = output.body.collect().await.map_err(|error| RequestError::ConnectionFailed {
-            place: self.place.clone(),
-            cause: error.to_string(),
-        })?;
-        Ok(Some(body.to_vec()))
+        // The deadline of the request is over with the head of its answer.
+        let announced = output.content_length().and_then(|length| u64::try_from(length).ok());
+        let limit = self.patience.for_part(announced.unwrap_or_default().min(MAX_SMALL as u64));
+        let body = timeout(limit, self.small_body(key, output.body)).await;
+        body.unwrap_or_else(|_| Err(self.cut(format!("{key} was not there after {limit:?}")))).map(Some)
+    }
+
+    async fn small_body(&self, key: &str, mut body: ByteStream) -> Result<Vec<u8>, RequestError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| self.cut(error.to_string()))?;
+            if bytes.len() + chunk.len() > MAX_SMALL {
+                return Err(RequestError::TooLong { place: self.place.clone(), key: key.to_owned() });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    fn cut(&self, cause: String) -> RequestError {
+        RequestError::ConnectionFailed { place: self.place.clone(), cause }
     }
 
     /// Deletes an object; one that is not there is no error.
@@ -161,7 +182,9 @@ impl Store {
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| classify(&self.place, "list objects", &error))?;
-            keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+            let found = page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
+            // Not every server filters by prefix, and what is listed here is deleted.
+            keys.extend(found.filter(|key| key.starts_with(prefix)));
         }
         Ok(keys)
     }
