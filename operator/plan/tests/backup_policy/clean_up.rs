@@ -224,21 +224,21 @@ fn a_list_that_is_full_takes_in_no_more_and_says_who_removes_the_rest() {
 #[test]
 fn where_every_run_is_replaced_clean_ups_go_on_and_nothing_is_lost_in_silence() {
     let mut world = with(often("Replace"));
-    let mut cleaned = 0;
+    let mut ends = 0;
     for _ in 0..30 * 12 {
         world.later(300);
         world.settle();
         world.ghosts_go();
         world.settle();
-        let cleaner = cleaners(&world).first().map(|name| (*name).to_owned());
-        if let Some(name) = cleaner {
+        let cleaning = cleaners(&world).first().map(|name| (*name).to_owned());
+        if let Some(name) = cleaning {
             world.job_ends(&name, Fate::Succeeds);
             world.settle();
-            cleaned += 1;
+            ends += 1;
         }
         assert!(clean_ups(&world).len() <= MAX_CLEAN_UPS);
     }
-    assert!(cleaned >= MAX_CLEAN_UPS, "only {cleaned} in thirty hours");
+    assert!(ends >= MAX_CLEAN_UPS, "only {ends} in thirty hours");
     let waits = |id: &BackupId| clean_ups(&world).iter().any(|entry| entry.id == *id);
     let told = |id: &BackupId| world.dropped.iter().any(|message| message.contains(id.as_str()));
     let running: Vec<_> = backup(&world).runs().map(|run| run.run.id.clone()).collect();

@@ -115,6 +115,9 @@ async fn measure(options: &Options) -> Result<Measured> {
     api.cluster.kube(&format!("create namespace {SERVED}")).await?;
     install_chart(&api.cluster, RELEASE, json!({"namespaces": [SERVED]})).await?;
     install_chart(&api.cluster, "greenlang-backup-crds", json!({})).await?;
+    // A definition that was just made is not served at once.
+    let get = format!("get backuppolicies --namespace {SERVED}");
+    wait::until("policies are served", LOST, async || Ok(api.cluster.kube(&get).await.ok())).await?;
 
     let slots = Slots::after(Timestamp::now(), options.settle_minutes, BETWEEN_SLOTS)?;
     println!("{} policies; the first slot is {}", options.policies, slots.first);
