@@ -174,13 +174,14 @@ impl Decision {
 
 /// Deletes Jobs that nothing needs any more. A Job is needed while the status that is stored (`before`) names it, because its
 /// end has not been counted for good before that; and when the status to be written does, which takes up again what a lost
-/// status had forgotten. One that is stored as being stopped is needed no more.
+/// status had forgotten. One that is stored as being stopped is needed no more, once its UID is stored too: by that its Pod is
+/// waited for.
 fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
     let policy = pass.policy;
     let mut needed = Vec::new();
     for status in [before, &pass.decision.status] {
         let runs = status.backups.iter().flat_map(|backup| backup.runs().map(move |run| (&backup.name, run)));
-        let runs = runs.filter(|(_, run)| run.stopping.is_none());
+        let runs = runs.filter(|(_, run)| run.stopping.is_none() || run.job_uid.is_none());
         needed.extend(runs.map(|(backup, run)| policy.run_job_name(backup, run)));
         let clean_ups = status
             .backups
