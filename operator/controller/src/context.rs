@@ -6,7 +6,7 @@ use greenlang_backup_plan::job::RunnerSettings;
 use kube::Client;
 use kube::runtime::events::Recorder;
 
-use crate::backup_policy::Children;
+use crate::backup_policy::{Children, Expected};
 use crate::metrics::Reconciles;
 use crate::passes::Passes;
 
@@ -20,6 +20,8 @@ pub struct Context {
     pub namespaces: BTreeSet<String>,
     /// Jobs and Pods in these, as the watches have them.
     pub children: Children,
+    /// What passes have done and the watches do not show yet.
+    pub expected: Expected,
     /// What all Jobs have in common.
     pub runner: RunnerSettings,
     /// What passes run in.

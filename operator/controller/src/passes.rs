@@ -34,18 +34,20 @@ impl Passes {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::{Duration, Instant};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
 
     use tokio::sync::oneshot;
 
     use super::*;
 
-    const WORK: Duration = Duration::from_secs(2);
+    /// Never reached, unless a test hangs.
+    const HANGS: Duration = Duration::from_mins(1);
 
-    /// Says that it began, works, waits, and would write.
-    async fn pass(began: oneshot::Sender<()>, written: Arc<AtomicUsize>) {
+    /// Says that it began, works until it is let go, waits, and would write.
+    async fn pass(began: oneshot::Sender<()>, go: Receiver<()>, written: Arc<AtomicUsize>) {
         let _ = began.send(());
-        std::thread::sleep(WORK);
+        go.recv_timeout(HANGS).unwrap();
         tokio::task::yield_now().await;
         written.fetch_add(1, Ordering::SeqCst);
     }
@@ -53,25 +55,28 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn after_its_end_nothing_is_written_by_a_pass_that_was_cut_off_at_work() {
         let (passes, written) = (Passes::default(), Arc::new(AtomicUsize::new(0)));
-        let (tell, began) = oneshot::channel();
+        let ((tell, began), (let_go, go)) = (oneshot::channel(), channel());
         tokio::select! {
-            _ = passes.run(pass(tell, written.clone())) => panic!("not cut off"),
+            _ = passes.run(pass(tell, go, written.clone())) => panic!("not cut off"),
             told = began => told.unwrap(),
         }
         // Still at work, on another core.
         assert_eq!(Arc::strong_count(&written), 2);
+        let_go.send(()).unwrap();
         passes.ended().await;
         assert_eq!((Arc::strong_count(&written), written.load(Ordering::SeqCst)), (1, 0));
     }
 
+    /// Each occupies its core until the other one has begun, too.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn passes_share_no_core() {
-        let (passes, written) = (Passes::default(), Arc::new(AtomicUsize::new(0)));
-        let began = Instant::now();
-        let run = || passes.run(pass(oneshot::channel().0, written.clone()));
-        tokio::join!(run(), run());
-        assert_eq!(written.load(Ordering::SeqCst), 2);
-        assert!(began.elapsed() < WORK * 2, "{:?}", began.elapsed());
+        let meet = |here: Sender<()>, there: Receiver<()>| async move {
+            here.send(()).is_ok() && there.recv_timeout(HANGS).is_ok()
+        };
+        let passes = Passes::default();
+        let ((first, of_first), (second, of_second)) = (channel(), channel());
+        let both = tokio::join!(passes.run(meet(first, of_second)), passes.run(meet(second, of_first)));
+        assert_eq!(both, (Some(true), Some(true)));
     }
 
     #[tokio::test]

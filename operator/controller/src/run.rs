@@ -84,6 +84,7 @@ async fn work(
         client,
         namespaces,
         children,
+        expected: backup_policy::Expected::default(),
         runner: settings.runner(cluster_uid),
         passes: passes.clone(),
         reconciles,

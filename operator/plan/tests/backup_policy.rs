@@ -21,7 +21,7 @@ mod stuck;
 mod world;
 
 use greenlang_backup_api::conditions::{self, State};
-use greenlang_backup_api::v1alpha1::{BackupStatus, RunHistory, Verification};
+use greenlang_backup_api::v1alpha1::{BackupStatus, RunHistory, Stopping, Verification};
 use greenlang_backup_plan::backup_policy::{Effect, Invalid, validate};
 use greenlang_backup_plan::job_state::JobState;
 use proptest::prelude::*;
@@ -238,8 +238,11 @@ fn a_removed_backup_is_stopped_and_foreign_jobs_are_let_alone() {
     let job = world.jobs[0].clone();
     assert_eq!(job.state, JobState::Running);
     world.policy.spec.backups[0].name = "renamed".into();
-    let effects = world.decide().effects;
-    assert_eq!(effects, [Effect::DeleteJob { name: job.name, uid: job.uid }]);
+    // First it is stored that the run is stopped, and what its Pod is known by; then its Job is deleted, and nothing else.
+    world.pass(Cut::Nowhere);
+    let stopped = world.status().backups.iter().find_map(|backup| backup.active.clone()).unwrap();
+    assert_eq!((stopped.stopping, stopped.job_uid.as_ref()), (Some(Stopping::BackupRemoved), Some(&job.uid)));
+    assert_eq!(world.decide().effects, [Effect::DeleteJob { name: job.name, uid: job.uid }]);
 }
 
 #[test]
@@ -355,16 +358,21 @@ fn step() -> impl Strategy<Value = Step> {
     (0_i64..400, 0_usize..5, prop::option::of(fate))
 }
 
+/// A pass that is cut, a whole one, and the end of Jobs in a pass that is cut.
+fn live(world: &mut World, cut: usize, fate: Option<Fate>) {
+    world.pass(if cut == 4 { Cut::Nowhere } else { Cut::AfterEffects(cut) });
+    world.pass(Cut::Nowhere);
+    if let Some(fate) = fate {
+        world.jobs_end(fate);
+        world.pass(Cut::AfterEffects(cut));
+    }
+}
+
 /// A world in which all that has happened.
 fn lived(steps: Vec<Step>) -> World {
     let mut world = World::new(policy(json!({})));
     for (seconds, cut, fate) in steps {
-        world.pass(if cut == 4 { Cut::Nowhere } else { Cut::AfterEffects(cut) });
-        world.pass(Cut::Nowhere);
-        if let Some(fate) = fate {
-            world.jobs_end(fate);
-            world.pass(Cut::AfterEffects(cut));
-        }
+        live(&mut world, cut, fate);
         world.later(seconds);
     }
     world

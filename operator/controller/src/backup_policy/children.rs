@@ -24,18 +24,12 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::Policies;
-use super::carry_out::Done;
 
 /// How long after the start passes wait for the first lists. Later a namespace without them is read by requests.
 const FIRST_LISTS: Duration = Duration::from_secs(10);
-/// Between two looks whether a watch shows what was done.
-const SHOW_STEP: Duration = Duration::from_millis(10);
-/// How long that is waited for. A pass that begins before asks the API server more than it need, and no more happens.
-const SHOW_LIMIT: Duration = Duration::from_secs(1);
 
 /// All Jobs and Pods of ours in the namespaces that are served.
 pub struct Children {
-    policies: Store<DeserializeGuard<BackupPolicy>>,
     namespaces: BTreeMap<String, (Watched<Job>, Watched<Pod>)>,
     patience: Instant,
 }
@@ -63,32 +57,13 @@ impl Children {
             controller = controller.watches_stream(seen, policy_of);
             watched.insert(namespace.clone(), (jobs, pods));
         }
-        let patience = Instant::now() + FIRST_LISTS;
-        (Self { policies: controller.store(), namespaces: watched, patience }, controller)
+        (Self { namespaces: watched, patience: Instant::now() + FIRST_LISTS }, controller)
     }
 
-    /// Waits until the watches show what a pass has done: before that, the next one would want to do it again.
-    pub async fn show(&self, policy: &BackupPolicy, done: &Done) {
-        let shown = async {
-            while !self.shows(policy, done) {
-                tokio::time::sleep(SHOW_STEP).await;
-            }
-        };
-        let _ = tokio::time::timeout(SHOW_LIMIT, shown).await;
-    }
-
-    fn shows(&self, policy: &BackupPolicy, done: &Done) -> bool {
-        let namespace = policy.namespace().unwrap_or_default();
-        let seen = self.policies.get(&ObjectRef::new(&policy.name_any()).within(&namespace));
-        let version = seen.and_then(|seen| seen.resource_version());
-        if let (Some(seen), Some(written)) = (version, &done.version)
-            && is_older(&seen, written)
-        {
-            return false;
-        }
-        let Some((jobs, _)) = self.namespaces.get(&namespace) else { return true };
-        !jobs.current.load(Ordering::Acquire)
-            || done.effects.iter().all(|effect| jobs.shows(&namespace, effect))
+    /// Whether the watch of Jobs shows what was done to them, as far as it works.
+    pub fn show(&self, namespace: &str, effects: &[Effect]) -> bool {
+        let Some((jobs, _)) = self.namespaces.get(namespace) else { return true };
+        !jobs.current.load(Ordering::Acquire) || effects.iter().all(|effect| jobs.shows(namespace, effect))
     }
 
     /// Jobs and Pods that carry a policy's name; none where the watches do not work and the API server must be asked.
@@ -119,11 +94,6 @@ impl Watched<Job> {
             }),
         }
     }
-}
-
-/// Whether a resourceVersion is older than another of the same object. They are numbers that rise; what is none is not waited for.
-fn is_older(one: &str, other: &str) -> bool {
-    matches!((one.parse::<u64>(), other.parse::<u64>()), (Ok(one), Ok(other)) if one < other)
 }
 
 fn watch<K>(api: Api<K>, trim: fn(&mut K)) -> (Watched<K>, impl Stream<Item = watcher::Result<K>>)

@@ -1,6 +1,7 @@
 //! Step 1, gather: what a decision is made on. I/O, no decisions.
 //!
-//! A pass looks twice. The first look ([`look`]) costs no request: policy, Jobs and Pods as the watches have them. What they have
+//! A pass looks twice. The first look ([`look`]) costs no request but for the log of a Pod that runs and the events of one that starts
+//! late: policy, Jobs and Pods are as the watches have them. What they have
 //! may be old, so it may only lead to doing nothing, and to a status whose write an old policy cannot pass ([`is_certain`]): news
 //! of what they lacked starts another pass. Where the first look says that something else is to be done, the second ([`confirm`])
 //! asks the API server for all that a cache could be wrong about, and the decision is made anew:

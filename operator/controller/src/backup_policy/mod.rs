@@ -3,6 +3,7 @@
 mod act;
 mod carry_out;
 mod children;
+mod expected;
 mod gather;
 mod status;
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use carry_out::{Done, carry_out};
 pub use children::Children;
+pub use expected::Expected;
 
 use crate::context::Context;
 use crate::errors::Error;
@@ -98,6 +100,10 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
     if cached.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
+    let namespace = cached.namespace().unwrap_or_default();
+    if let Some(left) = context.expected.left(cached, |effects| context.children.show(&namespace, effects)) {
+        return Ok(Action::requeue(left));
+    }
     let now = now();
     let children = gather::look(cached, context, now).await?;
     let first = judge(cached, &gather::observe(&children, cached, context, now), context);
@@ -107,7 +113,7 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
     let mut done = Done::default();
     let passed = carry_out(cached, children, first, now, context, &mut done).await;
     status::publish(cached, &done.events, context).await;
-    context.children.show(cached, &done).await;
+    context.expected.note(cached, done);
     passed
 }
 

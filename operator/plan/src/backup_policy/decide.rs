@@ -200,15 +200,10 @@ fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
         let catalogue = status.catalogue.as_ref().and_then(|catalogue| catalogue.active.as_ref());
         needed.extend(catalogue.map(|active| policy.catalogue_job_name(active)));
     }
-    let configured = |job: &ObservedJob| {
-        job.backup.as_ref().is_none_or(|name| policy.backups.iter().any(|backup| backup.name == *name))
-    };
-
     let mut failed: BTreeMap<Option<&str>, Vec<&ObservedJob>> = BTreeMap::new();
     let mut doomed = Vec::new();
     for job in pass.seen.jobs.iter().filter(|job| !job.deleting) {
-        let ended = matches!(job.state, JobState::Ended(_));
-        if needed.contains(&job.name) && (configured(job) || ended) {
+        if needed.contains(&job.name) {
             continue;
         }
         match &job.state {

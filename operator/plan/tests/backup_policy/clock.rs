@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::schedule::{schedules, wind_up, with};
 use super::world::{Cut, World, at};
-use super::{backup, step};
+use super::{backup, live, step};
 
 /// When the policy was made.
 const CREATED: &str = "2025-11-07T00:00:30Z";
@@ -31,12 +31,7 @@ proptest! {
         let mut world = with(schedules(rule, 0));
         let mut wrong = 0_i64;
         for ((seconds, cut, fate), jump) in steps {
-            world.pass(if cut == 4 { Cut::Nowhere } else { Cut::AfterEffects(cut) });
-            world.pass(Cut::Nowhere);
-            if let Some(fate) = fate {
-                world.jobs_end(fate);
-                world.pass(Cut::AfterEffects(cut));
-            }
+            live(&mut world, cut, fate);
             if seconds % 3 == 0 {
                 world.ghosts_go();
             }

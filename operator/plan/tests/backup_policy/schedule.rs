@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::world::{Cut, Fate, World, at, policy};
-use super::{backup, counts, is, probed, step};
+use super::{backup, counts, is, live, probed, step};
 
 /// A world with these schedules, probed, at 00:00:31.
 pub fn with(schedules: serde_json::Value) -> World {
@@ -293,6 +293,44 @@ fn a_removed_backup_that_ends_well_before_it_is_stopped_is_counted() {
     assert_eq!((world.jobs.len(), world.status().backups.len()), (0, 1));
 }
 
+/// One pass makes the Job of a second attempt and stops the run for the next slot; the operator dies in the pass after it.
+#[test]
+fn a_run_that_is_replaced_in_the_pass_that_makes_its_job_is_waited_for() {
+    let mut world = with(often("Replace"));
+    at_time(&mut world, "00:05:00");
+    world.jobs_end(Fate::IsKilled);
+    world.settle();
+    world.now = at("2025-11-07T00:10:00Z");
+    world.pass(Cut::Nowhere);
+    let run = backup(&world).active.unwrap();
+    assert_eq!((run.attempt, run.stopping, run.job_uid), (2, Some(Stopping::Replaced), None));
+    world.pass(Cut::AfterEffects(1));
+    world.settle();
+    assert_eq!(backup(&world).active.unwrap().run.id, run.run.id, "its Pod goes on");
+    world.ghosts_go();
+    world.settle();
+    assert_eq!(backup(&world).active.unwrap().run.id.as_str(), "20251107-001000");
+}
+
+/// The operator dies after it made the Job, and again in the pass that finds the backup renamed: status never had the Job's UID.
+#[test]
+fn a_removed_backup_is_waited_for_though_its_job_was_never_stored() {
+    let mut world = with(often("Forbid"));
+    world.now = at("2025-11-07T00:05:00Z");
+    world.pass(Cut::Nowhere);
+    world.pass(Cut::AfterEffects(1));
+    assert_eq!((world.jobs.len(), backup(&world).active.unwrap().job_uid), (1, None));
+    world.policy.spec.backups[0].name = "renamed".into();
+    world.pass(Cut::AfterEffects(1));
+    world.settle();
+    let known: Vec<_> = world.status().backups.iter().map(|backup| backup.name.clone()).collect();
+    assert_eq!(known, ["renamed", "database"], "its Pod goes on");
+    world.ghosts_go();
+    world.settle();
+    let status = world.status().backups[1].clone();
+    assert_eq!((status.active, status.clean_ups.len()), (None, 1), "what it left will be removed");
+}
+
 #[test]
 fn a_path_that_changes_in_mid_run_is_cleaned_up_where_it_was() {
     let mut world = with(often("Forbid"));
@@ -403,12 +441,7 @@ proptest! {
                 ask(&mut world, &format!("token {place}"));
                 asked += 1;
             }
-            world.pass(if cut == 4 { Cut::Nowhere } else { Cut::AfterEffects(cut) });
-            world.pass(Cut::Nowhere);
-            if let Some(fate) = fate {
-                world.jobs_end(fate);
-                world.pass(Cut::AfterEffects(cut));
-            }
+            live(&mut world, cut, fate);
             if seconds % 3 == 0 {
                 world.ghosts_go();
             }
@@ -443,12 +476,8 @@ proptest! {
         let mut world = with(schedules(rule, 0));
         let (mut wrong, mut passes) = (0, 0_usize);
         for ((seconds, cut, fate), jump) in steps {
-            world.pass(if cut == 4 { Cut::Nowhere } else { Cut::AfterEffects(cut) });
-            world.pass(Cut::Nowhere);
-            if let Some(fate) = fate {
-                world.jobs_end(if fate == Fate::Fails { Fate::Fails } else { Fate::Succeeds });
-                world.pass(Cut::AfterEffects(cut));
-            }
+            let fate = fate.map(|fate| if fate == Fate::Fails { Fate::Fails } else { Fate::Succeeds });
+            live(&mut world, cut, fate);
             // Never before the policy was made.
             let jump = jump.filter(|jump| wrong + jump >= -3_600 && world.now.as_second() + jump > at("2025-11-07T00:00:31Z").as_second());
             wrong += jump.unwrap_or(0);

@@ -53,11 +53,17 @@ fn advance(
 fn retire(pass: &mut Pass<'_>, mut status: BackupStatus) -> Option<BackupStatus> {
     status.schedules.clear();
     status.waiting.clear();
-    for run in status.active.iter_mut().chain(&mut status.alongside) {
-        run.stopping.get_or_insert(Stopping::BackupRemoved);
-    }
+    stop_all(pass, &mut status, Stopping::BackupRemoved);
     follow::follow_all(pass, None, &mut status);
     (status.active.is_some() || !status.clean_ups.is_empty()).then_some(status)
+}
+
+/// Runs that are to stop. Once that is stored their Jobs are deleted.
+fn stop_all(pass: &mut Pass<'_>, status: &mut BackupStatus, stopping: Stopping) {
+    for run in status.active.iter_mut().chain(&mut status.alongside).filter(|run| run.stopping.is_none()) {
+        run.stopping = Some(stopping);
+        pass.wake_now();
+    }
 }
 
 /// The API server refused a Job; if it was for a run, that attempt has failed.

@@ -13,6 +13,7 @@ use super::super::clean_up;
 use super::super::decide::{Pass, seconds_later};
 use super::super::validate::ValidatedBackup;
 use super::slots::{self, Due};
+use super::stop_all;
 
 /// A run that is due.
 struct Candidate {
@@ -153,11 +154,7 @@ fn may_start(pass: &mut Pass<'_>, status: &mut BackupStatus, candidate: &Candida
         ConcurrencyPolicy::Forbid => false,
         ConcurrencyPolicy::Allow => going_on <= MAX_ALONGSIDE,
         ConcurrencyPolicy::Replace => {
-            for run in status.active.iter_mut().chain(&mut status.alongside) {
-                if run.stopping.replace(run.stopping.unwrap_or(Stopping::Replaced)).is_none() {
-                    pass.wake_now();
-                }
-            }
+            stop_all(pass, status, Stopping::Replaced);
             false
         }
     }
