@@ -20,7 +20,26 @@ pub const BACKUPS_CURRENT: &str = "BackupsCurrent";
 /// Backups go when their days are over.
 pub const RETENTION_ACTIVE: &str = "RetentionActive";
 
-/// All of them.
+/// The plan of a restore was made and can work.
+pub const PLANNED: &str = "Planned";
+/// The applications of a restore are stopped.
+pub const QUIESCED: &str = "Quiesced";
+/// The data of a restore is on the server.
+pub const RESTORED: &str = "Restored";
+/// What was restored was compared with the backup.
+pub const VERIFIED: &str = "Verified";
+/// What was restored has taken its place.
+pub const SWITCHED: &str = "Switched";
+/// The applications of a restore are back.
+pub const RESUMED: &str = "Resumed";
+/// A restore has ended; the reason says how.
+pub const FINISHED: &str = "Finished";
+
+/// All of a RestoreRequest.
+pub const OF_RESTORES: &[&str] =
+    &[READY, RECONCILING, STALLED, PLANNED, QUIESCED, RESTORED, VERIFIED, SWITCHED, RESUMED, FINISHED];
+
+/// All of a BackupPolicy.
 pub const ALL: &[&str] = &[
     READY,
     RECONCILING,

@@ -38,3 +38,22 @@ pub const ADOPT: &str = "backup.greenlang.io/adopt";
 
 /// Prefix of the annotation of a policy that starts a run at once: `run.backup.greenlang.io/<backup>: <token>`.
 pub const RUN_PREFIX: &str = "run.backup.greenlang.io/";
+
+/// Label: name of the RestoreRequest that a Job serves.
+pub const RESTORE: &str = "backup.greenlang.io/restore";
+/// Label: UID of the RestoreRequest; on what may outlive it.
+pub const RESTORE_UID: &str = "backup.greenlang.io/restore-uid";
+/// Value of [`TASK`] for a Job of a RestoreRequest.
+pub const TASK_RESTORE: &str = "restore";
+/// Label: what a Job of a RestoreRequest does (`plan`, `load`, `switch`, …).
+pub const ACTION: &str = "backup.greenlang.io/action";
+/// Annotation of a workload that a RestoreRequest has stopped: what brings it back, as JSON
+/// ([`crate::restore::Ledger`]). Written in one request with the stop, removed with the resumption.
+pub const LEDGER: &str = "backup.greenlang.io/quiesced";
+/// Finalizer of a RestoreRequest for as long as applications are stopped by it.
+pub const RESUME_FINALIZER: &str = "backup.greenlang.io/resume";
+/// Annotation of a RestoreRequest: its own UID as the value ends a request of which nobody knows whether the databases were switched;
+/// the applications come back to whatever database is there.
+pub const GIVE_UP: &str = "restore.backup.greenlang.io/give-up";
+/// Label of the ConfigMaps that say which replaced database is dropped when.
+pub const KEPT_DATABASE: &str = "backup.greenlang.io/kept-database";

@@ -2,6 +2,7 @@
 
 pub mod conditions;
 pub mod contents;
+pub mod details;
 pub mod globals;
 pub mod labels;
 pub mod manifest;
@@ -11,6 +12,7 @@ pub mod progress;
 pub mod prune;
 pub mod reasons;
 pub mod report;
+pub mod restore;
 pub mod retention;
 pub mod settings;
 pub mod sizing;

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use crate::details;
 use crate::names::BackupId;
 use crate::owner::Claim;
 use crate::retention::Retention;
@@ -103,24 +103,11 @@ pub struct CatalogueReport {
     pub details_sha256: String,
 }
 
-#[derive(Deserialize)]
-struct Line {
-    detail: CatalogueEntry,
-}
-
 impl CatalogueReport {
     /// The entries among the lines of a log; none when they are not those that the report is about. Lines of other kinds are
     /// passed over.
     pub fn entries(&self, log: &str) -> Option<Vec<CatalogueEntry>> {
-        let mut hash = Sha256::new();
-        let mut entries = Vec::new();
-        for line in log.lines() {
-            let Ok(Line { detail }) = serde_json::from_str(line) else { continue };
-            hash.update(line.as_bytes());
-            hash.update(b"\n");
-            entries.push(detail);
-        }
-        (base16ct::lower::encode_string(&hash.finalize()) == self.details_sha256).then_some(entries)
+        details::read(log, &self.details_sha256)
     }
 }
 

@@ -166,17 +166,18 @@ reasons! {
     PROBE_FAILED = "ProbeFailed";
 }
 
+pub mod restore;
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::ALL;
-
     #[test]
     fn reasons_are_unique_and_as_conditions_want_them() {
-        assert_eq!(ALL.iter().collect::<BTreeSet<_>>().len(), ALL.len());
+        let all = [super::ALL, super::restore::ALL].concat();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
         assert!(
-            ALL.iter().all(|reason| reason.chars().all(|c| c.is_ascii_alphanumeric()) && reason.len() <= 40)
+            all.iter().all(|reason| reason.chars().all(|c| c.is_ascii_alphanumeric()) && reason.len() <= 40)
         );
     }
 }

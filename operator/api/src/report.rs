@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::BackupId;
 use crate::prune::{CatalogueReport, PruneReport};
+use crate::restore::RestoreReport;
 use crate::v1alpha1::Verification;
 
 /// Longest encoded report in bytes. The kubelet keeps the last 4,096 bytes of a termination message.
@@ -81,6 +82,9 @@ pub struct RunReport {
     /// What a catalogue found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<CatalogueReport>,
+    /// What a step of a RestoreRequest did or found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreReport>,
     /// Whether objects or open uploads of the attempt may have stayed in the bucket, so that a clean-up has to look.
     #[serde(default, skip_serializing_if = "is_false")]
     pub leftovers: bool,
@@ -154,6 +158,7 @@ impl RunReport {
             probe: None,
             prune: None,
             catalogue: None,
+            restore: None,
             leftovers: false,
             cuts: 0,
         }
@@ -190,10 +195,12 @@ impl RunReport {
             probe,
             prune,
             catalogue: _,
+            restore,
             leftovers: _,
             cuts: _,
         } = self;
         let mut texts = vec![reason, message];
+        texts.extend(restore.iter_mut().flat_map(RestoreReport::texts));
         texts.extend(prune.as_mut().map(|prune| &mut prune.report));
         if let Some(backup) = backup {
             texts.push(&mut backup.path);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::BackupId;
 use crate::owner::Claim;
 use crate::prune::{CatalogueTask, PruneTask};
+use crate::restore::RestoreTask;
 use crate::v1alpha1::{Checksum, RolePasswords, ServerSideEncryption, SslMode, Trigger};
 
 /// Environment variable that carries the encoded task. base64url, because Kubernetes expands `$(…)` and collapses `$$`
@@ -33,6 +34,8 @@ pub enum Task {
     Prune(PruneTask),
     /// List what the bucket holds.
     Catalogue(CatalogueTask),
+    /// Do one step of a RestoreRequest.
+    Restore(RestoreTask),
 }
 
 /// Checks of a probe.

@@ -287,12 +287,18 @@ pub(super) fn mounts(task: &Task) -> BTreeMap<String, String> {
         Task::CleanUp(clean_up) => (&clean_up.bucket, None),
         Task::Prune(prune) => (&prune.bucket, None),
         Task::Catalogue(catalogue) => (&catalogue.bucket, None),
+        Task::Restore(restore) => (&restore.bucket, Some(&restore.server)),
+    };
+    let keys = match task {
+        Task::Restore(restore) => restore.keys(),
+        _ => vec![],
     };
     let database = server.into_iter().flat_map(|server| [Some(&server.credentials), server.ca.as_ref()]);
     [bucket.credentials.as_ref(), bucket.ca.as_ref()]
         .into_iter()
         .chain(database)
         .flatten()
+        .chain(keys)
         .map(mount)
         .collect()
 }

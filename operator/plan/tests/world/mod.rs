@@ -396,5 +396,6 @@ fn work(job: &Job) -> (Work, (&'static str, Claim)) {
         Task::CleanUp(task) => (Work::CleanUp(Box::new(task.clone())), ("clean-up", task.claim)),
         Task::Prune(task) => (Work::Prune(Box::new(task.clone())), ("prune", task.claim)),
         Task::Catalogue(task) => (Work::Catalogue(Box::new(task.clone())), ("catalogue", task.claim)),
+        Task::Restore(_) => panic!("a policy restores nothing"),
     }
 }

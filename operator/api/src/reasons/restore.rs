@@ -1,0 +1,130 @@
+//! Reasons of RestoreRequests, beside those that they share with backups. They are API. No I/O.
+
+reasons! {
+    /// The request waits: the operator has not looked at it, or another one works on the same database.
+    PENDING = "Pending";
+    /// A condition that no step has reached yet.
+    NOT_YET = "NotYet";
+    /// Another request works on the same database.
+    WAITING_FOR_OTHER = "WaitingForOther";
+    /// A Job finds out whether the request can work.
+    PLANNING = "Planning";
+    /// The plan was made and can work.
+    PLANNED = "Planned";
+    /// The applications are being stopped.
+    QUIESCING = "Quiescing";
+    /// The applications are stopped.
+    QUIESCED = "Quiesced";
+    /// There is no application to stop.
+    NOTHING_TO_QUIESCE = "NothingToQuiesce";
+    /// The data is being loaded.
+    RESTORING = "Restoring";
+    /// What was loaded is being verified.
+    VERIFYING = "Verifying";
+    /// The databases are being renamed.
+    SWITCHING = "Switching";
+    /// The applications are coming back.
+    RESUMING = "Resuming";
+    /// The checks run.
+    CHECKING = "Checking";
+    /// What was done is being undone.
+    UNDOING = "Undoing";
+    /// What was done was undone.
+    UNDONE = "Undone";
+
+    /// The policy that the request names is not there, or cannot be used.
+    POLICY_NOT_FOUND = "PolicyNotFound";
+    /// The policy has no backup of that name.
+    BACKUP_NOT_IN_POLICY = "BackupNotInPolicy";
+    /// `spec.confirm` does not name the database that is replaced.
+    CONFIRM_MISMATCH = "ConfirmMismatch";
+    /// The bucket holds no such backup, or none that is finished.
+    BACKUP_NOT_FOUND = "BackupNotFound";
+    /// The backup does not hold the database.
+    DATABASE_NOT_IN_BACKUP = "DatabaseNotInBackup";
+    /// A request of this name was carried out before.
+    ALREADY_CARRIED_OUT = "AlreadyCarriedOut";
+    /// A database has prepared transactions.
+    PREPARED_TRANSACTIONS = "PreparedTransactions";
+    /// A database takes part in logical replication.
+    LOGICAL_REPLICATION = "LogicalReplication";
+    /// An extension is bound to the database that is replaced.
+    EXTENSION_BOUND = "ExtensionBound";
+    /// The server lacks an extension of the backup.
+    EXTENSION_UNAVAILABLE = "ExtensionUnavailable";
+    /// The server lacks roles of the backup, and none is to be made.
+    ROLES_MISSING = "RolesMissing";
+    /// A pooler stands between the Job and the server.
+    POOLER_FOUND = "PoolerFound";
+    /// The server is older than the one that the backup was made of.
+    SERVER_TOO_OLD = "ServerTooOld";
+    /// The server lacks a locale or an encoding of the backup.
+    LOCALE_UNAVAILABLE = "LocaleUnavailable";
+    /// The server does not let sessions into a database of the temporary name.
+    ACCESS_RULE_MISSING = "AccessRuleMissing";
+    /// The server has too little space for a second database.
+    NOT_ENOUGH_SPACE = "NotEnoughSpace";
+    /// The database that is to be made is there already, or one is in the way.
+    DATABASE_EXISTS = "DatabaseExists";
+    /// The request to undo has switched nothing, or what it replaced is gone.
+    NOTHING_TO_UNDO = "NothingToUndo";
+    /// The release cannot do what the request asks for.
+    NOT_SUPPORTED = "NotSupported";
+
+    /// An application that is to stop is not there.
+    WORKLOAD_NOT_FOUND = "WorkloadNotFound";
+    /// The API server refused to stop an application, or to bring it back.
+    WORKLOAD_REFUSED = "WorkloadRefused";
+    /// Another request has stopped this application.
+    WORKLOAD_TAKEN = "WorkloadTaken";
+    /// A StatefulSet would lose its volumes at 0 replicas.
+    VOLUMES_WOULD_GO = "VolumesWouldGo";
+    /// Somebody started an application that is to be stopped.
+    SCALE_CONTESTED = "ScaleContested";
+    /// Pods of an application do not go.
+    PODS_REMAIN = "PodsRemain";
+    /// Applications that came back are not ready in time.
+    WORKLOADS_NOT_READY = "WorkloadsNotReady";
+
+    /// Loading failed: `pg_restore` or the server refused something.
+    LOAD_FAILED = "LoadFailed";
+    /// What was restored is not what the backup holds.
+    VERIFICATION_FAILED = "VerificationFailed";
+    /// A database changed its name or OID while it was worked on.
+    DATABASE_CHANGED = "DatabaseChanged";
+    /// Sessions in a database do not end.
+    SESSIONS_REMAIN = "SessionsRemain";
+    /// Nobody knows yet whether the databases were switched.
+    SWITCH_UNCERTAIN = "SwitchUncertain";
+    /// A person ended a request whose switch nobody knew about.
+    GIVEN_UP = "GivenUp";
+    /// A check of the spec failed.
+    CHECK_FAILED = "CheckFailed";
+    /// What was made could not be removed.
+    DROP_FAILED = "DropFailed";
+    /// `spec.cancel`.
+    CANCELLED = "Cancelled";
+    /// `spec.cancel` came when the databases were being switched already.
+    TOO_LATE_TO_CANCEL = "TooLateToCancel";
+    /// `spec.startBefore` passed before the request began.
+    EXPIRED = "Expired";
+    /// The request, or its namespace, is being deleted.
+    DELETED = "Deleted";
+
+    /// Event: the request began.
+    RESTORE_STARTED = "RestoreStarted";
+    /// Event: an attempt failed and another follows.
+    RESTORE_RETRYING = "RestoreRetrying";
+    /// Event: the databases were switched.
+    SWITCHED = "Switched";
+    /// Event: the request succeeded.
+    RESTORE_SUCCEEDED = "RestoreSucceeded";
+    /// Event and condition: the request failed.
+    RESTORE_FAILED = "RestoreFailed";
+    /// Event: a replaced database stays on the server.
+    PREVIOUS_KEPT = "PreviousKept";
+    /// Event: a replaced database was dropped.
+    PREVIOUS_DROPPED = "PreviousDropped";
+    /// Event and condition: applications are down, and will be until a person acts.
+    APPLICATIONS_DOWN = "ApplicationsDown";
+}
