@@ -323,7 +323,7 @@ pub struct PreviousDatabase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoredData {
-    /// Tables.
+    /// Number of tables.
     pub tables: u64,
     /// Rows of all tables.
     pub rows: u64,
