@@ -1,17 +1,23 @@
 //! Reads cron expressions: which slot passed last, and which comes next. Pure.
 
-use croner::Cron;
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
+use croner::{Cron, CronPattern};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+/// Most times of a day that are looked for one by one: every hour, however it is written.
+const MOST_TIMES: usize = 24;
 
 /// A cron expression read in a time zone.
 ///
 /// Daylight saving: a local time that the gap skips is due at the first instant after the gap; one that the fold repeats
-/// is due once, but an expression with a wildcard hour is due in both of the repeated hours.
+/// is due once. An expression with a wildcard hour, or with more than 24 times a day, goes by the clock on the wall instead: what the gap
+/// skips is left out, and what the fold repeats is due both times.
 #[derive(Clone, Debug)]
 pub struct Cadence {
-    cron: Cron,
+    /// The expression; taken apart into its times of day where these are few.
+    crons: Vec<Cron>,
     zone: TimeZone,
     text: String,
 }
@@ -46,12 +52,13 @@ impl Cadence {
     /// Reads an expression of five fields; seconds and years are refused, as a `CronJob` of Kubernetes does.
     pub fn parse(expression: &str, zone: &TimeZone) -> Result<Self, CadenceError> {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(expression).map_err(|error| CadenceError::Expression {
+        let parsed = parser.parse(expression).and_then(|cron| times_of_day(parser, cron, expression));
+        let crons = parsed.map_err(|error| CadenceError::Expression {
             expression: expression.to_owned(),
             problem: error.to_string(),
         })?;
         let name = zone.iana_name().unwrap_or("UTC");
-        let cadence = Self { cron, zone: zone.clone(), text: format!("{expression} {name}") };
+        let cadence = Self { crons, zone: zone.clone(), text: format!("{expression} {name}") };
         // Any fixed time will do: what has no slot after it has none at all.
         match cadence.next_after(Timestamp::UNIX_EPOCH) {
             Some(_) => Ok(cadence),
@@ -80,14 +87,32 @@ impl Cadence {
     }
 
     fn previous(&self, time: Timestamp, inclusive: bool) -> Option<Timestamp> {
-        let found = self.cron.find_previous_occurrence(&time.to_zoned(self.zone.clone()), inclusive).ok()?;
-        Some(found.timestamp())
+        let time = time.to_zoned(self.zone.clone());
+        let found = self.crons.iter().filter_map(|cron| cron.find_previous_occurrence(&time, inclusive).ok());
+        found.map(|slot| slot.timestamp()).max()
     }
 
     /// The first slot after a time.
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
-        Some(self.cron.find_next_occurrence(&time.to_zoned(self.zone.clone()), false).ok()?.timestamp())
+        let time = time.to_zoned(self.zone.clone());
+        let found = self.crons.iter().filter_map(|cron| cron.find_next_occurrence(&time, false).ok());
+        found.map(|slot| slot.timestamp()).min()
     }
+}
+
+/// One expression for each time of day. The parser knows a fixed time only where an expression has a single one; of several it would
+/// pass over those that a gap skips, and a backup with them.
+fn times_of_day(parser: CronParser, cron: Cron, expression: &str) -> Result<Vec<Cron>, CronError> {
+    let CronPattern { minutes, hours, .. } = &cron.pattern;
+    let times = minutes.values().len() * hours.values().len();
+    let fields: Vec<&str> = expression.split_whitespace().collect();
+    let [_, _, day, month, weekday] = fields[..] else { return Ok(vec![cron]) };
+    if hours.from_wildcard || times > MOST_TIMES {
+        return Ok(vec![cron]);
+    }
+    let (minutes, hours) = (minutes.values(), hours.values());
+    let times = hours.iter().flat_map(|hour| minutes.iter().map(move |minute| (minute, hour)));
+    times.map(|(minute, hour)| parser.parse(&format!("{minute} {hour} {day} {month} {weekday}"))).collect()
 }
 
 #[cfg(test)]
@@ -132,6 +157,18 @@ mod tests {
             ("30 2 * * *", "Europe/Berlin", "2025-10-25T12:00:00Z", "2025-10-26T00:30:00Z"),
             ("30 2 * * *", "Europe/Berlin", "2025-10-26T00:30:00Z", "2025-10-27T01:30:00Z"),
             ("0 0 29 2 *", "Etc/UTC", "2025-01-01T00:00:00Z", "2028-02-29T00:00:00Z"),
+            // The same with several fixed times: none is lost in the gap, none comes twice in the fold.
+            ("30 2,14 * * *", "Europe/Berlin", "2025-03-29T13:30:00Z", "2025-03-30T01:00:00Z"),
+            ("30 2,14 * * *", "Europe/Berlin", "2025-03-30T01:00:00Z", "2025-03-30T12:30:00Z"),
+            ("*/30 2 * * *", "Europe/Berlin", "2025-03-29T12:00:00Z", "2025-03-30T01:00:00Z"),
+            ("*/30 2 * * *", "Europe/Berlin", "2025-03-30T01:00:00Z", "2025-03-31T00:00:00Z"),
+            ("0,30 2-3 * * *", "Europe/Berlin", "2025-10-26T00:30:00Z", "2025-10-26T02:00:00Z"),
+            ("0 0-23 * * *", "Europe/Berlin", "2025-10-26T00:00:00Z", "2025-10-26T02:00:00Z"),
+            // By the clock on the wall: skipped times are left out, repeated ones are due twice.
+            ("30 * * * *", "Europe/Berlin", "2025-03-30T00:30:00Z", "2025-03-30T01:30:00Z"),
+            ("30 */2 * * *", "Europe/Berlin", "2025-03-29T23:30:00Z", "2025-03-30T02:30:00Z"),
+            ("30 * * * *", "Europe/Berlin", "2025-10-26T00:30:00Z", "2025-10-26T01:30:00Z"),
+            ("*/20 1-23 * * *", "Europe/Berlin", "2025-10-26T00:40:00Z", "2025-10-26T01:00:00Z"),
         ] {
             assert_eq!(
                 cadence(expression, zone).next_after(at(after)),
@@ -152,6 +189,9 @@ mod tests {
             ("0 * * * *", "Europe/Berlin", "2025-10-25T20:00:00Z"),
             ("*/30 * * * *", "Europe/Berlin", "2025-10-25T22:00:00Z"),
             ("*/30 2 * * *", "Europe/Berlin", "2025-03-29T20:00:00Z"),
+            ("30 2,14 * * *", "Europe/Berlin", "2025-03-29T20:00:00Z"),
+            ("0,30 2-3 * * *", "Europe/Berlin", "2025-10-25T20:00:00Z"),
+            ("30 */2 * * *", "Europe/Berlin", "2025-03-29T20:00:00Z"),
             ("15,45 1 * * *", "America/New_York", "2025-11-01T12:00:00Z"),
             ("0 2 * * *", "America/New_York", "2025-03-08T12:00:00Z"),
             ("45 1 * * *", "Australia/Lord_Howe", "2025-04-04T12:00:00Z"),

@@ -18,7 +18,7 @@ pub struct Backup {
     #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Directory in the bucket, below the prefix: one segment of lower-case letters, digits and hyphens, unique within the
-    /// policy. Default: by kind (`database` for postgresDump).
+    /// policy, at most 63 of them. Default: by kind (`database` for postgresDump).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub path: Option<String>,

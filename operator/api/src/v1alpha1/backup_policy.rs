@@ -36,7 +36,8 @@ use super::{Backup, BackupPolicyStatus, Compression, Encryption, JobTemplate, Po
         "spec.postgres is required by a postgresDump backup: name the server there"),
 )]
 pub struct BackupPolicySpec {
-    /// Start no scheduled run while true; an active run goes on, and the run annotation still works. Default: false.
+    /// Start no scheduled run while true; an active run goes on, and the run annotation still works. Afterwards the newest slot of
+    /// each schedule that passed meanwhile is made up for, as its `catchUp` says. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
     /// IANA time zone that every schedule of this policy is read in, for example `Europe/Berlin`. Default: `Etc/UTC`.
@@ -44,7 +45,8 @@ pub struct BackupPolicySpec {
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
     /// When a new policy makes its first backups: `AtSchedule` waits for the first slot of each schedule, `Immediately`
-    /// makes one of each backup right after creation. Default: `AtSchedule`.
+    /// makes one of each backup right after creation. A policy that was made again and has backups in the bucket is not new.
+    /// Default: `AtSchedule`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_run: Option<FirstRun>,
     /// Where backups go.
@@ -82,7 +84,7 @@ pub struct BackupPolicySpec {
     /// Delete no backup while true, whatever its age; a dry run of the deletion still works. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend_retention: bool,
-    /// Settings of the Pods that the Jobs of this policy run.
+    /// Settings of the Pods that the Jobs of this policy run. Default: what each field says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_template: Option<JobTemplate>,
 }

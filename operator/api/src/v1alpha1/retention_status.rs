@@ -84,7 +84,8 @@ pub struct PruneResult {
     pub report: String,
 }
 
-/// The reading of the bucket's history after status was lost: until it has ended, no scheduled run is decided.
+/// The reading of the bucket's history after status was lost. No run is decided before it has ended, or failed five times in a
+/// row.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CatalogueStatus {

@@ -15,14 +15,15 @@ pub const MANUAL: &str = "manual";
     validation = ("self.name != 'manual'",
     "a schedule cannot be named manual: metrics tell runs that no schedule asked for by this name; use another one"))]
 pub struct Schedule {
-    /// Name of the schedule, unique within the backup, for example `daily`; not `manual`, by which metrics tell runs that no
-    /// schedule asked for.
+    /// Name of the schedule, unique within the backup, for example `daily`: at most 40 lower-case letters, digits and hyphens; not
+    /// `manual`, by which metrics tell runs that no schedule asked for.
     #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Five cron fields (minute, hour, day of month, month, day of week), read in `spec.timeZone`. Names (`SUN`, `JAN`),
     /// steps (`*/15`), `#` (`SUN#1` is the first Sunday of the month) and `@daily`-like words are understood. When day of month and day of week
     /// are both given, either matches. A local time that daylight saving skips runs at the first instant after the gap; one that
-    /// it repeats runs once. For example `0 2 * * *`.
+    /// it repeats runs once. With `*` in the hour, or more than 24 times a day, what it skips is left out and what it repeats runs
+    /// twice. Up to 128 characters, for example `0 2 * * *`.
     #[schemars(length(min = 1, max = 128))]
     pub cron: String,
     /// Days that backups of this schedule are kept, counted from the end of each to the newest backup; recorded in each manifest, which
@@ -37,8 +38,9 @@ pub struct Schedule {
     /// `catchUp` or `startingDeadlineSeconds` says otherwise. An active run goes on. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
-    /// What becomes of slots that passed without a run: `Latest` makes up for the newest of them, `None` for none. A slot that
-    /// is not made up for is counted in status (`missed`) and told by an event. Slots before the policy was created, or before
+    /// What becomes of slots that passed without a run: `Latest` makes up for the newest of them, `None` for none: a run that
+    /// cannot start within 300 seconds of its slot (and jitter) is missed. A slot that is
+    /// not made up for is counted in status (`missed`) and told by an event. Slots before the policy was created, or before
     /// `cron` or `timeZone` changed, never count. Default: `Latest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catch_up: Option<CatchUp>,

@@ -56,7 +56,7 @@ pub struct BackupPolicyStatus {
     /// Size of that backup in the bucket, in words, for `kubectl get`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_size: Option<String>,
-    /// Next slot of any schedule.
+    /// When the next scheduled run is due: the first slot of any schedule, with its jitter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_backup: Option<Time>,
 }

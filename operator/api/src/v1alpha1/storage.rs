@@ -17,11 +17,11 @@ pub struct Storage {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct S3Storage {
-    /// Name of the bucket. It must exist; the operator makes none.
+    /// Name of the bucket, 3 to 63 characters. It must exist; the operator makes none.
     #[schemars(length(min = 3, max = 63), regex(pattern = "^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
     pub bucket: String,
     /// Directory within the bucket for everything of this policy, without slash at its ends, for example
-    /// `clusters/production`. Default: the top of the bucket.
+    /// `clusters/production`; up to 256 characters. Below one prefix only one policy writes. Default: the top of the bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), regex(pattern = "^([A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*)?$"))]
     #[x_kube(validation = ("!self.split('/').exists(s, s == '.' || s == '..')", "prefix must not contain . or .. as a segment"))]
