@@ -126,7 +126,7 @@ impl Backups {
             )?,
             next: gauge(
                 "gl_backup_next_scheduled_timestamp",
-                "Next slot, Unix time; absent while suspended.",
+                "When the next run is due, its slot with its jitter, Unix time; absent while suspended.",
             )?,
             active: gauge("gl_backup_active", "1 while a run goes on.")?,
         };
