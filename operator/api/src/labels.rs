@@ -7,12 +7,12 @@ pub const FIELD_MANAGER: &str = "greenlang-backup-operator";
 
 /// Label: name of the policy that a Job serves.
 pub const POLICY: &str = "backup.greenlang.io/policy";
-/// Label: name of the backup within the policy; absent on probes and clean-ups.
+/// Label: name of the backup within the policy; only on backups.
 pub const BACKUP: &str = "backup.greenlang.io/backup";
 /// Label: what the Job does, [`TASK_BACKUP`], [`TASK_PROBE`], [`TASK_CLEAN_UP`], [`TASK_PRUNE`] or
 /// [`TASK_CATALOGUE`].
 pub const TASK: &str = "backup.greenlang.io/task";
-/// Label: backup id (`yyyymmdd-hhmmss`) of the run; absent on probes.
+/// Label: backup id (`yyyymmdd-hhmmss`) of the run; only on backups and clean-ups.
 pub const ID: &str = "backup.greenlang.io/id";
 /// Label: number of the attempt, from 1; only on backups.
 pub const ATTEMPT: &str = "backup.greenlang.io/attempt";

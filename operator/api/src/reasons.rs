@@ -16,7 +16,7 @@ reasons! {
     PROBING = "Probing";
     /// The latest spec is in effect.
     IDLE = "Idle";
-    /// `spec.suspend` is true.
+    /// `spec.suspend` is true, or `spec.suspendRetention` where it is about the deletion of old backups.
     SUSPENDED = "Suspended";
     /// No run was due yet.
     NOT_DUE_YET = "NotDueYet";
@@ -144,7 +144,7 @@ reasons! {
     BACKUP_MISSED = "BackupMissed";
     /// Event: what a failed attempt left in the bucket could not be removed yet.
     CLEAN_UP_FAILED = "CleanUpFailed";
-    /// Event: too many clean-ups wait; the oldest is not tried again.
+    /// Event: too many clean-ups wait; the one that is due last is left to the deletion of old backups.
     CLEAN_UP_DROPPED = "CleanUpDropped";
     /// Event: backups that were kept long enough were deleted.
     PRUNED = "Pruned";
@@ -162,7 +162,7 @@ reasons! {
     HISTORY_UNKNOWN = "HistoryUnknown";
     /// Event: a probe found what it could not find before.
     PROBE_RECOVERED = "ProbeRecovered";
-    /// Event and condition: a probe found something wrong.
+    /// Event, and reason of a probe's report: a probe found something wrong.
     PROBE_FAILED = "ProbeFailed";
 }
 

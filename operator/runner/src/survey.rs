@@ -4,6 +4,7 @@ use futures::future::try_join_all;
 use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::owner::OwnerFile;
+use greenlang_backup_api::v1alpha1::Verification;
 use greenlang_backup_plan::retention::Candidate;
 use greenlang_backup_store::{CatalogueError, Directory, Store, StoredManifest};
 use jiff::Timestamp;
@@ -41,11 +42,11 @@ pub struct Surveyed {
     pub candidate: Candidate,
     /// SHA-256 of the manifest that was read.
     pub manifest_sha256: String,
-    /// What the manifest says of its size and proof, and when its attempt began.
+    /// Bytes stored, as the manifest says.
     pub bytes: u64,
-    /// See `bytes`.
-    pub verified: greenlang_backup_api::v1alpha1::Verification,
-    /// See `bytes`.
+    /// How far it was proved, as the manifest says.
+    pub verified: Verification,
+    /// When its attempt began, as the manifest says.
     pub start_time: Timestamp,
 }
 
@@ -85,17 +86,7 @@ async fn read(
     let id = directory.id.clone();
     let skipped = |why: String| Ok(Found::Skipped { id: id.clone(), why });
     let key = directory.keys.manifest();
-    let Some(entry) = directory.current(&key) else {
-        let deleted = directory.current(&directory.keys.deleted()).is_some();
-        if directory.hides(&key) && !deleted {
-            // Not by us: our deletion leaves the copy until all is gone.
-            return skipped(
-                "somebody deleted its manifest, of which the bucket keeps older versions: remove the delete markers there to have the backup back, or all versions to be rid of it"
-                    .to_owned(),
-            );
-        }
-        return Ok(Found::Loose { id, deleted, modified: directory.modified() });
-    };
+    let Some(entry) = directory.current(&key) else { return Ok(without_manifest(directory, &key)) };
     let stored = match store.read_manifest(&key).await {
         Ok(Some(stored)) => stored,
         Ok(None) => return skipped("its manifest vanished while it was read".to_owned()),
@@ -106,17 +97,34 @@ async fn read(
         return skipped(why);
     }
     let Ok(slot) = id.slot() else { return skipped("its name is no id".to_owned()) };
-    let StoredManifest { manifest, sha256 } = stored;
-    let whole = manifest
-        .objects
-        .iter()
-        .all(|object| directory.current(&object.key).is_some_and(|found| found.bytes == object.stored_bytes));
-    Ok(Found::Backup(Box::new(Surveyed {
+    Ok(Found::Backup(Box::new(surveyed(directory, slot, entry.modified, stored))))
+}
+
+fn without_manifest(directory: &Directory, manifest: &str) -> Found {
+    let id = directory.id.clone();
+    let deleted = directory.current(&directory.keys.deleted()).is_some();
+    if directory.hides(manifest) && !deleted {
+        // Not by us: our deletion leaves the copy until all is gone.
+        let why = "somebody deleted its manifest, of which the bucket keeps older versions: remove the delete markers there to have the backup back, or all versions to be rid of it";
+        return Found::Skipped { id, why: why.to_owned() };
+    }
+    Found::Loose { id, deleted, modified: directory.modified() }
+}
+
+fn surveyed(
+    directory: &Directory,
+    slot: Timestamp,
+    stored_time: Timestamp,
+    StoredManifest { manifest, sha256 }: StoredManifest,
+) -> Surveyed {
+    let is_there = |key: &str, bytes: u64| directory.current(key).is_some_and(|found| found.bytes == bytes);
+    let whole = manifest.objects.iter().all(|object| is_there(&object.key, object.stored_bytes));
+    Surveyed {
         candidate: Candidate {
-            id,
+            id: directory.id.clone(),
             slot,
             end_time: manifest.end_time,
-            stored_time: entry.modified,
+            stored_time,
             schedules: manifest.schedules,
             whole,
             pinned: directory.is_pinned(),
@@ -125,7 +133,7 @@ async fn read(
         bytes: manifest.size_bytes,
         verified: manifest.verified,
         start_time: manifest.start_time,
-    })))
+    }
 }
 
 /// Why a manifest is none of this path's and owner's.

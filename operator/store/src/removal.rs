@@ -98,7 +98,7 @@ impl Store {
         versions: bool,
     ) -> Result<Removal, RemovalError> {
         let directory = self.directory(path, id, versions).await?;
-        let ours: Vec<Entry> = ours(&directory);
+        let ours = of_backup(&directory);
         if let Some(until) = self.locked(&ours, versions).await? {
             return Ok(Removal::Locked { until });
         }
@@ -116,7 +116,7 @@ impl Store {
         self.delete_entries(&objects).await?;
         let left = self.directory(path, id, versions).await?;
         let (copies, left): (Vec<_>, Vec<_>) =
-            self::ours(&left).into_iter().partition(|entry| entry.key == copy);
+            of_backup(&left).into_iter().partition(|entry| entry.key == copy);
         self.assert_gone(&left)?;
         self.delete_entries(&copies).await?;
         Ok(Removal::Gone { bytes: total(&ours) })
@@ -265,7 +265,7 @@ impl Store {
 }
 
 /// What of a directory is a backup's: manifest, its copy, and what attempts wrote.
-fn ours(directory: &Directory) -> Vec<Entry> {
+fn of_backup(directory: &Directory) -> Vec<Entry> {
     let keys = &directory.keys;
     let (manifest, copy) = (keys.manifest(), keys.deleted());
     let is = |entry: &&Entry| entry.key == manifest || entry.key == copy || keys.is_of_attempt(&entry.key);

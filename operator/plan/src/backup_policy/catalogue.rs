@@ -131,8 +131,8 @@ fn fail(pass: &mut Pass<'_>, catalogue: &mut CatalogueStatus, reason: &str, mess
     let pause = backoff_seconds(RETRY_SECONDS, catalogue.failures, MAX_RETRY_SECONDS);
     catalogue.next_time = Some(Time(seconds_later(pass.now(), pause)));
     let then = match catalogue.failures {
-        1 => "no scheduled run starts before it is",
-        PATIENCE => "scheduled runs start without it",
+        1 => "no run starts before it is",
+        PATIENCE => "runs start without it",
         _ => "",
     };
     if !then.is_empty() {

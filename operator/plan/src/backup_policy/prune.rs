@@ -1,5 +1,5 @@
-//! Decides when the old backups of a backup are deleted: once after each success, and never while a run of it goes on. Pure.
-//! Which ones go is decided by `retention` when the bucket has been looked at.
+//! Decides when the old backups of a backup are deleted: once after each success, when its runs are over or have been waited for
+//! for an hour. Pure. Which ones go is decided by `retention` when the bucket has been looked at.
 
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::prune::PruneReport;

@@ -19,8 +19,6 @@ const PRUNE_SUBJECT: &str = "prune.";
 const CATALOGUE_SUBJECT: &str = "catalogue.";
 /// Seconds until a prune or a catalogue is stopped: ten thousand manifests take some minutes.
 const DEADLINE_SECONDS: u32 = 21_600;
-/// Least age of garbage in seconds: a day.
-const GARBAGE_SECONDS: u32 = 86_400;
 /// Seconds that an attempt may take beyond its time limit, whoever saw it end.
 const DEADLINE_MARGIN: u32 = 3_600;
 
@@ -61,8 +59,9 @@ impl ValidatedPolicy {
         let running = status.runs().map(|active| active.run.id.clone());
         let waiting = status.waiting.iter().map(|run| run.id.clone());
         let cleaned = status.clean_ups.iter().map(|entry| entry.id.clone());
-        let longest = backup.schedules.iter().map(|schedule| schedule.active_deadline_seconds).max();
-        let longest = longest.unwrap_or_default().max(ACTIVE_DEADLINE_SECONDS);
+        // A run that no schedule asked for has the default limit.
+        let limits = backup.schedules.iter().map(|schedule| schedule.active_deadline_seconds);
+        let longest = limits.fold(ACTIVE_DEADLINE_SECONDS, u32::max);
         let task = Task::Prune(PruneTask {
             claim: self.claim(&runner.cluster_uid),
             backup: backup.name.clone(),
@@ -71,7 +70,7 @@ impl ValidatedPolicy {
             bucket: self.bucket.clone(),
             retention: self.retention(backup, status),
             busy: running.chain(waiting).chain(cleaned).collect(),
-            garbage_after_seconds: GARBAGE_SECONDS.max(longest.saturating_add(DEADLINE_MARGIN)),
+            garbage_after_seconds: longest.saturating_add(DEADLINE_MARGIN),
             shown,
             dry_run: active.dry_run_token.is_some(),
         });
@@ -84,13 +83,14 @@ impl ValidatedPolicy {
         active: &ActiveCatalogue,
         runner: &RunnerSettings,
     ) -> Result<Job, TaskError> {
-        let places = self.backups.iter();
+        let path = |backup: &ValidatedBackup| CataloguePath {
+            backup: backup.name.clone(),
+            path: backup.path.clone(),
+        };
         let task = Task::Catalogue(CatalogueTask {
             claim: self.claim(&runner.cluster_uid),
             bucket: self.bucket.clone(),
-            backups: places
-                .map(|backup| CataloguePath { backup: backup.name.clone(), path: backup.path.clone() })
-                .collect(),
+            backups: self.backups.iter().map(path).collect(),
             limit: u32::try_from(MAX_AVAILABLE).unwrap_or(u32::MAX),
         });
         self.job_of(self.catalogue_job_name(active), labels::TASK_CATALOGUE, &task, runner)
