@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::BackupId;
@@ -155,7 +156,7 @@ pub struct ServedSchedule {
 }
 
 /// A bucket of an S3-compatible server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Bucket {
     /// Name of the bucket.
@@ -181,7 +182,7 @@ pub struct Bucket {
 }
 
 /// A PostgreSQL server and the way to reach it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PostgresServer {
     /// Host name or address.
@@ -210,7 +211,7 @@ pub struct Seal {
 
 /// A Secret and the directory where the Pod has it mounted. The mount is optional, so a missing Secret is an empty or
 /// missing directory, which the runner reports by name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MountedSecret {
     /// Name of the Secret, for messages.

@@ -33,6 +33,8 @@ pub struct Ended {
     pub report: RunReport,
     /// Whether the container is known to have ended. Otherwise it may still run on a node that nobody hears of.
     pub container_ended: bool,
+    /// Exit code of the container, where it is known; of programs that write no report.
+    pub exit_code: Option<i32>,
 }
 
 /// Reads a Job and its Pod. `created` stands in where Kubernetes gives no end time.
@@ -57,7 +59,9 @@ pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
         Some(said) => said,
         None => unreported(job, pod, ending.message.as_deref()),
     };
-    JobState::Ended(Box::new(Ended { time, report, container_ended: pod.and_then(terminated).is_some() }))
+    let container = pod.and_then(terminated);
+    let exit_code = container.map(|state| state.exit_code);
+    JobState::Ended(Box::new(Ended { time, report, container_ended: container.is_some(), exit_code }))
 }
 
 fn state(pod: &Pod) -> Option<&ContainerState> {

@@ -91,7 +91,7 @@ fn lost(pod: &Pod, now: Timestamp) -> Ended {
         format!("Pod {name}{node} was told to stop and has not gone in {LOST_SECONDS} s: its node is lost");
     let report =
         RunReport { leftovers: true, ..RunReport::new(Outcome::Retryable, reasons::NODE_LOST, message) };
-    Ended { time: now, report, container_ended: false }
+    Ended { time: now, report, container_ended: false, exit_code: None }
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ pub enum RestoreReport {
     Load(LoadReport),
     /// Of a switch that succeeded.
     Switch(SwitchReport),
+    /// Of a switch that failed and has seen by OIDs that nothing was renamed, by it or an earlier attempt; sessions get in as
+    /// before. Only with this a request whose switch failed is undone: without it nobody knows.
+    NotSwitched,
     /// Of a drop that succeeded.
     Drop(DropReport),
     /// Of checks, also of those that failed.
@@ -121,7 +124,7 @@ impl RestoreReport {
     /// Every text whose length somebody else decides.
     pub(crate) fn texts(&mut self) -> Vec<&mut String> {
         match self {
-            Self::Plan(_) | Self::Switch(_) | Self::Drop(_) => vec![],
+            Self::Plan(_) | Self::Switch(_) | Self::NotSwitched | Self::Drop(_) => vec![],
             Self::Load(load) => {
                 let data = &mut load.data;
                 data.verified.iter_mut().chain(data.largest.iter_mut().map(|size| &mut size.table)).collect()

@@ -223,17 +223,17 @@ fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
 }
 
 /// A time some seconds later; at the end of time, that end.
-pub(super) fn seconds_later(time: Timestamp, seconds: i64) -> Timestamp {
+pub(crate) fn seconds_later(time: Timestamp, seconds: i64) -> Timestamp {
     time.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 /// `base` doubled with each failure after the first, at most `limit`.
-pub(super) fn backoff_seconds(base: i64, failures: u32, limit: i64) -> i64 {
+pub(crate) fn backoff_seconds(base: i64, failures: u32, limit: i64) -> i64 {
     base.saturating_mul(1_i64.checked_shl(failures.saturating_sub(1).min(32)).unwrap_or(i64::MAX)).min(limit)
 }
 
 /// Reason and message for a namespace that the operator was not told to serve.
-pub(super) fn not_served(namespace: &str) -> (&'static str, String) {
+pub(crate) fn not_served(namespace: &str) -> (&'static str, String) {
     let message = format!(
         "the operator was not told to serve namespace {namespace}: add it to the chart's value \"namespaces\" and upgrade"
     );

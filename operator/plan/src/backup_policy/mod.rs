@@ -7,16 +7,16 @@
 mod annotations;
 mod catalogue;
 mod clean_up;
-mod decide;
+pub(crate) mod decide;
 mod first_probe;
-mod observe;
+pub(crate) mod observe;
 mod probe;
 mod prune;
 mod retention_task;
 mod run;
 mod summary;
-mod task;
-mod validate;
+pub(crate) mod task;
+pub(crate) mod validate;
 
 pub use decide::{Decision, Effect, Event, decide, reject};
 pub use observe::{Observed, ObservedJob, Refusal};

@@ -43,7 +43,7 @@ pub struct ObservedJob {
 
 /// What is said of a Job that is given up because its Pod cannot start. Once that is stored the Job is deleted: it has not ended,
 /// and status names it no more.
-pub(super) fn cannot_start(job: &str, why: &str) -> String {
+pub(crate) fn cannot_start(job: &str, why: &str) -> String {
     format!("the Pod of Job {job} cannot start: {why}")
 }
 

@@ -280,7 +280,7 @@ fn served<'a>(
 }
 
 /// The Secrets that a Task names, by directory.
-pub(super) fn mounts(task: &Task) -> BTreeMap<String, String> {
+pub(crate) fn mounts(task: &Task) -> BTreeMap<String, String> {
     let (bucket, server) = match task {
         Task::Probe(probe) => (&probe.bucket, probe.postgres.as_ref().map(|postgres| &postgres.server)),
         Task::PostgresDump(dump) => (&dump.bucket, Some(&dump.server)),

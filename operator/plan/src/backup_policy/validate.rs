@@ -21,8 +21,8 @@ use crate::schedule::{Cadence, CadenceError, time_zone};
 /// Directories where Jobs find their Secrets.
 const S3_CREDENTIALS: &str = "/run/secrets/greenlang/s3";
 const S3_CA: &str = "/run/secrets/greenlang/s3-ca";
-const DATABASE_CREDENTIALS: &str = "/run/secrets/greenlang/database";
-const DATABASE_CA: &str = "/run/secrets/greenlang/database-ca";
+pub(crate) const DATABASE_CREDENTIALS: &str = "/run/secrets/greenlang/database";
+pub(crate) const DATABASE_CA: &str = "/run/secrets/greenlang/database-ca";
 
 /// A spec that can be carried out.
 #[derive(Clone, Debug)]
@@ -316,11 +316,11 @@ fn recipients(recipients: &[String]) -> Result<Vec<String>, Invalid> {
     }
 }
 
-fn secret(reference: &SecretRef, directory: &str) -> MountedSecret {
+pub(crate) fn secret(reference: &SecretRef, directory: &str) -> MountedSecret {
     MountedSecret { secret: reference.name.clone(), directory: directory.to_owned() }
 }
 
-fn bucket(s3: &S3Storage) -> Bucket {
+pub(crate) fn bucket(s3: &S3Storage) -> Bucket {
     Bucket {
         name: s3.bucket.clone(),
         prefix: s3.prefix.clone().unwrap_or_default(),
@@ -335,7 +335,7 @@ fn bucket(s3: &S3Storage) -> Bucket {
     }
 }
 
-fn server(postgres: &Postgres) -> PostgresServer {
+pub(crate) fn server(postgres: &Postgres) -> PostgresServer {
     PostgresServer {
         host: postgres.host.clone(),
         port: postgres.port.unwrap_or(5432),

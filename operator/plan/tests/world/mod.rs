@@ -346,7 +346,8 @@ impl World {
             Some(report) => {
                 let time = self.now;
                 let job = self.jobs.iter_mut().find(|job| job.name == name).unwrap();
-                job.state = JobState::Ended(Box::new(Ended { time, report, container_ended: true }));
+                job.state =
+                    JobState::Ended(Box::new(Ended { time, report, container_ended: true, exit_code: None }));
             }
         }
     }

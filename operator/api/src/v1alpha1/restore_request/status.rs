@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::RunProgress;
 use super::{RestorePlan, WorkloadKind};
 use crate::names::BackupId;
+use crate::task::{Bucket, PostgresServer};
 
 /// What the operator knows of a request. Until the operator has seen it, `observedGeneration` is -1, so that tools which wait for
 /// readiness (kstatus, Argo CD) do not take a new object for a finished one.
@@ -37,6 +38,10 @@ pub struct RestoreRequestStatus {
     /// The database that is restored to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetDatabase>,
+    /// Bucket and server as they were when the request began, so that it goes on although its policy changes or is deleted. It
+    /// names Secrets and holds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<RestorePlace>,
     /// The backup that was chosen; absent for an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<ChosenBackup>,
@@ -63,6 +68,9 @@ pub struct RestoreRequestStatus {
     /// databases are renamed (before the old one is dropped, with strategy Replace).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switch_started_time: Option<Time>,
+    /// When the databases were renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switched_time: Option<Time>,
     /// What was replaced and is kept for an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<PreviousDatabase>,
@@ -158,6 +166,19 @@ pub struct TargetDatabase {
     pub port: u16,
     /// Name of the database.
     pub database: String,
+}
+
+/// Where a request reads from and writes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestorePlace {
+    /// The bucket of backup and record.
+    pub bucket: Bucket,
+    /// Directory of the backups in the bucket, below the prefix; absent for an undo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The server that is restored to.
+    pub server: PostgresServer,
 }
 
 /// The backup that a plan has chosen.

@@ -1,0 +1,231 @@
+//! Follows the one Job of a request that goes on: makes it, reads its end, tries again. Pure.
+
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RunProgress};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::step::{Effect, Pass};
+use crate::backup_policy::decide::{backoff_seconds, seconds_later};
+use crate::backup_policy::observe::cannot_start;
+use crate::backup_policy::{ObservedJob, PROGRESS_SECONDS, Refusal};
+use crate::job_state::{Ended, JobState};
+
+/// Attempts of a Job that fails for reasons that may pass, where failing is allowed.
+pub(super) const ATTEMPTS: u32 = 3;
+/// Seconds to the second attempt; doubled with each further one.
+const RETRY_SECONDS: i64 = 10;
+/// Longest pause between attempts.
+const MAX_RETRY_SECONDS: i64 = 300;
+/// Seconds between two looks at a Pod that is to go.
+const STOP_SECONDS: i64 = 5;
+/// Failed Jobs that are kept for their logs.
+const FAILED_JOBS_KEPT: usize = 3;
+
+/// How the active Job is.
+pub(super) enum Followed {
+    /// It goes on, or is still to begin.
+    Going,
+    /// The attempt has ended.
+    Ended(Box<Ended>),
+}
+
+/// A Job that is decided now and made once that is stored.
+pub(super) fn start(pass: &mut Pass<'_>, kind: RestoreJobKind, check: Option<String>) {
+    let start_time = Time(pass.now());
+    pass.status().active = Some(ActiveRestoreJob {
+        kind,
+        check,
+        start_time,
+        attempt: 1,
+        job_uid: None,
+        not_before: None,
+        last_error: None,
+        stopping: false,
+        progress: None,
+    });
+    pass.wake_now();
+}
+
+/// The next step of the active Job. One that is not stored yet is not made.
+pub(super) fn follow(pass: &mut Pass<'_>, mut active: ActiveRestoreJob) -> Followed {
+    let name = pass.request.job_name(&active);
+    match pass.job(&name).cloned() {
+        None => absent(pass, &active),
+        Some(ObservedJob { state: JobState::Ended(ended), .. }) if is_lost(&ended) => {
+            // Its container may still write to the server: nothing else may before it is known to be gone.
+            active.last_error = Some(format!("{}: {}", ended.report.reason, ended.report.message));
+            pass.status().active = Some(active);
+            pass.wake_in(PROGRESS_SECONDS);
+            Followed::Going
+        }
+        Some(ObservedJob { state: JobState::Ended(ended), .. }) => Followed::Ended(ended),
+        Some(ObservedJob { state: JobState::Stuck(why), .. }) => {
+            let message = cannot_start(&name, &why);
+            over(pass, RunReport::new(Outcome::Retryable, reasons::POD_NOT_STARTED, message))
+        }
+        Some(job) => {
+            if let JobState::Pending(Some(why)) = &job.state {
+                active.last_error = Some(format!("{}: {why}", reasons::POD_NOT_STARTED));
+            }
+            active.progress = progress(&job, active.progress, pass.now());
+            active.job_uid = Some(job.uid);
+            pass.status().active = Some(active);
+            pass.wake_in(PROGRESS_SECONDS);
+            Followed::Going
+        }
+    }
+}
+
+fn absent(pass: &mut Pass<'_>, active: &ActiveRestoreJob) -> Followed {
+    if let Some(uid) = &active.job_uid {
+        if pass.seen.remains.contains(uid) {
+            pass.wake_in(STOP_SECONDS);
+            return Followed::Going;
+        }
+        let message = "the Job was deleted before its end could be read";
+        return over(pass, RunReport::new(Outcome::Retryable, reasons::JOB_DELETED, message));
+    }
+    if let Some(time) = active.not_before.as_ref().map(|time| time.0).filter(|time| *time > pass.now()) {
+        pass.wake_at(time);
+        return Followed::Going;
+    }
+    let stored = pass.stored.active.as_ref();
+    let stored = stored.is_some_and(|stored| pass.request.job_name(stored) == pass.request.job_name(active));
+    if !stored {
+        pass.wake_now();
+        return Followed::Going;
+    }
+    // No two of them work on one server: what an earlier one may still do must be over.
+    let busy = pass.seen.jobs.iter().any(|job| job.deleting || !matches!(job.state, JobState::Ended(_)));
+    if busy || !pass.seen.remains.is_empty() {
+        pass.wake_in(STOP_SECONDS);
+        return Followed::Going;
+    }
+    // Validation has measured every Task, so an error cannot come here; without a Job the pass is simply repeated.
+    if let Ok(Some(job)) = pass.request.job(pass.stored, active, pass.runner) {
+        pass.effect(Effect::CreateJob(Box::new(job)));
+    }
+    pass.wake_in(PROGRESS_SECONDS);
+    Followed::Going
+}
+
+/// An end without a Job that says it.
+fn over(pass: &Pass<'_>, report: RunReport) -> Followed {
+    let time = pass.now();
+    Followed::Ended(Box::new(Ended { time, report, container_ended: false, exit_code: None }))
+}
+
+/// Whether a Pod that was told to stop does not go: it may still run on a node that nobody hears of.
+fn is_lost(ended: &Ended) -> bool {
+    ended.report.reason == reasons::NODE_LOST && !ended.container_ended
+}
+
+/// Another attempt, after a pause.
+pub(super) fn retry(pass: &mut Pass<'_>, mut active: ActiveRestoreJob, report: &RunReport) {
+    let pause = backoff_seconds(RETRY_SECONDS, active.attempt, MAX_RETRY_SECONDS);
+    let what = format!(
+        "{}, attempt {}: {}: {}",
+        active.kind.as_str(),
+        active.attempt,
+        report.reason,
+        report.message
+    );
+    // One that is tried for hours is told of a few times only.
+    if active.attempt <= ATTEMPTS {
+        pass.event(true, reasons::restore::RESTORE_RETRYING, what);
+    }
+    active.not_before = Some(Time(seconds_later(pass.now(), pause)));
+    active.last_error = Some(format!("{}: {}", report.reason, report.message));
+    active.attempt = active.attempt.saturating_add(1);
+    active.job_uid = None;
+    active.progress = None;
+    pass.status().active = Some(active);
+    pass.wake_now();
+}
+
+/// Whether an attempt that ended so may be followed by another.
+pub(super) fn may_retry(active: &ActiveRestoreJob, report: &RunReport) -> bool {
+    report.outcome != Outcome::Failed && active.attempt < ATTEMPTS
+}
+
+/// Stops the active Job. True once neither the Job nor a Pod of it is left.
+pub(super) fn stop(pass: &mut Pass<'_>, mut active: ActiveRestoreJob) -> bool {
+    let job = pass.job(&pass.request.job_name(&active)).cloned();
+    let ended =
+        job.as_ref().is_some_and(|job| matches!(&job.state, JobState::Ended(ended) if !is_lost(ended)));
+    let remains = active.job_uid.as_ref().is_some_and(|uid| pass.seen.remains.contains(uid));
+    if (job.is_none() || ended) && !remains {
+        pass.status().active = None;
+        pass.wake_now();
+        return true;
+    }
+    if let Some(job) = job {
+        // By its UID its Pod is waited for, so that is stored first.
+        if pass.stored.active.as_ref().is_some_and(|stored| stored.stopping && stored.job_uid.is_some())
+            && !job.deleting
+        {
+            pass.effect(Effect::DeleteJob { name: job.name.clone(), uid: job.uid.clone() });
+        }
+        active.job_uid = Some(job.uid);
+    }
+    if !active.stopping {
+        pass.wake_now();
+    }
+    active.stopping = true;
+    pass.status().active = Some(active);
+    pass.wake_in(STOP_SECONDS);
+    false
+}
+
+/// The API server refused a Job: that attempt has failed.
+pub(super) fn refused(pass: &mut Pass<'_>, refusal: &Refusal) {
+    let Some(active) = pass.step.status.active.clone() else { return };
+    if pass.request.job_name(&active) != refusal.job {
+        return;
+    }
+    let report = RunReport::new(Outcome::Retryable, refusal.reason, refusal.message.clone());
+    if active.attempt < ATTEMPTS || pass.is_past_return() {
+        retry(pass, active, &report);
+    } else {
+        pass.fail(refusal.reason, &refusal.message);
+    }
+}
+
+/// The progress to show: the newest line, but a new one no more often than every [`PROGRESS_SECONDS`].
+fn progress(job: &ObservedJob, shown: Option<RunProgress>, now: jiff::Timestamp) -> Option<RunProgress> {
+    let Some(newest) = &job.progress else { return shown };
+    let fresh = shown.as_ref().is_some_and(|old| {
+        old.progress.step == newest.step && now < seconds_later(old.time.0, PROGRESS_SECONDS)
+    });
+    if fresh || shown.as_ref().is_some_and(|old| old.progress == *newest) {
+        return shown;
+    }
+    Some(RunProgress {
+        progress: newest.clone(),
+        percent: newest.percent(),
+        seconds_left: newest.seconds_left(),
+        time: Time(now),
+    })
+}
+
+/// Deletes Jobs that neither the stored status nor the new one names: their ends were counted. The last failed ones stay for
+/// their logs.
+pub(super) fn sweep(pass: &mut Pass<'_>) {
+    let active = [pass.stored.active.as_ref(), pass.step.status.active.as_ref()];
+    let needed: Vec<String> =
+        active.into_iter().flatten().map(|active| pass.request.job_name(active)).collect();
+    let mut failed = Vec::new();
+    let mut doomed = Vec::new();
+    for job in pass.seen.jobs.iter().filter(|job| !job.deleting && !needed.contains(&job.name)) {
+        match &job.state {
+            JobState::Ended(ended) if !ended.report.outcome.is_success() => failed.push(job),
+            _ => doomed.push(job),
+        }
+    }
+    failed.sort_by_key(|job| std::cmp::Reverse(job.created));
+    doomed.extend(failed.into_iter().skip(FAILED_JOBS_KEPT));
+    let deletions =
+        doomed.into_iter().map(|job| Effect::DeleteJob { name: job.name.clone(), uid: job.uid.clone() });
+    pass.step.effects.extend(deletions);
+}

@@ -1,0 +1,27 @@
+//! RestoreRequest: validate its spec, decide its next step, derive its status. Pure.
+//!
+//! What makes a crash between any two writes harmless: a Job that is to run stands in status before it exists (`active`), an
+//! application is recorded in status before it is stopped, and the point of no return (`switchStartedTime`) is stored before
+//! anything is renamed. Before that point a failure undoes everything; after it the request only goes forward
+//! (`docs/adr/0012-restore-state-machine.md`).
+
+mod check;
+mod follow;
+mod kept;
+mod load;
+mod observe;
+mod plan;
+mod quiesce;
+mod resume;
+mod step;
+mod summary;
+mod switch;
+mod task;
+mod undo;
+mod validate;
+
+pub use crate::backup_policy::{Event, Invalid, ObservedJob, Refusal};
+pub use kept::{KeptStep, kept_config_map, kept_name, kept_step, read_kept};
+pub use observe::{Lock, Observed, ObservedWorkload, WorkloadRefusal, WorkloadState};
+pub use step::{Effect, Step, farewell, reject, step};
+pub use validate::{ValidatedRestore, lock_name, validate};

@@ -1,0 +1,179 @@
+//! Planning: a Job finds out whether the request can work, and the workloads are looked at. What cannot work ends here, with
+//! nothing touched. Pure.
+
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_api::restore::{KnownRestore, PlanReport, RecordState, RestoreReport};
+use greenlang_backup_api::v1alpha1::{
+    ActiveRestoreJob, MAX_PLAN_ENTRIES, NamedDatabase, PlannedWorkload, Refusal, RequestDatabases,
+    RestoreJobKind, RestorePhase, RestorePlan, RestoreStrategy,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::follow::{self, Followed};
+use super::quiesce;
+use super::step::Pass;
+
+pub(super) fn advance(pass: &mut Pass<'_>) {
+    let Some(active) = pass.step.status.active.clone() else {
+        follow::start(pass, RestoreJobKind::Plan, None);
+        return;
+    };
+    let details = pass.job(&pass.request.job_name(&active)).map(|job| job.details.clone());
+    let Followed::Ended(ended) = follow::follow(pass, active.clone()) else { return };
+    let report = ended.report;
+    let found = match report.restore.clone() {
+        Some(RestoreReport::Plan(found)) => found,
+        _ => PlanReport::default(),
+    };
+    let plan = found.plan(&details.unwrap_or_default());
+    if report.outcome.is_success() {
+        match plan {
+            Some(plan) => planned(pass, &found, plan),
+            None => unreadable(pass, active),
+        }
+        return;
+    }
+    if plan.is_some() {
+        pass.status().plan = plan;
+    }
+    if follow::may_retry(&active, &report) {
+        follow::retry(pass, active, &report);
+    } else {
+        give_up(pass, &report.reason, &report.message);
+    }
+}
+
+/// The plan itself did not come through: the log was rotated, or the node does not answer.
+fn unreadable(pass: &mut Pass<'_>, active: ActiveRestoreJob) {
+    let message = "the plan could not be read from the log of its Job";
+    let report = RunReport::new(Outcome::Retryable, reasons::REPORT_LOST, message);
+    if follow::may_retry(&active, &report) {
+        follow::retry(pass, active, &report);
+    } else {
+        give_up(pass, &report.reason, &report.message);
+    }
+}
+
+/// It cannot work. Nothing was touched, unless this is a request whose status was lost.
+fn give_up(pass: &mut Pass<'_>, reason: &str, message: &str) {
+    if quiesce::carries_ours(pass) {
+        pass.fail(reason, message);
+        return;
+    }
+    pass.note_failure(RestorePhase::Failed, reason, message);
+    pass.end(RestorePhase::Failed);
+}
+
+fn planned(pass: &mut Pass<'_>, found: &PlanReport, mut plan: RestorePlan) {
+    look_at_workloads(pass, &mut plan);
+    look_at_databases(pass, found, &mut plan);
+    plan.feasible = plan.refusals.is_empty();
+    let refusal = plan.refusals.first().cloned();
+    let request = pass.request;
+    let status = pass.status();
+    status.plan = Some(plan);
+    status.backup.clone_from(&found.backup);
+    status.active = None;
+    if let Some(known) = found.known.as_ref().filter(|known| known.state != RecordState::Started) {
+        recover(pass, known);
+        return;
+    }
+    if let Some(refusal) = refusal {
+        give_up(pass, &refusal.reason, &refusal.message);
+        return;
+    }
+    if request.dry_run {
+        pass.end(RestorePhase::Planned);
+        return;
+    }
+    let comes_back = found.comes_back.clone();
+    pass.status().databases = Some(RequestDatabases {
+        temporary: comes_back.as_ref().map_or_else(|| request.temporary(), |database| database.name.clone()),
+        temporary_oid: comes_back.map(|database| database.oid),
+        target_oid: found.target_oid,
+        previous: request.previous(),
+    });
+    let message = format!("restoring database {} began", request.database);
+    pass.event(false, reasons::restore::RESTORE_STARTED, message);
+    pass.enter(if request.stops_first() { RestorePhase::Quiescing } else { RestorePhase::Restoring });
+}
+
+fn refuse(plan: &mut RestorePlan, reason: &str, message: String) {
+    if plan.refusals.len() < MAX_PLAN_ENTRIES {
+        plan.refusals.push(Refusal { reason: reason.to_owned(), message });
+    }
+}
+
+fn look_at_workloads(pass: &Pass<'_>, plan: &mut RestorePlan) {
+    for workload in &pass.request.workloads {
+        let Some(state) = pass.seen.workload(workload.kind, &workload.name) else {
+            let message =
+                format!("there is no {workload} in this namespace: take it out of spec.quiesce.workloads");
+            refuse(plan, reasons::restore::WORKLOAD_NOT_FOUND, message);
+            continue;
+        };
+        if let Some(ledger) = &state.ledger
+            && ledger.request_uid != pass.request.identity.uid
+        {
+            let message = format!(
+                "{workload} was stopped by RestoreRequest {}: wait until that has ended",
+                ledger.request
+            );
+            refuse(plan, reasons::restore::WORKLOAD_TAKEN, message);
+        }
+        if state.volumes_would_go {
+            let message = format!(
+                "{workload} would lose its volumes at 0 replicas: set its persistentVolumeClaimRetentionPolicy.whenScaled to Retain"
+            );
+            refuse(plan, reasons::restore::VOLUMES_WOULD_GO, message);
+        }
+        plan.workloads.push(PlannedWorkload {
+            kind: workload.kind,
+            name: workload.name.clone(),
+            replicas: quiesce::replicas_to_record(pass.request, state),
+            managed_by: state.managed_by.clone(),
+            autoscaler: state.autoscaler.clone(),
+        });
+    }
+}
+
+/// What the Job has refused already, unless it is of another release: a mistake here would cost a database.
+fn look_at_databases(pass: &Pass<'_>, found: &PlanReport, plan: &mut RestorePlan) {
+    let database = &pass.request.database;
+    if pass.request.strategy == RestoreStrategy::NewDatabase && found.target_oid.is_some() {
+        let message = format!("database {database} exists already: name one that does not");
+        refuse(plan, reasons::restore::DATABASE_EXISTS, message);
+    }
+    if pass.request.is_undo() && (found.comes_back.is_none() || found.target_oid.is_none()) {
+        let message = format!("there is nothing that could take the place of database {database}");
+        refuse(plan, reasons::restore::NOTHING_TO_UNDO, message);
+    }
+    if !pass.request.is_undo() && found.backup.is_none() {
+        refuse(plan, reasons::restore::BACKUP_NOT_FOUND, "no backup was chosen".to_owned());
+    }
+}
+
+/// The bucket knows this very request: its status was lost. It goes on where that says it was, with the applications that carry
+/// its ledger.
+fn recover(pass: &mut Pass<'_>, known: &KnownRestore) {
+    quiesce::recover(pass);
+    if known.state == RecordState::RolledBack {
+        pass.fail(reasons::restore::ALREADY_CARRIED_OUT, "it had been undone before its status was lost");
+        return;
+    }
+    let (request, now) = (pass.request, pass.now());
+    let restored = known.restored.clone();
+    pass.status().databases = Some(RequestDatabases {
+        temporary: restored.as_ref().map_or_else(|| request.temporary(), |database| database.name.clone()),
+        temporary_oid: restored.as_ref().map(|database| database.oid),
+        target_oid: known.previous.as_ref().map(|NamedDatabase { oid, .. }| *oid),
+        previous: known
+            .previous
+            .as_ref()
+            .map_or_else(|| request.previous(), |database| database.name.clone()),
+    });
+    pass.status().switch_started_time = Some(Time(now));
+    pass.status().quiesced_time = Some(Time(now));
+    pass.enter(if restored.is_some() { RestorePhase::Switching } else { RestorePhase::Restoring });
+}

@@ -1,0 +1,389 @@
+//! Decides the next step of one request, from what was seen and what status says. Pure.
+
+use greenlang_backup_api::conditions::{self, State};
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::restore::KeptDatabase;
+use greenlang_backup_api::v1alpha1::{
+    PhaseTimes, QuiesceState, RestoreFailure, RestorePhase, RestoreRequest, RestoreRequestStatus, WorkloadRef,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::Value;
+
+use super::observe::{Observed, WorkloadRefusal};
+use super::validate::ValidatedRestore;
+use super::{check, follow, load, plan, quiesce, resume, summary, switch, undo};
+use crate::backup_policy::decide::seconds_later;
+use crate::backup_policy::{Event, Invalid, ObservedJob, Refusal};
+use crate::job::RunnerSettings;
+
+/// Most entries of `status.phases`.
+const MAX_PHASES: usize = 20;
+/// Seconds after which a request in a namespace without rights, or without its policy, is looked at again.
+const UNSERVED_SECONDS: i64 = 60;
+/// Seconds between two looks at who holds the lock.
+const LOCK_SECONDS: i64 = 10;
+
+/// What to do, and what status will then say.
+#[derive(Clone, Debug, Default)]
+pub struct Step {
+    /// The status to write, after the effects.
+    pub status: RestoreRequestStatus,
+    /// What to do in the cluster, in this order. If one of them fails the pass ends and the status is not written.
+    pub effects: Vec<Effect>,
+    /// What to tell people, once status is written.
+    pub events: Vec<Event>,
+    /// When to look again if nothing changes before.
+    pub wake: Option<Timestamp>,
+}
+
+/// Everything that a request may do in the cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Make a Job; one of the same name that the request owns counts as made.
+    CreateJob(Box<Job>),
+    /// Delete a Job with its Pods, in the background.
+    DeleteJob {
+        /// Its name.
+        name: String,
+        /// Its UID, so that no namesake is deleted.
+        uid: String,
+    },
+    /// Add our finalizer ([`greenlang_backup_api::labels::RESUME_FINALIZER`]) to the request.
+    AddFinalizer,
+    /// Remove it.
+    RemoveFinalizer,
+    /// Take the Lease of the target database for this request; a conflict means that another was faster.
+    AcquireLock,
+    /// Give it back; one that another holds is left alone.
+    ReleaseLock,
+    /// Patch a workload: stop it and write its ledger, or give back what it had and remove the ledger.
+    PatchWorkload {
+        /// Which one.
+        workload: WorkloadRef,
+        /// A JSON merge patch, with UID and resourceVersion: a conflict means that the workload changed, and the next pass
+        /// decides anew.
+        patch: Value,
+    },
+    /// Make the ConfigMap that remembers the replaced database, if it is not there; it has no owner.
+    KeepDatabase(Box<KeptDatabase>),
+}
+
+/// What one pass gathers while it decides.
+pub(super) struct Pass<'a> {
+    pub request: &'a ValidatedRestore,
+    pub seen: &'a Observed,
+    /// The status as it is stored: an intent counts only once it stands here.
+    pub stored: &'a RestoreRequestStatus,
+    pub runner: &'a RunnerSettings,
+    pub step: Step,
+}
+
+impl Pass<'_> {
+    pub fn now(&self) -> Timestamp {
+        self.seen.now
+    }
+
+    pub fn status(&mut self) -> &mut RestoreRequestStatus {
+        &mut self.step.status
+    }
+
+    pub fn phase(&self) -> RestorePhase {
+        self.step.status.phase.unwrap_or_default()
+    }
+
+    pub fn job(&self, name: &str) -> Option<&ObservedJob> {
+        self.seen.jobs.iter().find(|job| job.name == name)
+    }
+
+    pub fn effect(&mut self, effect: Effect) {
+        self.step.effects.push(effect);
+    }
+
+    /// Looks again at `time`, or earlier when something else asks for it.
+    pub fn wake_at(&mut self, time: Timestamp) {
+        self.step.wake = Some(self.step.wake.map_or(time, |wake| wake.min(time)));
+    }
+
+    /// Looks again some seconds later.
+    pub fn wake_in(&mut self, seconds: i64) {
+        self.wake_at(seconds_later(self.now(), seconds));
+    }
+
+    /// Looks again as soon as status is written: what was decided now is carried out then.
+    pub fn wake_now(&mut self) {
+        self.wake_at(self.now());
+    }
+
+    pub fn event(&mut self, warning: bool, reason: &'static str, message: String) {
+        self.step.events.push(Event { warning, reason, message });
+    }
+
+    /// Goes over to a phase, which is carried out by the next pass.
+    pub fn enter(&mut self, phase: RestorePhase) {
+        if self.phase() == phase && !self.step.status.phases.is_empty() {
+            return;
+        }
+        let now = Time(self.now());
+        let phases = &mut self.step.status.phases;
+        if let Some(last) = phases.last_mut() {
+            last.end_time.get_or_insert_with(|| now.clone());
+        }
+        if phases.len() < MAX_PHASES {
+            let end_time = phase.is_end().then(|| now.clone());
+            phases.push(PhaseTimes { phase, start_time: now, end_time });
+        }
+        self.step.status.phase = Some(phase);
+        self.step.status.progress = None;
+        self.wake_now();
+    }
+
+    /// When the phase began.
+    pub fn phase_start(&self) -> Timestamp {
+        self.step.status.phases.last().map_or(self.now(), |times| times.start_time.0)
+    }
+
+    /// Whether the databases may have been renamed, or the old one dropped, so that nothing can be undone.
+    pub fn is_past_return(&self) -> bool {
+        self.step.status.switch_started_time.is_some()
+    }
+
+    /// The request will not succeed. The first failure counts.
+    pub fn note_failure(&mut self, end: RestorePhase, reason: &str, message: &str) {
+        if self.step.status.failure.is_some() {
+            return;
+        }
+        let (phase, time) = (self.phase(), Time(self.now()));
+        let (reason, message) = (reason.to_owned(), conditions::cut(message).to_owned());
+        self.step.status.failure = Some(RestoreFailure { phase, end, reason, message, time });
+    }
+
+    /// The request fails: before the point of no return everything is undone, after it the applications come back to what is
+    /// there.
+    pub fn fail(&mut self, reason: &str, message: &str) {
+        self.note_failure(RestorePhase::Failed, reason, message);
+        if self.is_past_return() {
+            self.step.status.active = None;
+            self.enter(RestorePhase::Resuming);
+        } else {
+            // A Job that still runs is stopped there.
+            self.enter(RestorePhase::Undoing);
+        }
+    }
+
+    /// The end.
+    pub fn end(&mut self, phase: RestorePhase) {
+        self.step.status.active = None;
+        self.enter(phase);
+    }
+
+    /// Whether applications are recorded that have not been given back what they had.
+    pub fn owes(&self) -> bool {
+        owes(&self.step.status)
+    }
+}
+
+/// Whether applications are recorded that have not been given back what they had.
+pub(super) fn owes(status: &RestoreRequestStatus) -> bool {
+    status.quiesced.iter().any(|workload| workload.state == QuiesceState::Recorded)
+}
+
+/// Decides. `before` must be the status as the API server has it now, or something could be done twice.
+pub fn step(
+    request: &ValidatedRestore,
+    seen: &Observed,
+    before: &RestoreRequestStatus,
+    runner: &RunnerSettings,
+) -> Step {
+    let step = Step { status: before.clone(), ..Step::default() };
+    let mut pass = Pass { request, seen, stored: before, runner, step };
+    if seen.namespace_deleting {
+        // Everything goes with the namespace; a finalizer would hold it for ever, for nothing can be made there any more.
+        if seen.has_finalizer {
+            pass.effect(Effect::RemoveFinalizer);
+        }
+    } else if seen.served {
+        advance(&mut pass);
+        follow::sweep(&mut pass);
+    } else {
+        pass.wake_in(UNSERVED_SECONDS);
+    }
+    summary::summarise(&mut pass);
+    pass.step
+}
+
+fn advance(pass: &mut Pass<'_>) {
+    if pass.phase().is_end() {
+        rest(pass);
+        return;
+    }
+    turn_back(pass);
+    match pass.phase() {
+        RestorePhase::Pending => begin(pass),
+        RestorePhase::Planning => plan::advance(pass),
+        RestorePhase::Quiescing => quiesce::advance(pass),
+        RestorePhase::Restoring | RestorePhase::Verifying => load::advance(pass),
+        RestorePhase::Switching => switch::advance(pass),
+        RestorePhase::Resuming => resume::advance(pass),
+        RestorePhase::Checking => check::advance(pass),
+        RestorePhase::Undoing => undo::advance(pass),
+        RestorePhase::Planned
+        | RestorePhase::Succeeded
+        | RestorePhase::Failed
+        | RestorePhase::Cancelled
+        | RestorePhase::Expired => {}
+    }
+}
+
+/// Cancelled, or deleted: before the point of no return everything is undone.
+fn turn_back(pass: &mut Pass<'_>) {
+    let (end, reason, message) = if pass.request.cancel {
+        (RestorePhase::Cancelled, reasons::restore::CANCELLED, "spec.cancel is true")
+    } else if pass.seen.deleting {
+        (RestorePhase::Failed, reasons::restore::DELETED, "the request was deleted")
+    } else {
+        return;
+    };
+    let goes_back =
+        matches!(pass.phase(), RestorePhase::Undoing | RestorePhase::Resuming | RestorePhase::Checking);
+    if goes_back || pass.is_past_return() {
+        return;
+    }
+    if pass.phase() == RestorePhase::Pending && !quiesce::carries_ours(pass) {
+        pass.note_failure(end, reason, message);
+        pass.end(end);
+        return;
+    }
+    pass.note_failure(end, reason, message);
+    pass.enter(RestorePhase::Undoing);
+}
+
+/// Waits for its turn, takes the lock, and stores where it will read and write.
+fn begin(pass: &mut Pass<'_>) {
+    let (request, now) = (pass.request, pass.now());
+    // One whose status was lost has begun already.
+    let fresh = !quiesce::carries_ours(pass);
+    if fresh && let Some(limit) = request.start_before {
+        if now >= limit {
+            let message = format!("spec.startBefore, {limit}, has passed; nothing was touched");
+            pass.note_failure(RestorePhase::Expired, reasons::restore::EXPIRED, &message);
+            pass.end(RestorePhase::Expired);
+            return;
+        }
+        pass.wake_at(limit);
+    }
+    if !request.dry_run {
+        match &pass.seen.lock {
+            super::Lock::Ours => {}
+            super::Lock::Free => {
+                pass.effect(Effect::AcquireLock);
+                pass.wake_in(1);
+                return;
+            }
+            super::Lock::Other(_) => {
+                pass.wake_in(LOCK_SECONDS);
+                return;
+            }
+        }
+    }
+    let place = request.place.clone();
+    let status = pass.status();
+    status.target = Some(greenlang_backup_api::v1alpha1::TargetDatabase {
+        host: place.server.host.clone(),
+        port: place.server.port,
+        database: request.database.clone(),
+    });
+    status.place = Some(place);
+    pass.enter(RestorePhase::Planning);
+}
+
+/// After the end: what is owed is given back, then finalizer and lock go.
+fn rest(pass: &mut Pass<'_>) {
+    if pass.owes() {
+        // Only after a write by hand.
+        resume::give_back(pass);
+        return;
+    }
+    if !owes(pass.stored) && pass.stored.phase.is_some_and(RestorePhase::is_end) {
+        if pass.seen.has_finalizer {
+            pass.effect(Effect::RemoveFinalizer);
+        }
+        if pass.seen.lock == super::Lock::Ours {
+            pass.effect(Effect::ReleaseLock);
+        }
+    }
+    let (now, kept) = (pass.now(), pass.seen.kept);
+    let Some(previous) = &mut pass.step.status.previous else { return };
+    if previous.dropped_time.is_some() {
+        return;
+    }
+    if now < previous.drop_after.0 {
+        let time = previous.drop_after.0;
+        pass.wake_at(time);
+    } else if !kept {
+        // The Job that dropped it has ended, and with that the ConfigMap went.
+        previous.dropped_time = Some(Time(now));
+    }
+}
+
+/// The status of a request whose spec cannot be carried out. Nothing starts; a policy that is missing may come.
+pub fn reject(before: &RestoreRequestStatus, generation: i64, invalid: &Invalid, now: Timestamp) -> Step {
+    let mut status = before.clone();
+    let message = invalid.to_string();
+    if status.phase.is_some_and(RestorePhase::is_end) {
+        return Step { status, ..Step::default() };
+    }
+    let mut set = |type_, state, reason: &str, message: &str| {
+        conditions::set(&mut status.conditions, type_, state, reason, message, generation, now);
+    };
+    set(conditions::READY, State::False, invalid.reason, &message);
+    set(conditions::STALLED, State::True, invalid.reason, &message);
+    set(conditions::RECONCILING, State::False, invalid.reason, "waiting for a change");
+    set(conditions::FINISHED, State::False, invalid.reason, &message);
+    status.observed_generation = Some(generation);
+    status.phase.get_or_insert(RestorePhase::Pending);
+    let known = conditions::find(&before.conditions, conditions::STALLED).is_some_and(|condition| {
+        condition.status == "True" && condition.message == conditions::cut(&message)
+    });
+    let event = Event { warning: true, reason: invalid.reason, message };
+    let events = if known { vec![] } else { vec![event] };
+    Step { status, events, wake: Some(seconds_later(now, UNSERVED_SECONDS)), ..Step::default() }
+}
+
+/// What is to be said when a request is gone: the database that it replaced stays for its time.
+pub fn farewell(request: &RestoreRequest) -> Option<Event> {
+    let previous =
+        request.status.as_ref()?.previous.as_ref().filter(|previous| previous.dropped_time.is_none())?;
+    let message = format!(
+        "the request was deleted; the database {} that it replaced stays until {}",
+        previous.name, previous.drop_after.0
+    );
+    Some(Event { warning: false, reason: reasons::restore::PREVIOUS_KEPT, message })
+}
+
+impl Step {
+    /// Takes in what the API server refused: a Job is a failed attempt, a workload cannot be stopped.
+    #[must_use]
+    pub fn refused(
+        mut self,
+        request: &ValidatedRestore,
+        seen: &Observed,
+        before: &RestoreRequestStatus,
+        runner: &RunnerSettings,
+        jobs: &[Refusal],
+        workloads: &[WorkloadRefusal],
+    ) -> Self {
+        let status = std::mem::take(&mut self.status);
+        let step = Step { status, effects: vec![], ..self };
+        let mut pass = Pass { request, seen, stored: before, runner, step };
+        for refusal in jobs {
+            follow::refused(&mut pass, refusal);
+        }
+        for refusal in workloads {
+            quiesce::refused(&mut pass, refusal);
+        }
+        summary::summarise(&mut pass);
+        pass.step
+    }
+}

@@ -1,0 +1,283 @@
+//! Derives conditions and the columns of `kubectl get` from the rest of status. Pure.
+
+use greenlang_backup_api::conditions::{
+    self, FINISHED, PLANNED, QUIESCED, READY, RECONCILING, RESTORED, RESUMED, STALLED, SWITCHED, State,
+    VERIFIED,
+};
+use greenlang_backup_api::reasons::{self, restore as why};
+use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase, RestoreRequestStatus};
+
+use super::Lock;
+use super::step::{Pass, owes};
+use super::switch::way_out;
+use crate::backup_policy::Event;
+use crate::backup_policy::decide::not_served;
+
+/// State, reason and message of a condition.
+type Verdict = (State, String, String);
+
+fn verdict(state: State, reason: &str, message: impl Into<String>) -> Verdict {
+    (state, reason.to_owned(), message.into())
+}
+
+/// Sets everything that follows from the rest.
+pub(super) fn summarise(pass: &mut Pass<'_>) {
+    let (generation, now) = (pass.request.generation, pass.now());
+    pass.step.status.phase.get_or_insert_default();
+    progress(pass);
+    let status = &pass.step.status;
+    let verdicts = [
+        (READY, ready(pass)),
+        (RECONCILING, reconciling(pass)),
+        (STALLED, stalled(pass)),
+        (PLANNED, planned(status)),
+        (QUIESCED, quiesced(pass)),
+        (RESTORED, restored(pass)),
+        (VERIFIED, verified(pass)),
+        (SWITCHED, switched(status)),
+        (RESUMED, resumed(status)),
+        (FINISHED, finished(status)),
+    ];
+    let status = &mut pass.step.status;
+    for (type_, (state, reason, message)) in verdicts {
+        conditions::set(&mut status.conditions, type_, state, &reason, &message, generation, now);
+    }
+    status.observed_generation = Some(generation);
+    tell_end(pass);
+}
+
+fn phase(status: &RestoreRequestStatus) -> RestorePhase {
+    status.phase.unwrap_or_default()
+}
+
+/// What goes on, in words. Steps that wait for something have said so already.
+fn progress(pass: &mut Pass<'_>) {
+    let active = pass.step.status.active.as_ref().and_then(|active| active.progress.as_ref());
+    let text = active.map(|shown| match shown.percent {
+        Some(percent) => format!("{} {percent} %", shown.progress.step),
+        None => shown.progress.step.clone(),
+    });
+    let ended = pass.phase().is_end();
+    let shown = &mut pass.step.status.progress;
+    if ended {
+        *shown = None;
+    } else if text.is_some() {
+        *shown = text;
+    }
+}
+
+/// Why a switch takes its time: it was tried, and nobody knows.
+fn uncertain(pass: &Pass<'_>) -> Option<String> {
+    let status = &pass.step.status;
+    let active = status.active.as_ref().filter(|_| phase(status) == RestorePhase::Switching)?;
+    let error = active.last_error.as_ref().filter(|_| active.attempt > 1)?;
+    Some(way_out(pass, error))
+}
+
+fn ready(pass: &Pass<'_>) -> Verdict {
+    let status = &pass.step.status;
+    if !pass.seen.served {
+        let (reason, message) = not_served(&pass.request.identity.namespace);
+        return verdict(State::False, reason, message);
+    }
+    if let Some(message) = uncertain(pass) {
+        return verdict(State::False, why::SWITCH_UNCERTAIN, message);
+    }
+    match (phase(status), &status.failure) {
+        (RestorePhase::Succeeded, _) => verdict(State::True, reasons::SUCCEEDED, success(status)),
+        (RestorePhase::Planned, _) => verdict(State::True, why::PLANNED, "it can work: see status.plan"),
+        (_, Some(failure)) => verdict(State::False, &failure.reason, failure.message.clone()),
+        (phase, None) => {
+            let (reason, message) = going_on(pass, phase);
+            verdict(State::False, reason, message)
+        }
+    }
+}
+
+fn success(status: &RestoreRequestStatus) -> String {
+    match &status.previous {
+        Some(previous) if previous.dropped_time.is_none() => {
+            format!(
+                "all was done; what was replaced is kept as {} until {}",
+                previous.name, previous.drop_after.0
+            )
+        }
+        _ => "all was done".to_owned(),
+    }
+}
+
+/// Reason and sentence for a phase that goes on.
+fn going_on(pass: &Pass<'_>, phase: RestorePhase) -> (&'static str, String) {
+    let status = &pass.step.status;
+    if let (RestorePhase::Pending, Lock::Other(other)) = (phase, &pass.seen.lock) {
+        let message = format!(
+            "RestoreRequest {other} works on database {}: waiting for its end",
+            pass.request.database
+        );
+        return (why::WAITING_FOR_OTHER, message);
+    }
+    let reason = match phase {
+        RestorePhase::Planning => why::PLANNING,
+        RestorePhase::Quiescing => why::QUIESCING,
+        RestorePhase::Restoring => why::RESTORING,
+        RestorePhase::Verifying => why::VERIFYING,
+        RestorePhase::Switching => why::SWITCHING,
+        RestorePhase::Resuming => why::RESUMING,
+        RestorePhase::Checking => why::CHECKING,
+        RestorePhase::Undoing => why::UNDOING,
+        _ => why::PENDING,
+    };
+    let error = status.active.as_ref().and_then(|active| active.last_error.clone());
+    let words = error.or_else(|| status.progress.clone());
+    (reason, words.unwrap_or_else(|| format!("{} goes on", phase.as_str())))
+}
+
+fn reconciling(pass: &Pass<'_>) -> Verdict {
+    let phase = phase(&pass.step.status);
+    if phase.is_end() || !pass.seen.served {
+        verdict(State::False, reasons::IDLE, "nothing is under way")
+    } else {
+        let (reason, message) = going_on(pass, phase);
+        verdict(State::True, reason, message)
+    }
+}
+
+fn stalled(pass: &Pass<'_>) -> Verdict {
+    let (_, reason, message) = ready(pass);
+    let status = &pass.step.status;
+    let failed = matches!(phase(status), RestorePhase::Failed | RestorePhase::Expired);
+    let needs_a_person = failed || !pass.seen.served || uncertain(pass).is_some();
+    if needs_a_person {
+        verdict(State::True, &reason, message)
+    } else {
+        verdict(State::False, reasons::IDLE, "no person is needed")
+    }
+}
+
+fn planned(status: &RestoreRequestStatus) -> Verdict {
+    let failed = status.failure.as_ref().filter(|failure| failure.phase == RestorePhase::Planning);
+    match (&status.plan, failed) {
+        (_, Some(failure)) => verdict(State::False, &failure.reason, failure.message.clone()),
+        (Some(plan), None) if plan.feasible => {
+            verdict(State::True, why::PLANNED, "it can work: see status.plan")
+        }
+        (Some(_), None) => verdict(State::False, why::NOT_YET, "it cannot work: see status.plan"),
+        (None, None) => verdict(State::Unknown, why::NOT_YET, "no plan was made yet"),
+    }
+}
+
+fn quiesced(pass: &Pass<'_>) -> Verdict {
+    let status = &pass.step.status;
+    if status.quiesced.is_empty() {
+        return verdict(State::False, why::NOTHING_TO_QUIESCE, "no application is stopped");
+    }
+    if !owes(status) {
+        return verdict(State::False, why::RESUMING, "the applications were given back what they had");
+    }
+    match &status.quiesced_time {
+        Some(time) => verdict(State::True, why::QUIESCED, format!("the last Pod was gone at {}", time.0)),
+        None => verdict(State::False, why::QUIESCING, "the applications are being stopped"),
+    }
+}
+
+/// What a failure leaves unknown will not be known later.
+fn not_yet(status: &RestoreRequestStatus, what: &str) -> Verdict {
+    match &status.failure {
+        Some(failure) => verdict(State::False, &failure.reason, failure.message.clone()),
+        None if phase(status).is_end() => {
+            verdict(State::False, why::NOT_YET, format!("{what} was not asked for"))
+        }
+        None => verdict(State::Unknown, why::NOT_YET, format!("{what} is still to come")),
+    }
+}
+
+fn restored(pass: &Pass<'_>) -> Verdict {
+    let status = &pass.step.status;
+    match &status.restored {
+        Some(data) => verdict(
+            State::True,
+            reasons::SUCCEEDED,
+            format!("{} tables with {} rows", data.tables, data.rows),
+        ),
+        None if pass.request.is_undo() => {
+            verdict(State::False, why::NOT_YET, "an undo loads nothing: it swaps back")
+        }
+        None => not_yet(status, "loading"),
+    }
+}
+
+fn verified(pass: &Pass<'_>) -> Verdict {
+    let status = &pass.step.status;
+    let data = status.restored.as_ref();
+    match data.and_then(|data| data.verified.as_ref()) {
+        Some(how) => verdict(State::True, reasons::SUCCEEDED, how.clone()),
+        None if data.is_some() => {
+            verdict(State::False, why::NOT_YET, "the backup does not say what it should hold")
+        }
+        None if pass.request.is_undo() => {
+            verdict(State::False, why::NOT_YET, "an undo loads nothing: it swaps back")
+        }
+        None => not_yet(status, "verifying"),
+    }
+}
+
+fn switched(status: &RestoreRequestStatus) -> Verdict {
+    match (&status.switched_time, &status.failure) {
+        (Some(time), _) => {
+            verdict(State::True, why::SWITCHED, format!("the databases were renamed at {}", time.0))
+        }
+        (None, Some(failure)) if failure.reason == why::GIVEN_UP => {
+            verdict(State::Unknown, why::SWITCH_UNCERTAIN, failure.message.clone())
+        }
+        (None, _) => not_yet(status, "the switch"),
+    }
+}
+
+fn resumed(status: &RestoreRequestStatus) -> Verdict {
+    let entries = || status.quiesced.iter();
+    if entries().next().is_none() {
+        return verdict(State::True, why::NOTHING_TO_QUIESCE, "no application was stopped");
+    }
+    if let Some(message) = entries()
+        .filter(|entry| entry.state == QuiesceState::Recorded)
+        .find_map(|entry| entry.message.clone())
+    {
+        return verdict(State::False, why::WORKLOAD_REFUSED, message);
+    }
+    if owes(status) {
+        return verdict(State::False, why::QUIESCED, "applications are stopped");
+    }
+    verdict(State::True, reasons::SUCCEEDED, "the applications were given back what they had")
+}
+
+fn finished(status: &RestoreRequestStatus) -> Verdict {
+    let failure = status.failure.as_ref();
+    let told =
+        || failure.map(|failure| format!("{}: {}", failure.reason, failure.message)).unwrap_or_default();
+    match phase(status) {
+        RestorePhase::Succeeded => verdict(State::True, reasons::SUCCEEDED, success(status)),
+        RestorePhase::Planned => verdict(State::True, why::PLANNED, "it was a dry run: see status.plan"),
+        RestorePhase::Cancelled => {
+            verdict(State::True, why::CANCELLED, "it was cancelled, and everything was undone")
+        }
+        RestorePhase::Expired => verdict(State::True, why::EXPIRED, told()),
+        RestorePhase::Failed => verdict(State::True, why::RESTORE_FAILED, told()),
+        phase => verdict(State::False, why::PENDING, format!("it is {}", phase.as_str())),
+    }
+}
+
+/// One event at the end.
+fn tell_end(pass: &mut Pass<'_>) {
+    if !pass.phase().is_end() || pass.stored.phase.is_some_and(RestorePhase::is_end) {
+        return;
+    }
+    let (_, _, message) = finished(&pass.step.status);
+    let (warning, reason) = match pass.phase() {
+        RestorePhase::Succeeded => (false, why::RESTORE_SUCCEEDED),
+        RestorePhase::Failed => (true, why::RESTORE_FAILED),
+        RestorePhase::Expired => (true, why::EXPIRED),
+        RestorePhase::Cancelled => (false, why::CANCELLED),
+        _ => (false, why::PLANNED),
+    };
+    pass.step.events.push(Event { warning, reason, message });
+}

@@ -1,0 +1,168 @@
+//! Switching: the point of no return is stored, then one Job renames, as often as it takes until it is known that it did, or
+//! that it did not. Pure.
+
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::report::Outcome;
+use greenlang_backup_api::restore::{KeptDatabase, RestoreReport, SwitchReport};
+use greenlang_backup_api::v1alpha1::{
+    ActiveRestoreJob, NamedDatabase, PreviousDatabase, RestoreJobKind, RestorePhase,
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::follow::{self, Followed};
+use super::quiesce;
+use super::step::{Effect, Pass};
+use crate::backup_policy::decide::seconds_later;
+
+pub(super) const SECONDS_PER_HOUR: i64 = 3_600;
+
+pub(super) fn advance(pass: &mut Pass<'_>) {
+    if !pass.is_past_return() {
+        // Everything before this line can be undone, nothing after it.
+        quiesce::note_gone(pass);
+        if !quiesce::contested(pass) {
+            pass.status().switch_started_time = Some(Time(pass.seen.now));
+            pass.wake_now();
+        }
+        return;
+    }
+    if pass.request.give_up {
+        give_up(pass);
+        return;
+    }
+    if let Some(kept) = to_keep(pass).filter(|_| !pass.seen.kept) {
+        pass.effect(Effect::KeepDatabase(Box::new(kept)));
+        pass.wake_in(1);
+        return;
+    }
+    let Some(active) = pass.step.status.active.clone() else {
+        follow::start(pass, RestoreJobKind::Switch, None);
+        return;
+    };
+    let Followed::Ended(ended) = follow::follow(pass, active.clone()) else { return };
+    let report = ended.report;
+    match report.restore.clone() {
+        Some(RestoreReport::Switch(switched)) if report.outcome.is_success() => done(pass, &switched),
+        // It looked: nothing was renamed. What was made can be undone, unless the old database was dropped first.
+        Some(RestoreReport::NotSwitched)
+            if report.outcome == Outcome::Failed || active.attempt >= follow::ATTEMPTS =>
+        {
+            not_done(pass, &report.reason, &report.message);
+        }
+        _ => uncertain(pass, active, &report),
+    }
+}
+
+/// When the replaced database is dropped: always the same for the same request.
+fn drop_after(pass: &Pass<'_>) -> Timestamp {
+    let started = pass.step.status.switch_started_time.as_ref().map_or(pass.now(), |time| time.0);
+    seconds_later(started, i64::from(pass.request.keep_previous_hours) * SECONDS_PER_HOUR)
+}
+
+/// The database that leaves its place, by the name that it gets.
+pub(super) fn outgoing(
+    request: &super::ValidatedRestore,
+    status: &greenlang_backup_api::v1alpha1::RestoreRequestStatus,
+) -> Option<NamedDatabase> {
+    use greenlang_backup_api::v1alpha1::RestoreStrategy::Replace;
+    let databases = status.databases.as_ref()?;
+    // Replace has dropped it.
+    let oid = databases.target_oid.filter(|_| request.strategy != Replace)?;
+    Some(NamedDatabase { name: databases.previous.clone(), oid })
+}
+
+fn to_keep(pass: &Pass<'_>) -> Option<KeptDatabase> {
+    let (request, status) = (pass.request, &pass.step.status);
+    Some(KeptDatabase {
+        request: request.identity.clone(),
+        server: request.place.server.clone(),
+        bucket: request.place.bucket.clone(),
+        database: request.database.clone(),
+        previous: outgoing(request, status)?,
+        drop_after: drop_after(pass),
+        stall_seconds: request.stall_seconds,
+        job_template: request.job_template.clone(),
+    })
+}
+
+fn done(pass: &mut Pass<'_>, switched: &SwitchReport) {
+    let drop_after = Time(drop_after(pass));
+    let previous = switched.previous.clone();
+    let now = Time(pass.now());
+    let status = pass.status();
+    status.switched_time = Some(now);
+    status.previous = previous.map(|NamedDatabase { name, oid }| PreviousDatabase {
+        name,
+        oid,
+        drop_after,
+        dropped_time: None,
+    });
+    status.active = None;
+    let database = &pass.request.database;
+    let message = match &pass.step.status.previous {
+        Some(previous) => format!(
+            "database {database} is the restored one; what it replaced is kept as {} until {}",
+            previous.name, previous.drop_after.0
+        ),
+        None => format!("database {database} is the restored one"),
+    };
+    pass.event(false, reasons::restore::SWITCHED, message);
+    pass.enter(RestorePhase::Resuming);
+}
+
+fn not_done(pass: &mut Pass<'_>, reason: &str, message: &str) {
+    pass.note_failure(RestorePhase::Failed, reason, message);
+    pass.status().active = None;
+    let dropped = pass.request.strategy == greenlang_backup_api::v1alpha1::RestoreStrategy::Replace;
+    pass.enter(if dropped { RestorePhase::Resuming } else { RestorePhase::Undoing });
+}
+
+/// Nobody knows. The Job is idempotent, so it is asked again until somebody does; the applications stay away meanwhile, for they
+/// could write to a database that is about to leave.
+fn uncertain(
+    pass: &mut Pass<'_>,
+    active: ActiveRestoreJob,
+    report: &greenlang_backup_api::report::RunReport,
+) {
+    if active.attempt == follow::ATTEMPTS {
+        let message = way_out(pass, &report.message);
+        pass.event(true, reasons::restore::APPLICATIONS_DOWN, message);
+    }
+    follow::retry(pass, active, report);
+}
+
+/// How a person gets out of a switch that nobody knows the end of.
+pub(super) fn way_out(pass: &Pass<'_>, why: &str) -> String {
+    let request = &pass.request.identity;
+    format!(
+        "it is not known whether the databases were switched, and the applications stay stopped until it is ({why}). It is tried again \
+         and again: mend what is said there. To end it now, look yourself which database is called {}, then run kubectl annotate \
+         restorerequest {} -n {} {}={}",
+        pass.request.database,
+        request.name,
+        request.namespace,
+        greenlang_backup_api::labels::GIVE_UP,
+        request.uid,
+    )
+}
+
+/// A person has looked. A Job that still runs is stopped first: it could rename later.
+fn give_up(pass: &mut Pass<'_>) {
+    if let Some(active) = pass.step.status.active.clone()
+        && !follow::stop(pass, active)
+    {
+        return;
+    }
+    let message =
+        "a person ended it before it was known whether the databases were switched; both databases stay";
+    pass.note_failure(RestorePhase::Failed, reasons::restore::GIVEN_UP, message);
+    pass.enter(RestorePhase::Resuming);
+}
+
+/// Nothing else wakes a request whose Job goes on.
+pub(super) fn keep_wake(pass: &mut Pass<'_>) {
+    if pass.step.wake.is_none() {
+        pass.wake_in(crate::backup_policy::PROGRESS_SECONDS);
+    }
+}
