@@ -1,0 +1,103 @@
+//! What strikes a request before any of its writes, for every way through its phases: a crash, `cancel`, deletion, a lost status.
+
+use greenlang_backup_api::conditions;
+use greenlang_backup_api::v1alpha1::RestorePhase;
+use greenlang_backup_plan::restore_request::Lock;
+use serde_json::Value;
+
+use super::restore_world::Blow;
+use super::{assert_back, assert_switched, assert_untouched, ways, world};
+
+/// How many writes a way takes.
+fn writes(way: &str, change: &Value) -> usize {
+    let mut world = world(way, change);
+    world.run_to_end();
+    world.writes
+}
+
+#[test]
+fn cut_before_any_write_it_comes_to_the_same_end_and_does_nothing_twice() {
+    for (way, change) in ways() {
+        for at in 0..writes(way, &change) {
+            let mut world = world(way, &change);
+            world.blow = Some((at, Blow::Cut));
+            world.run_to_end();
+            assert!(world.blow.is_none(), "{way}: nothing happened at {at}");
+            let what = format!("{way}, cut before write {at}");
+            assert_eq!(world.phase(), RestorePhase::Succeeded, "{what}");
+            assert_switched(&world, way, &what);
+            assert!(world.done.values().all(|times| *times == 1), "{what}: {:?}", world.done);
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_is_deleted_meanwhile_keeps_no_application_down() {
+    for (way, change) in ways() {
+        for at in 0..writes(way, &change) {
+            let mut world = world(way, &change);
+            world.run_until(RestorePhase::Planning);
+            world.blow = Some((at, Blow::PolicyGone));
+            world.run_to_end();
+            assert_eq!(world.phase(), RestorePhase::Succeeded, "{way}, at {at}");
+        }
+    }
+}
+
+#[test]
+fn cancelled_before_the_switch_it_is_undone_and_after_it_finished() {
+    for (way, change) in ways() {
+        for at in 0..writes(way, &change) {
+            let mut world = world(way, &change);
+            world.blow = Some((at, Blow::Cancel));
+            world.run_to_end();
+            assert!(world.blow.is_none(), "{way}: nothing happened at {at}");
+            let what = format!("{way}, cancelled at {at}");
+            match world.phase() {
+                RestorePhase::Cancelled => {
+                    assert_untouched(&world, &what);
+                    assert!(world.status().switch_started_time.is_none(), "{what}");
+                    assert_eq!(world.condition(conditions::FINISHED), ("True".into(), "Cancelled".into()));
+                }
+                RestorePhase::Succeeded => assert_switched(&world, way, &what),
+                phase => panic!("{what}: {phase:?}: {:#?}", world.status()),
+            }
+            assert_eq!(world.lock, Lock::Free, "{what}");
+        }
+    }
+}
+
+#[test]
+fn deleted_before_the_switch_it_is_undone_and_after_it_finished() {
+    for (way, change) in ways() {
+        for at in 0..writes(way, &change) {
+            let mut world = world(way, &change);
+            world.blow = Some((at, Blow::Delete));
+            world.run_to_end();
+            assert!(world.blow.is_none(), "{way}: nothing happened at {at}");
+            let what = format!("{way}, deleted at {at}");
+            assert!(world.gone || world.phase().is_end(), "{what}");
+            if world.done.contains_key("rename") {
+                assert_switched(&world, way, &what);
+            } else {
+                assert_untouched(&world, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lost_status_is_taken_up_again() {
+    for (way, change) in ways() {
+        for at in 0..writes(way, &change) {
+            let mut world = world(way, &change);
+            world.blow = Some((at, Blow::Wipe));
+            world.run_to_end();
+            assert!(world.blow.is_none(), "{way}: nothing happened at {at}");
+            let what = format!("{way}, status lost at {at}");
+            assert_back(&world, &what);
+            assert_eq!(world.phase(), RestorePhase::Succeeded, "{what}: {:#?}", world.status());
+            assert_switched(&world, way, &what);
+        }
+    }
+}

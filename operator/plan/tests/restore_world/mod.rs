@@ -1,0 +1,445 @@
+//! A model of a cluster, a server and a bucket that carries out what is decided for one RestoreRequest. It can be cut before any
+//! write, and counts what was done.
+
+mod jobs;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use greenlang_backup_api::labels;
+use greenlang_backup_api::restore::{KeptDatabase, Ledger, RecordState, RestoreTask};
+use greenlang_backup_api::task::{TASK_ENV, Task};
+use greenlang_backup_api::v1alpha1::{
+    BackupPolicy, NamedDatabase, RestorePhase, RestoreRequest, RestoreRequestStatus, WorkloadKind,
+    WorkloadRef,
+};
+use greenlang_backup_plan::job::RunnerSettings;
+use greenlang_backup_plan::job_state::JobState;
+use greenlang_backup_plan::restore_request::{
+    Effect, Lock, Observed, ObservedJob, ObservedWorkload, Step, WorkloadState, reject, step, validate,
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
+use serde_json::{Value, json};
+
+pub const DATABASE: &str = "greenlang";
+/// OID of the database that is there at the beginning.
+pub const OLD: u32 = 16_400;
+
+/// What a Job does when its turn comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// What it is asked.
+    Succeeds,
+    /// Nothing, and it may be tried again.
+    FailsForNow,
+    /// Nothing, and it says that it cannot be done.
+    Fails,
+    /// What it is asked, but its report is lost.
+    SucceedsUnheard,
+    /// Nothing, and its report is lost.
+    IsKilled,
+}
+
+/// What comes from outside, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blow {
+    /// The operator dies.
+    Cut,
+    /// `spec.cancel`.
+    Cancel,
+    /// `kubectl delete`.
+    Delete,
+    /// Status is lost.
+    Wipe,
+    /// The policy is deleted.
+    PolicyGone,
+}
+
+/// A database of the model: its name and whose mark it carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    pub name: String,
+    pub mark: Option<String>,
+}
+
+/// A Job that was made, with its Task; none for a program of the user's.
+struct Made {
+    seen: ObservedJob,
+    task: Option<RestoreTask>,
+}
+
+pub struct World {
+    pub now: Timestamp,
+    pub policy: Option<BackupPolicy>,
+    pub request: RestoreRequest,
+    /// Deleted, with no finalizer left.
+    pub gone: bool,
+    pub workloads: BTreeMap<(WorkloadKind, String), WorkloadState>,
+    pub databases: BTreeMap<u32, Database>,
+    pub record: Option<(String, RecordState)>,
+    pub record_pair: (Option<NamedDatabase>, Option<NamedDatabase>),
+    pub lock: Lock,
+    pub kept: Option<KeptDatabase>,
+    pub events: Vec<&'static str>,
+    /// How often each Job was made, each workload stopped, and databases renamed.
+    pub done: BTreeMap<String, u32>,
+    /// What jobs do, by what they are for; else they succeed.
+    pub fates: Vec<(&'static str, Fate)>,
+    /// After so many writes this happens.
+    pub blow: Option<(usize, Blow)>,
+    jobs: Vec<Made>,
+    next_oid: u32,
+    pub writes: usize,
+}
+
+/// The pass ends here, as if the process had died.
+struct Died;
+
+pub fn request(change: &Value) -> RestoreRequest {
+    let mut request = json!({
+        "apiVersion": "backup.greenlang.io/v1alpha1", "kind": "RestoreRequest",
+        "metadata": {"name": "back", "namespace": "greenlang", "uid": "u-1", "generation": 1},
+        "spec": {
+            "policyRef": {"name": "main"},
+            "source": {"backup": {"name": "database", "id": "20251107-020000"}},
+            "database": {"credentialsSecretRef": {"name": "admin"}},
+            "identitySecretRef": {"name": "identity"},
+            "confirm": DATABASE,
+            "quiesce": {"drainSeconds": 10, "workloads": [
+                {"kind": "Deployment", "name": "api"}, {"kind": "StatefulSet", "name": "worker"}, {"kind": "CronJob", "name": "nightly"}]},
+        },
+    });
+    merge(&mut request, change);
+    serde_json::from_value(request).unwrap()
+}
+
+fn merge(target: &mut Value, change: &Value) {
+    match (target, change) {
+        (Value::Object(target), Value::Object(change)) => {
+            for (key, value) in change {
+                if value.is_null() {
+                    target.remove(key);
+                } else {
+                    merge(target.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (target, change) => *target = change.clone(),
+    }
+}
+
+fn policy() -> BackupPolicy {
+    serde_json::from_value(json!({
+        "apiVersion": "backup.greenlang.io/v1alpha1", "kind": "BackupPolicy",
+        "metadata": {"name": "main", "namespace": "greenlang", "uid": "p-1"},
+        "spec": {
+            "storage": {"s3": {"bucket": "greenlang-backups"}},
+            "encryption": {"age": {"recipients": ["age1one", "age1two"]}},
+            "postgres": {"host": "db", "database": DATABASE, "credentialsSecretRef": {"name": "db"}},
+            "backups": [{"name": "database", "postgresDump": {}}],
+        },
+    }))
+    .unwrap()
+}
+
+fn workload(replicas: Option<i32>, suspend: Option<bool>) -> WorkloadState {
+    WorkloadState {
+        uid: "w".into(),
+        resource_version: "1".into(),
+        replicas,
+        ready_replicas: replicas.unwrap_or(0),
+        suspend,
+        pods: replicas.unwrap_or(0).unsigned_abs(),
+        ledger: None,
+        managed_by: Some("helm".into()),
+        autoscaler: None,
+        volumes_would_go: false,
+    }
+}
+
+pub fn runner() -> RunnerSettings {
+    RunnerSettings {
+        image: "i".into(),
+        image_pull_policy: "Never".into(),
+        cluster_uid: "c".into(),
+        service_account: "s".into(),
+    }
+}
+
+impl World {
+    pub fn new(change: &Value) -> Self {
+        let workloads = [
+            ((WorkloadKind::Deployment, "api".to_owned()), workload(Some(6), None)),
+            ((WorkloadKind::StatefulSet, "worker".to_owned()), workload(Some(4), None)),
+            ((WorkloadKind::CronJob, "nightly".to_owned()), workload(None, Some(false))),
+        ];
+        Self {
+            now: "2025-11-07T10:00:00Z".parse().unwrap(),
+            policy: Some(policy()),
+            request: request(change),
+            gone: false,
+            workloads: workloads.into(),
+            databases: [(OLD, Database { name: DATABASE.into(), mark: None })].into(),
+            record: None,
+            record_pair: (None, None),
+            lock: Lock::Free,
+            kept: None,
+            events: vec![],
+            done: BTreeMap::new(),
+            fates: vec![],
+            blow: None,
+            jobs: vec![],
+            next_oid: 20_000,
+            writes: 0,
+        }
+    }
+
+    pub fn status(&self) -> RestoreRequestStatus {
+        self.request.status.clone().unwrap_or_default()
+    }
+
+    pub fn phase(&self) -> RestorePhase {
+        self.status().phase.unwrap_or_default()
+    }
+
+    pub fn condition(&self, type_: &str) -> (String, String) {
+        let status = self.status();
+        let condition = greenlang_backup_api::conditions::find(&status.conditions, type_).unwrap();
+        (condition.status.clone(), condition.reason.clone())
+    }
+
+    /// OID of the database that has a name.
+    pub fn named(&self, name: &str) -> Option<u32> {
+        self.databases.iter().find(|(_, database)| database.name == name).map(|(oid, _)| *oid)
+    }
+
+    pub fn counts(&self) -> (Option<i32>, Option<i32>, Option<bool>) {
+        let get = |kind, name: &str| self.workloads.get(&(kind, name.to_owned()));
+        (
+            get(WorkloadKind::Deployment, "api").and_then(|state| state.replicas),
+            get(WorkloadKind::StatefulSet, "worker").and_then(|state| state.replicas),
+            get(WorkloadKind::CronJob, "nightly").and_then(|state| state.suspend),
+        )
+    }
+
+    pub fn carries_nothing(&self) -> bool {
+        self.workloads.values().all(|state| state.ledger.is_none())
+    }
+
+    fn has_finalizer(&self) -> bool {
+        self.request.metadata.finalizers.iter().flatten().any(|name| name == labels::RESUME_FINALIZER)
+    }
+
+    pub fn observe(&self) -> Observed {
+        let workloads = self.workloads.iter().map(|((kind, name), state)| ObservedWorkload {
+            workload: WorkloadRef { kind: *kind, name: name.clone() },
+            state: Some(state.clone()),
+        });
+        Observed {
+            now: self.now,
+            served: true,
+            deleting: self.request.metadata.deletion_timestamp.is_some(),
+            namespace_deleting: false,
+            has_finalizer: self.has_finalizer(),
+            jobs: self.jobs.iter().map(|made| made.seen.clone()).collect(),
+            remains: BTreeSet::new(),
+            lock: self.lock.clone(),
+            workloads: workloads.collect(),
+            kept: self.kept.is_some(),
+        }
+    }
+
+    pub fn decide(&self) -> Step {
+        let before = self.status();
+        match validate(&self.request, self.policy.as_ref()) {
+            Ok(valid) => step(&valid, &self.observe(), &before, &runner()),
+            Err(invalid) => reject(&before, 1, &invalid, self.now),
+        }
+    }
+
+    /// A write is about to happen; the blow may come first.
+    fn before_write(&mut self) -> Result<(), Died> {
+        self.writes += 1;
+        match self.blow {
+            Some((at, blow)) if self.writes > at => {
+                self.blow = None;
+                self.strike(blow)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn strike(&mut self, blow: Blow) -> Result<(), Died> {
+        match blow {
+            Blow::Cut => return Err(Died),
+            Blow::Cancel => self.request.spec.cancel = true,
+            Blow::Delete => {
+                let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now);
+                self.request.metadata.deletion_timestamp = Some(time);
+            }
+            Blow::Wipe => self.request.status = None,
+            Blow::PolicyGone => self.policy = None,
+        }
+        // What was decided was decided on the object as it was: its write is refused.
+        Err(Died)
+    }
+
+    /// One pass; none when nothing changed and nothing is to be looked at now.
+    fn pass(&mut self) -> Option<Timestamp> {
+        let step = self.decide();
+        let before = self.status();
+        if self.carry_out(&step, &before).is_err() {
+            return Some(self.now);
+        }
+        step.wake
+    }
+
+    fn carry_out(&mut self, step: &Step, before: &RestoreRequestStatus) -> Result<(), Died> {
+        for effect in &step.effects {
+            self.before_write()?;
+            self.effect(effect)?;
+        }
+        if step.status != *before {
+            self.before_write()?;
+            self.request.status = Some(step.status.clone());
+            self.events.extend(step.events.iter().map(|event| event.reason));
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, what: String) {
+        *self.done.entry(what).or_default() += 1;
+    }
+
+    fn effect(&mut self, effect: &Effect) -> Result<(), Died> {
+        match effect {
+            Effect::CreateJob(job) => self.create(job),
+            Effect::DeleteJob { uid, .. } => self.jobs.retain(|made| made.seen.uid != *uid),
+            Effect::AddFinalizer => {
+                assert!(self.request.metadata.deletion_timestamp.is_none(), "too late for a finalizer");
+                self.request.metadata.finalizers = Some(vec![labels::RESUME_FINALIZER.into()]);
+            }
+            Effect::RemoveFinalizer => self.request.metadata.finalizers = None,
+            Effect::AcquireLock => self.lock = Lock::Ours,
+            Effect::ReleaseLock => self.lock = Lock::Free,
+            Effect::KeepDatabase(kept) => self.kept = Some((**kept).clone()),
+            Effect::PatchWorkload { workload, patch } => return self.patch(workload, patch),
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, job: &Job) {
+        let name = job.metadata.name.clone().unwrap();
+        if self.jobs.iter().any(|made| made.seen.name == name) {
+            return;
+        }
+        self.count(format!("job {name}"));
+        let env = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0].env.clone();
+        let task = env.unwrap().into_iter().find(|variable| variable.name == TASK_ENV);
+        let task = task.map(|variable| Task::decode(&variable.value.unwrap()).unwrap());
+        let task = task.map(|task| match task {
+            Task::Restore(task) => task,
+            task => panic!("{task:?}"),
+        });
+        self.jobs.push(Made {
+            seen: ObservedJob {
+                uid: format!("{name}-uid-{}", self.writes),
+                name,
+                created: self.now,
+                backup: None,
+                deleting: false,
+                state: JobState::Running,
+                progress: None,
+                details: String::new(),
+            },
+            task,
+        });
+    }
+
+    fn patch(&mut self, workload: &WorkloadRef, patch: &Value) -> Result<(), Died> {
+        let ledger = &patch["metadata"]["annotations"][labels::LEDGER];
+        if ledger.is_string() {
+            let recorded = &self.status().quiesced;
+            assert!(
+                recorded.iter().any(|entry| entry.name == workload.name),
+                "stopped before it was recorded"
+            );
+            assert!(self.has_finalizer(), "stopped before there was a finalizer");
+            self.count(format!("stop {}", workload.name));
+        }
+        let key = (workload.kind, workload.name.clone());
+        let Some(state) = self.workloads.get_mut(&key) else { return Err(Died) };
+        if patch["metadata"]["resourceVersion"] != state.resource_version
+            || patch["metadata"]["uid"] != state.uid
+        {
+            return Err(Died);
+        }
+        state.ledger = ledger.as_str().map(|text| Ledger::decode(text).unwrap());
+        if workload.kind == WorkloadKind::CronJob {
+            state.suspend = patch["spec"]["suspend"].as_bool();
+        } else {
+            state.replicas = patch["spec"]["replicas"].as_i64().map(|count| i32::try_from(count).unwrap());
+        }
+        state.resource_version.push('+');
+        Ok(())
+    }
+
+    /// Time passes: Pods come and go, and Jobs end.
+    fn world_turns(&mut self, wake: Option<Timestamp>) {
+        let later = self.now + SignedDuration::from_secs(5);
+        self.now = wake.map_or(later, |wake| wake.max(later).min(later + SignedDuration::from_secs(600)));
+        for state in self.workloads.values_mut() {
+            state.pods = state.replicas.unwrap_or(0).unsigned_abs();
+            state.ready_replicas = state.replicas.unwrap_or(0);
+        }
+        for at in 0..self.jobs.len() {
+            if matches!(self.jobs[at].seen.state, JobState::Running) {
+                self.run(at);
+            }
+        }
+    }
+
+    /// Runs until the request has ended and nothing is to do any more, or is gone.
+    pub fn run_to_end(&mut self) {
+        for _ in 0..400 {
+            let (before, writes) = (self.status(), self.writes);
+            let wake = self.pass();
+            if self.request.metadata.deletion_timestamp.is_some() && !self.has_finalizer() {
+                // The garbage collector takes the Jobs; the runner drops what it was making.
+                self.gone = true;
+                return;
+            }
+            let quiet = self.writes == writes && self.status() == before;
+            if quiet && self.phase().is_end() {
+                return;
+            }
+            if quiet || wake.is_some_and(|wake| wake > self.now) {
+                self.world_turns(wake);
+            }
+        }
+        panic!("it does not end: {:#?}", self.status());
+    }
+
+    /// Runs until a phase has begun.
+    pub fn run_until(&mut self, phase: RestorePhase) {
+        for _ in 0..200 {
+            if self.phase() == phase {
+                return;
+            }
+            let writes = self.writes;
+            let wake = self.pass();
+            if self.writes == writes || wake.is_some_and(|wake| wake > self.now) {
+                self.world_turns(wake);
+            }
+        }
+        panic!("{phase:?} is not reached: {:#?}", self.status());
+    }
+
+    /// One pass, and time passes.
+    pub fn turn(&mut self) {
+        let wake = self.pass();
+        if wake.is_none_or(|wake| wake > self.now) {
+            self.world_turns(wake);
+        }
+    }
+}
