@@ -4,6 +4,7 @@ pub mod backup_policy;
 pub mod job;
 pub mod job_state;
 pub mod overdue;
+pub mod queue;
 pub mod restore_request;
 pub mod retention;
 pub mod schedule;
