@@ -16,6 +16,8 @@ reasons! {
     PROBING = "Probing";
     /// The latest spec is in effect.
     IDLE = "Idle";
+    /// A run waits until fewer go on, of all policies together.
+    WAITING_FOR_CAPACITY = "WaitingForCapacity";
     /// `spec.suspend` is true, or `spec.suspendRetention` where it is about the deletion of old backups.
     SUSPENDED = "Suspended";
     /// No run was due yet.

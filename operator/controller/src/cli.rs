@@ -1,6 +1,7 @@
 //! Command line and environment of the operator. No I/O of its own.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 
 use clap::{Args, Parser, Subcommand};
 use greenlang_backup_plan::job::RunnerSettings;
@@ -44,6 +45,9 @@ pub struct RunSettings {
     /// Service account of the Jobs; it needs no rights.
     #[arg(long, env = "RUNNER_SERVICE_ACCOUNT", default_value = "backup-runner")]
     pub runner_service_account: String,
+    /// Runs of all policies that may go on at once, at least 1; others wait, and policies take turns.
+    #[arg(long, env = "MAX_CONCURRENT_RUNS", default_value = "20")]
+    pub max_concurrent_runs: NonZeroUsize,
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,

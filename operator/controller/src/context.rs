@@ -1,12 +1,13 @@
 //! What every reconcile may use, and nothing else is reachable. No I/O of its own.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use greenlang_backup_plan::job::RunnerSettings;
 use kube::Client;
 use kube::runtime::events::Recorder;
 
-use crate::backup_policy::{Children, Expected};
+use crate::backup_policy::{Children, Expected, Places};
 use crate::metrics::Reconciles;
 use crate::passes::Passes;
 
@@ -22,6 +23,8 @@ pub struct Context {
     pub children: Children,
     /// What passes have done and the watches do not show yet.
     pub expected: Expected,
+    /// Which runs go on, of all policies.
+    pub places: Arc<Places>,
     /// What all Jobs have in common.
     pub runner: RunnerSettings,
     /// What passes run in.

@@ -1,7 +1,7 @@
 //! All metrics. Those of backups are read from the statuses in the cache at each scrape, so they survive a restart, and a
 //! series goes with its object. No I/O.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use greenlang_backup_api::v1alpha1::{BackupPolicy, MANUAL, RunHistory, Verification};
@@ -12,6 +12,8 @@ use prometheus::{
     Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
+use crate::backup_policy::Places;
+
 /// Labels of every series about backups.
 const LABELS: &[&str] = &["namespace", "policy", "backup", "schedule"];
 
@@ -19,7 +21,7 @@ const LABELS: &[&str] = &["namespace", "policy", "backup", "schedule"];
 pub struct Metrics {
     process: Registry,
     leader: IntGauge,
-    policies: OnceLock<Store<DeserializeGuard<BackupPolicy>>>,
+    leads: OnceLock<(Store<DeserializeGuard<BackupPolicy>>, Arc<Places>)>,
 }
 
 /// Counts passes of the reconciler.
@@ -53,21 +55,22 @@ impl Metrics {
         process.register(Box::new(leader.clone()))?;
         process.register(Box::new(total.clone()))?;
         process.register(Box::new(seconds.clone()))?;
-        Ok((Self { process, leader, policies: OnceLock::new() }, Reconciles { total, seconds }))
+        Ok((Self { process, leader, leads: OnceLock::new() }, Reconciles { total, seconds }))
     }
 
-    /// From now on this replica leads, and its cache has all policies.
-    pub fn lead(&self, policies: Store<DeserializeGuard<BackupPolicy>>) {
+    /// From now on this replica leads, its cache has all policies, and it knows which runs go on.
+    pub fn lead(&self, policies: Store<DeserializeGuard<BackupPolicy>>, places: Arc<Places>) {
         self.leader.set(1);
         // Set once: a replica leads once in its life.
-        let _ = self.policies.set(policies);
+        let _ = self.leads.set((policies, places));
     }
 
     /// The text that Prometheus reads.
     pub fn encode(&self) -> prometheus::Result<String> {
         let mut families = self.process.gather();
-        if let Some(policies) = self.policies.get() {
+        if let Some((policies, places)) = self.leads.get() {
             families.extend(Backups::collect(&policies.state())?.gather());
+            families.extend(runs(places)?.gather());
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
@@ -81,6 +84,30 @@ impl Reconciles {
         self.total.with_label_values(&[outcome]).inc();
         self.seconds.with_label_values(&[outcome]).observe(took.as_secs_f64());
     }
+}
+
+/// How many runs go on, and wait, of all policies together.
+fn runs(places: &Places) -> prometheus::Result<Registry> {
+    let registry = Registry::new();
+    let [limit, active, waiting] = places.count();
+    for (name, help, value) in [
+        ("greenlang_backup_operator_runs_limit", "Runs that may go on at once (maxConcurrentRuns).", limit),
+        (
+            "greenlang_backup_operator_runs_active",
+            "Runs that go on: their Job is there, or is about to be made.",
+            active,
+        ),
+        (
+            "greenlang_backup_operator_runs_waiting",
+            "Runs that are due and wait until fewer go on. If it does not come down to 0, raise maxConcurrentRuns or spread the schedules.",
+            waiting,
+        ),
+    ] {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(Box::new(gauge))?;
+    }
+    Ok(registry)
 }
 
 /// The series of the procedures' monitoring section.

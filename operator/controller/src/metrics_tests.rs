@@ -17,7 +17,8 @@ fn metrics() -> (Metrics, Reconciles, Cache) {
     let (store, mut cache) = reflector::store();
     cache.apply_watcher_event(&Event::Init);
     cache.apply_watcher_event(&Event::InitDone);
-    metrics.lead(store);
+    let (places, _) = Places::new(7, &BTreeSet::new());
+    metrics.lead(store, places);
     (metrics, reconciles, cache)
 }
 
@@ -125,6 +126,16 @@ fn one_that_does_not_lead_shows_nothing_of_backups() {
     let (metrics, _) = Metrics::new().unwrap();
     assert_eq!(of_backups(&metrics), BTreeMap::new());
     assert_eq!(series(&metrics).get("greenlang_backup_operator_leader"), Some(&0.0));
+}
+
+#[test]
+fn places_are_shown_by_the_one_that_leads() {
+    let shown = |metrics: &Metrics| {
+        let of = |what: &str| format!("greenlang_backup_operator_runs_{what}");
+        ["limit", "active", "waiting"].map(|what| series(metrics).get(&of(what)).copied())
+    };
+    assert_eq!(shown(&Metrics::new().unwrap().0), [None; 3]);
+    assert_eq!(shown(&metrics().0), [Some(7.0), Some(0.0), Some(0.0)]);
 }
 
 #[test]

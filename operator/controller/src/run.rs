@@ -77,7 +77,8 @@ async fn work(
         instance: Some(settings.identity.clone()),
     };
     let namespaces = settings.namespaces.iter().cloned().collect();
-    let (policies, children) = backup_policy::watch(&client, &namespaces, &admin.metrics);
+    let limit = settings.max_concurrent_runs.get();
+    let (policies, children, places) = backup_policy::watch(&client, &namespaces, limit, &admin.metrics);
     let passes = Passes::default();
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
@@ -85,6 +86,7 @@ async fn work(
         namespaces,
         children,
         expected: backup_policy::Expected::default(),
+        places,
         runner: settings.runner(cluster_uid),
         passes: passes.clone(),
         reconciles,

@@ -3,7 +3,7 @@
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Pod};
 
 use crate::job::CONTAINER;
@@ -39,11 +39,7 @@ pub struct Ended {
 
 /// Reads a Job and its Pod. `created` stands in where Kubernetes gives no end time.
 pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
-    let status = job.status.as_ref();
-    let ending = status.and_then(|status| status.conditions.as_ref()).and_then(|conditions| {
-        conditions.iter().find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")
-    });
-    let Some(ending) = ending else {
+    let Some(ending) = ending(job) else {
         return match pod.map(started) {
             Some(Ok(())) => JobState::Running,
             Some(Err(why)) => JobState::Pending(why),
@@ -62,6 +58,16 @@ pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
     let container = pod.and_then(terminated);
     let exit_code = container.map(|state| state.exit_code);
     JobState::Ended(Box::new(Ended { time, report, container_ended: container.is_some(), exit_code }))
+}
+
+/// Whether a Job has ended, well or not.
+pub fn has_ended(job: &Job) -> bool {
+    ending(job).is_some()
+}
+
+fn ending(job: &Job) -> Option<&JobCondition> {
+    let mut conditions = job.status.as_ref()?.conditions.as_ref()?.iter();
+    conditions.find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")
 }
 
 fn state(pod: &Pod) -> Option<&ContainerState> {

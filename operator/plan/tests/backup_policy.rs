@@ -12,6 +12,8 @@ mod clean_up;
 mod clock;
 #[path = "backup_policy/first_probe.rs"]
 mod first_probe;
+#[path = "backup_policy/places.rs"]
+mod places;
 #[path = "backup_policy/retention.rs"]
 mod retention;
 #[path = "backup_policy/schedule.rs"]
@@ -368,13 +370,15 @@ fn live(world: &mut World, cut: usize, fate: Option<Fate>) {
     }
 }
 
-/// A world in which all that has happened.
+/// A world in which all that has happened; half of the time no run could begin, because others had all places.
 fn lived(steps: Vec<Step>) -> World {
     let mut world = World::new(policy(json!({})));
     for (seconds, cut, fate) in steps {
         live(&mut world, cut, fate);
         world.later(seconds);
+        world.places = usize::from(seconds % 2 == 0);
     }
+    world.places = usize::MAX;
     world
 }
 

@@ -110,7 +110,7 @@ pub struct ActiveProbe {
 pub struct BackupStatus {
     /// Name of the backup.
     pub name: String,
-    /// The run that is going on, from its decision to its end, pauses between attempts included. The oldest of several.
+    /// The run that is going on, from its decision to its end, pauses between attempts and its wait for runs of other policies included. The oldest of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<ActiveRun>,
     /// Further runs that go on beside it, because a schedule says `concurrencyPolicy: Allow`, oldest first, 3 at most.

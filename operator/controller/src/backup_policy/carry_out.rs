@@ -45,6 +45,7 @@ pub async fn carry_out(
     }
     let read = Instant::now();
     let Some((policy, children)) = gather::confirm(cached, children, context).await? else {
+        context.places.rest(&cached.metadata);
         return Ok(Action::await_change());
     };
     rounds(policy, read, &children, None, now, context, done).await
@@ -64,8 +65,8 @@ async fn rounds(
 ) -> Result<Action, Error> {
     let mut more = 1..WRITES;
     loop {
-        let seen = gather::observe(children, &policy, context, now);
-        let mut decision = first.take().unwrap_or_else(|| judge(&policy, &seen, context));
+        let mut seen = gather::observe(children, &policy, context, now);
+        let mut decision = first.take().unwrap_or_else(|| judge(&policy, &mut seen, context));
         let refusals = act::act(&policy, read, &decision.effects, context).await?;
         let effects = std::mem::take(&mut decision.effects);
         let announced = effects.is_empty() && decision.wake.is_some_and(|wake| wake <= now);

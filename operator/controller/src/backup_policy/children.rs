@@ -23,10 +23,10 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::Policies;
+use super::{Places, Policies};
 
 /// How long after the start passes wait for the first lists. Later a namespace without them is read by requests.
-const FIRST_LISTS: Duration = Duration::from_secs(10);
+pub const FIRST_LISTS: Duration = Duration::from_secs(10);
 
 /// All Jobs and Pods of ours in the namespaces that are served.
 pub struct Children {
@@ -47,14 +47,17 @@ impl Children {
     pub fn watch<'a>(
         client: &Client,
         namespaces: impl IntoIterator<Item = &'a String>,
+        places: &Arc<Places>,
         mut controller: Policies,
     ) -> (Self, Policies) {
         let mut watched = BTreeMap::new();
         for namespace in namespaces {
             let (jobs, seen) = watch(Api::namespaced(client.clone(), namespace), trim_job);
-            controller = controller.watches_stream(seen, policy_of);
+            let (places, all, of) = (places.clone(), jobs.store.clone(), namespace.clone());
+            let seen = seen.inspect(move |news| places.jobs(&of, news, || all.state()));
+            controller = controller.watches_stream(applied(seen), policy_of);
             let (pods, seen) = watch(Api::namespaced(client.clone(), namespace), trim_pod);
-            controller = controller.watches_stream(seen, policy_of);
+            controller = controller.watches_stream(applied(seen), policy_of);
             watched.insert(namespace.clone(), (jobs, pods));
         }
         (Self { namespaces: watched, patience: Instant::now() + FIRST_LISTS }, controller)
@@ -96,7 +99,9 @@ impl Watched<Job> {
     }
 }
 
-fn watch<K>(api: Api<K>, trim: fn(&mut K)) -> (Watched<K>, impl Stream<Item = watcher::Result<K>>)
+/// The events of a watch; its errors are told, and go no further: an error of one namespace must not slow the others down, which a
+/// controller's own pause would do.
+fn watch<K>(api: Api<K>, trim: fn(&mut K)) -> (Watched<K>, impl Stream<Item = Event<K>>)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -123,10 +128,13 @@ where
                 told.store(false, Ordering::Release);
             }
         })
-        .touched_objects()
-        // An error of one namespace must not slow the others down, which a controller's own pause would do.
-        .filter(|seen| future::ready(seen.is_ok()));
+        .filter_map(|seen| future::ready(seen.ok()));
     (Watched { store, current }, seen)
+}
+
+/// What events are about, as a controller takes it.
+fn applied<K>(events: impl Stream<Item = Event<K>>) -> impl Stream<Item = watcher::Result<K>> {
+    events.map(Ok).touched_objects()
 }
 
 /// The policy whose name a child carries.

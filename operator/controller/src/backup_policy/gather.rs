@@ -19,7 +19,7 @@ use std::sync::Arc;
 use greenlang_backup_api::labels;
 use greenlang_backup_api::progress::Progress;
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus};
-use greenlang_backup_plan::backup_policy::{Observed, ObservedJob};
+use greenlang_backup_plan::backup_policy::{Observed, ObservedJob, Places};
 use greenlang_backup_plan::job::CONTAINER;
 use greenlang_backup_plan::job_state::{JobState, job_state};
 use greenlang_backup_plan::overdue::{NO_POD_SECONDS, by_now, newest_warning};
@@ -118,11 +118,11 @@ pub async fn confirm(
     Ok(Some((policy, cache)))
 }
 
-/// What was seen, as plain data.
+/// What was seen, as plain data. No run has a place yet.
 pub fn observe(family: &Family, policy: &BackupPolicy, context: &Context, now: Timestamp) -> Observed {
     let served = context.namespaces.contains(&policy.namespace().unwrap_or_default());
     let jobs = family.children.iter().map(|child| child.observe(now)).collect();
-    Observed { now, served, jobs, remains: family.remains.clone() }
+    Observed { now, served, jobs, remains: family.remains.clone(), places: Places::default() }
 }
 
 /// UIDs of all Jobs that a status knows to exist.

@@ -5,6 +5,7 @@ mod carry_out;
 mod children;
 mod expected;
 mod gather;
+mod places;
 mod status;
 
 use std::collections::BTreeSet;
@@ -19,12 +20,14 @@ use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use carry_out::{Done, carry_out};
 pub use children::Children;
 pub use expected::Expected;
+pub use places::Places;
 
 use crate::context::Context;
 use crate::errors::Error;
@@ -42,21 +45,34 @@ const PAGE: u32 = 100;
 pub type Policies = Controller<DeserializeGuard<BackupPolicy>>;
 
 /// Begins the watches. Whoever scrapes metrics sees the policies from now on.
-pub fn watch(client: &Client, namespaces: &BTreeSet<String>, metrics: &Metrics) -> (Policies, Children) {
+pub fn watch(
+    client: &Client,
+    namespaces: &BTreeSet<String>,
+    limit: usize,
+    metrics: &Metrics,
+) -> (Policies, Children, Arc<Places>) {
     let policies: Api<DeserializeGuard<BackupPolicy>> = Api::all(client.clone());
     let (store, writer) = reflector::store();
+    let (places, woken) = Places::new(limit, namespaces);
+    let (all, told) = (store.clone(), places.clone());
     let seen = watcher(policies, watcher::Config::default().page_size(PAGE))
         .modify(children::trim_policy)
         .reflect(writer)
+        .inspect(move |news| {
+            if let Ok(news) = news {
+                told.policies(news, || all.state());
+            }
+        })
         .applied_objects();
-    let controller = Controller::for_stream(seen, store);
-    metrics.lead(controller.store());
-    let (children, controller) = Children::watch(client, namespaces, controller);
-    (controller.with_config(Config::default().concurrency(CONCURRENCY)), children)
+    let controller = Controller::for_stream(seen, store).reconcile_on(woken);
+    metrics.lead(controller.store(), places.clone());
+    let (children, controller) = Children::watch(client, namespaces, &places, controller);
+    (controller.with_config(Config::default().concurrency(CONCURRENCY)), children, places)
 }
 
 /// Reconciles all policies until told to stop; passes that have begun are finished.
 pub async fn run(controller: Policies, context: Arc<Context>, stop: CancellationToken) {
+    let _listing = AbortOnDropHandle::new(tokio::spawn(list_late(context.clone())));
     let passes = controller.graceful_shutdown_on(stop.cancelled_owned()).run(
         in_own_task,
         |_, error, _| Action::requeue(error.pause()),
@@ -69,6 +85,12 @@ pub async fn run(controller: Policies, context: Arc<Context>, stop: Cancellation
             }
         })
         .await;
+}
+
+/// A namespace whose watch does not work from the start holds up the runs of others so long, and no longer.
+async fn list_late(context: Arc<Context>) {
+    tokio::time::sleep(children::FIRST_LISTS).await;
+    context.places.list_the_rest(&context.client).await;
 }
 
 /// A pass as a task of its own: left to the controller, all would share its task, and so one core.
@@ -88,8 +110,15 @@ async fn reconcile(
     let began = Instant::now();
     let passed = match &policy.0 {
         Ok(policy) => pass(policy, &context).await,
-        Err(invalid) => status::unreadable(&context, invalid).await.map(|()| Action::await_change()),
+        Err(invalid) => {
+            context.places.rest(&invalid.metadata);
+            status::unreadable(&context, invalid).await.map(|()| Action::await_change())
+        }
     };
+    // After a conflict the next pass follows at once.
+    if passed.as_ref().is_err_and(|error| !error.is_conflict()) {
+        context.places.failed(policy.meta());
+    }
     context.reconciles.observe(passed.as_ref().map_or_else(Error::reason, |_| "ok"), began.elapsed());
     passed
 }
@@ -98,6 +127,7 @@ async fn reconcile(
 #[tracing::instrument(skip_all, fields(namespace = cached.namespace(), name = cached.name_any()))]
 async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error> {
     if cached.metadata.deletion_timestamp.is_some() {
+        context.places.rest(&cached.metadata);
         return Ok(Action::await_change());
     }
     let namespace = cached.namespace().unwrap_or_default();
@@ -106,7 +136,7 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
     }
     let now = now();
     let children = gather::look(cached, context, now).await?;
-    let first = judge(cached, &gather::observe(&children, cached, context, now), context);
+    let first = judge(cached, &mut gather::observe(&children, cached, context, now), context);
     if first.effects.is_empty() && cached.status.as_ref() == Some(&first.status) {
         return Ok(Action::requeue(pause(first.wake, cached)));
     }
@@ -117,13 +147,19 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
     passed
 }
 
-/// Validate and decide.
-fn judge(policy: &BackupPolicy, seen: &Observed, context: &Context) -> Decision {
+/// Validate and decide. Runs that are to begin take places first, so that no two passes take the last one.
+fn judge(policy: &BackupPolicy, seen: &mut Observed, context: &Context) -> Decision {
     let before = policy.status.clone().unwrap_or_default();
-    match validate(policy) {
-        Err(invalid) => reject(&before, policy.generation(), &invalid, seen.now),
-        Ok(valid) => decide(&valid, seen, &before, &context.runner),
-    }
+    let valid = match validate(policy) {
+        Ok(valid) => valid,
+        Err(invalid) => {
+            context.places.ask(policy, seen, &BTreeSet::new());
+            return reject(&before, policy.generation(), &invalid, seen.now);
+        }
+    };
+    let decision = decide(&valid, seen, &before, &context.runner);
+    seen.places = context.places.ask(policy, seen, &decision.wanted);
+    if decision.wanted.is_empty() { decision } else { decide(&valid, seen, &before, &context.runner) }
 }
 
 /// The time of a pass, in whole seconds as the API writes them. The only reading of the clock for decisions.

@@ -11,6 +11,7 @@ const SUCCESS: Life = Life {
     rule: "Forbid",
     ends: Ends::Well,
     second: false,
+    places: "20",
     counts: (1, 1, 0),
     clean_ups: 0,
     fresh: false,
@@ -20,6 +21,9 @@ const FAILURE: Life =
     Life { name: "failure", ends: Ends::Untidily, counts: (1, 0, 1), clean_ups: 1, ..SUCCESS };
 const REPLACED: Life = Life { name: "replaced", rule: "Replace", second: true, counts: (2, 1, 1), ..SUCCESS };
 const WAITS: Life = Life { name: "waits", second: true, counts: (2, 2, 0), ..SUCCESS };
+/// The second run stands beside the first one, and waits until that gives its place back.
+const QUEUED: Life =
+    Life { name: "queued", rule: "Allow", second: true, places: "1", counts: (2, 2, 0), ..SUCCESS };
 const FIRST: Life = Life { name: "first", fresh: true, ..SUCCESS };
 
 /// Repeats a life, each time cut one write later. `least` is how many writes it is known to have: run decided, its Job, its UID, its end
@@ -57,6 +61,11 @@ async fn a_replaced_run_survives_a_kill_before_each_write() -> Result<()> {
 #[tokio::test]
 async fn a_run_that_waits_survives_a_kill_before_each_write() -> Result<()> {
     cut_everywhere(WAITS, Cut::Abort, 13).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_place_survives_a_kill_before_each_write() -> Result<()> {
+    cut_everywhere(QUEUED, Cut::Abort, 13).await.map(drop)
 }
 
 #[tokio::test]

@@ -28,6 +28,9 @@ const HANGS: Duration = Duration::from_secs(2);
 /// The variable that names the file which arms a cut.
 const CUT_FILE: &str = "GREENLANG_CUT_FILE";
 
+/// The variable that says how many runs may go on at once.
+const PLACES: &str = "MAX_CONCURRENT_RUNS";
+
 /// What happens in a life.
 #[derive(Clone, Copy, Debug)]
 pub struct Life {
@@ -36,6 +39,8 @@ pub struct Life {
     pub ends: Ends,
     /// Whether a second run is asked for while the first one goes on.
     pub second: bool,
+    /// Runs that may go on at once.
+    pub places: &'static str,
     /// Attempts, successes and failures that are counted.
     pub counts: (u64, u64, u64),
     /// Jobs of clean-ups.
@@ -84,7 +89,8 @@ impl Stage {
         let kubeconfig = api.as_service_account(NAMESPACE, RELEASE).await?;
         let folder = tempfile::tempdir()?;
         let cut_file = folder.path().join("cut").display().to_string();
-        let operator = Replica::start_with(&kubeconfig, "operator", &[(CUT_FILE, &cut_file)])?;
+        let variables = [(CUT_FILE, &*cut_file), (PLACES, life.places)];
+        let operator = Replica::start_with(&kubeconfig, "operator", &variables)?;
         apply_changed(&api, life.name, |wanted| {
             wanted["spec"]["backups"][0]["schedules"][0]["concurrencyPolicy"] = json!(life.rule);
         })
@@ -169,6 +175,7 @@ impl Stage {
             let replaces = self.life.rule == "Replace";
             self.until("the second run waits, or has a Job in place of the first", |status| {
                 let waits = status.backup("database").is_some_and(|backup| !backup.waiting.is_empty());
+                let waits = waits || backup_waits_for_place(status);
                 let is_second = first(status).is_some_and(|run| Some(&run.run.id) != id.as_ref());
                 if replaces { is_second && is_known(first(status)) } else { waits }
             })
@@ -283,7 +290,8 @@ impl Stage {
     async fn tend(&mut self) -> Result<()> {
         let file = self.cut_file().display().to_string();
         if !self.operator.runs()? {
-            self.operator = Replica::start_with(&self.kubeconfig, "operator", &[(CUT_FILE, &file)])?;
+            let variables = [(CUT_FILE, &*file), (PLACES, self.life.places)];
+            self.operator = Replica::start_with(&self.kubeconfig, "operator", &variables)?;
         }
         let hangs = self.second.is_none() && self.operator.is_stopped()?;
         if hangs { self.start_second().await } else { Ok(()) }
@@ -300,6 +308,12 @@ impl Stage {
 
 fn first(status: &BackupPolicyStatus) -> Option<&ActiveRun> {
     status.backup("database")?.active.as_ref()
+}
+
+/// Whether a run goes on beside the first in status, and has no Job.
+fn backup_waits_for_place(status: &BackupPolicyStatus) -> bool {
+    let mut beside = status.backup("database").into_iter().flat_map(|backup| &backup.alongside);
+    beside.any(|run| run.job_uid.is_none())
 }
 
 /// No run goes on or waits, no prune, and no clean-up but of what nobody saw end, which has to wait for its time limit.

@@ -15,6 +15,7 @@ mod kubernetes;
 mod life;
 mod mid_run;
 mod proxy;
+mod queue;
 mod replica;
 mod runs;
 mod traffic;

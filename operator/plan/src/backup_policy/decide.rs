@@ -1,6 +1,6 @@
 //! Decides what to do next for one policy, from what was seen and what status says. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use greenlang_backup_api::conditions::{self, State};
 use greenlang_backup_api::reasons;
@@ -14,6 +14,7 @@ use super::validate::{Invalid, ValidatedPolicy};
 use super::{catalogue, clean_up, probe, prune, run, summary};
 use crate::job::RunnerSettings;
 use crate::job_state::JobState;
+use crate::queue::Wanted;
 
 /// Failed Jobs that are kept for their logs, of each backup, and of probes and clean-ups.
 const FAILED_JOBS_KEPT: usize = 3;
@@ -31,6 +32,8 @@ pub struct Decision {
     pub events: Vec<Event>,
     /// When to look again if nothing changes before.
     pub wake: Option<Timestamp>,
+    /// Runs that are to begin now. The Jobs of those that have a place are among the effects; the others wait.
+    pub wanted: BTreeSet<Wanted>,
 }
 
 /// Everything that the operator may do in the cluster.
@@ -92,6 +95,11 @@ impl Pass<'_> {
     /// Looks again as soon as status is written: what was decided now is carried out then.
     pub fn wake_now(&mut self) {
         self.wake_at(self.now());
+    }
+
+    /// Runs that are to begin and have no place.
+    pub fn waiting_runs(&self) -> impl Iterator<Item = &Wanted> {
+        self.decision.wanted.iter().filter(|wanted| !self.seen.places.taken.contains(&wanted.job))
     }
 
     pub fn event(&mut self, warning: bool, reason: &'static str, message: String) {

@@ -19,7 +19,7 @@ pub(crate) mod task;
 pub(crate) mod validate;
 
 pub use decide::{Decision, Effect, Event, decide, reject};
-pub use observe::{Observed, ObservedJob, Refusal};
+pub use observe::{Observed, ObservedJob, Places, Refusal};
 pub use validate::{Invalid, Source, ValidatedBackup, ValidatedPolicy, ValidatedSchedule, validate};
 
 /// Seconds between two readings of an active run's progress, and between two writes of it.

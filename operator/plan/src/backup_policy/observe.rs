@@ -18,6 +18,25 @@ pub struct Observed {
     pub jobs: Vec<ObservedJob>,
     /// UIDs of Jobs that are gone while a Pod of theirs is still there.
     pub remains: BTreeSet<String>,
+    /// Which of its runs may begin.
+    pub places: Places,
+}
+
+/// What the queue of all policies' runs says to one of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// How many runs may go on at once, of all policies together.
+    pub limit: usize,
+    /// Names of the Jobs that have a place.
+    pub taken: BTreeSet<String>,
+}
+
+impl Observed {
+    /// Names of the Jobs of runs that are there and have not ended.
+    pub fn live_runs(&self) -> BTreeSet<String> {
+        let is_live = |job: &&ObservedJob| job.backup.is_some() && !matches!(job.state, JobState::Ended(_));
+        self.jobs.iter().filter(is_live).map(|job| job.name.clone()).collect()
+    }
 }
 
 /// A Job that the policy owns.

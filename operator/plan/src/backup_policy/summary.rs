@@ -67,9 +67,18 @@ fn ready(pass: &Pass<'_>, probed: bool) -> Verdict {
 
 fn reconciling(pass: &Pass<'_>, probed: bool) -> Verdict {
     if pass.seen.served && !probed {
-        verdict(State::True, reasons::PROBING, "the latest spec is being checked")
-    } else {
-        verdict(State::False, reasons::IDLE, "the latest spec is in effect")
+        return verdict(State::True, reasons::PROBING, "the latest spec is being checked");
+    }
+    // Not that it is reconciling: to kstatus a rollout would not be over while other policies are at work.
+    match pass.waiting_runs().next() {
+        Some(waiting) => {
+            let message = format!(
+                "the latest spec is in effect; run {} waits until fewer than {} runs of all policies go on (maxConcurrentRuns)",
+                waiting.id, pass.seen.places.limit
+            );
+            verdict(State::False, reasons::WAITING_FOR_CAPACITY, message)
+        }
+        None => verdict(State::False, reasons::IDLE, "the latest spec is in effect"),
     }
 }
 
@@ -184,9 +193,13 @@ fn columns(status: &mut BackupPolicyStatus) {
 fn progress(pass: &Pass<'_>) -> Option<String> {
     pass.decision.status.backups.iter().find_map(|backup| {
         let active = backup.active.as_ref()?;
+        let job = || pass.policy.run_job_name(&backup.name, active);
         let step = || match first_probe::wait_until(pass, active) {
-            Some(_) => "waiting for the probe to tell the size of the database",
-            None => "starting",
+            Some(_) => "waiting for the probe to tell the size of the database".to_owned(),
+            None if pass.waiting_runs().any(|waiting| waiting.job == job()) => {
+                format!("waiting until fewer than {} runs go on", pass.seen.places.limit)
+            }
+            None => "starting".to_owned(),
         };
         let begun = active.progress.as_ref().map(in_words);
         Some(begun.unwrap_or_else(|| format!("{} {}: {}", backup.name, active.run.id, step())))

@@ -1,10 +1,8 @@
 //! What attempts leave in the bucket that could not clean up after themselves is removed in the end, whatever is cut when.
 
-use std::collections::BTreeSet;
-
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::v1alpha1::{CleanUp, MAX_CLEAN_UPS};
-use greenlang_backup_plan::backup_policy::{Effect, Observed, Refusal, validate};
+use greenlang_backup_plan::backup_policy::{Effect, Refusal, validate};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -185,9 +183,8 @@ fn a_refused_job_is_a_failed_clean_up() {
         Effect::DeleteJob { .. } => None,
     });
     let refusal = Refusal { job: jobs.next_back().unwrap(), reason: "JobRefused", message: "quota".into() };
-    let seen = Observed { now: world.now, served: true, jobs: world.jobs.clone(), remains: BTreeSet::new() };
     let valid = validate(&world.policy).unwrap();
-    let refused = decision.refused(&valid, &seen, &world::runner(), &refusal);
+    let refused = decision.refused(&valid, &world.seen(), &world::runner(), &refusal);
     let entry = &refused.status.backups[0].clean_ups[0];
     assert_eq!((entry.failures, &entry.active), (1, &None));
     assert_eq!(entry.last_error.as_deref(), Some("JobRefused: quota"));

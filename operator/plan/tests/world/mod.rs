@@ -13,7 +13,7 @@ use greenlang_backup_api::report::{Finding, ProbeReport};
 use greenlang_backup_api::task::{CleanUpTask, TASK_ENV, Task};
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus};
 use greenlang_backup_plan::backup_policy::{
-    Decision, Effect, Observed, ObservedJob, decide, reject, validate,
+    Decision, Effect, Observed, ObservedJob, Places, decide, reject, validate,
 };
 use greenlang_backup_plan::job::RunnerSettings;
 use greenlang_backup_plan::job_state::{Ended, JobState};
@@ -106,6 +106,8 @@ pub struct World {
     pub held_back: u32,
     /// Who each Job said that it is for, by what it is.
     pub claims: Vec<(&'static str, Claim)>,
+    /// How many runs may go on at once.
+    pub places: usize,
     work: BTreeMap<String, Work>,
     uids: u64,
 }
@@ -186,6 +188,7 @@ impl World {
             prunes: vec![],
             held_back: 0,
             claims: vec![],
+            places: usize::MAX,
             work: BTreeMap::new(),
             uids: 0,
         }
@@ -230,15 +233,26 @@ impl World {
     }
 
     pub fn decide(&self) -> Decision {
-        let seen = Observed {
+        let mut seen = self.seen();
+        match validate(&self.policy) {
+            Ok(valid) => {
+                // As the controller does: what would begin takes places as far as there are any, and then may.
+                let wanted = decide(&valid, &seen, &self.status(), &runner()).wanted;
+                let free = self.places.saturating_sub(seen.live_runs().len());
+                seen.places.taken = wanted.into_iter().take(free).map(|wanted| wanted.job).collect();
+                decide(&valid, &seen, &self.status(), &runner())
+            }
+            Err(invalid) => reject(&self.status(), self.policy.generation(), &invalid, self.now),
+        }
+    }
+
+    pub fn seen(&self) -> Observed {
+        Observed {
             now: self.now,
             served: true,
             jobs: self.jobs.clone(),
             remains: self.ghosts.keys().cloned().collect(),
-        };
-        match validate(&self.policy) {
-            Ok(valid) => decide(&valid, &seen, &self.status(), &runner()),
-            Err(invalid) => reject(&self.status(), self.policy.generation(), &invalid, self.now),
+            places: Places { limit: self.places, ..Places::default() },
         }
     }
 

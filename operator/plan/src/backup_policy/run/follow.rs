@@ -14,6 +14,7 @@ use super::super::observe::{ObservedJob, cannot_start};
 use super::super::validate::ValidatedBackup;
 use super::{count, stop_reason};
 use crate::job_state::{Ended, JobState};
+use crate::queue::Wanted;
 
 /// Seconds between two looks at a Pod that is to go.
 const STOP_SECONDS: i64 = 5;
@@ -70,7 +71,7 @@ fn follow(
     }
 }
 
-/// Makes the Job of an attempt, unless it is to wait.
+/// Makes the Job of an attempt, unless it is to wait. Whoever gives it a place wakes us.
 fn begin(pass: &mut Pass<'_>, backup: &ValidatedBackup, active: &ActiveRun) {
     let now = pass.now();
     let pause = active.not_before.as_ref().map(|time| time.0);
@@ -78,6 +79,12 @@ fn begin(pass: &mut Pass<'_>, backup: &ValidatedBackup, active: &ActiveRun) {
     let pause = pause.filter(|time| *time > now && *time <= seconds_later(now, count::MAX_RETRY_SECONDS));
     if let Some(time) = pause.or_else(|| first_probe::wait_until(pass, active)) {
         pass.wake_at(time);
+        return;
+    }
+    let job = pass.policy.run_job_name(&backup.name, active);
+    let has_place = pass.seen.places.taken.contains(&job);
+    pass.decision.wanted.insert(Wanted { id: active.run.id.clone(), job });
+    if !has_place {
         return;
     }
     let size = pass.decision.status.probe.as_ref().and_then(|probe| probe.largest_database_bytes);

@@ -1,0 +1,136 @@
+//! What passes and watches say of runs, and who is woken.
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use greenlang_backup_plan::backup_policy::ObservedJob;
+use greenlang_backup_plan::job_state::JobState;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::*;
+use crate::fixture;
+
+fn places(limit: usize, namespaces: &[&str]) -> (Arc<Places>, BoxStream<'static, PolicyRef>) {
+    let (places, woken) = Places::new(limit, &namespaces.iter().map(|name| (*name).to_owned()).collect());
+    (places, woken.boxed())
+}
+
+/// How a run comes to its end, in words and as it is told.
+type End = (&'static str, fn(&Places));
+
+/// Names of the policies that were woken.
+fn woken(stream: &mut BoxStream<'static, PolicyRef>) -> Vec<String> {
+    std::iter::from_fn(|| futures::FutureExt::now_or_never(stream.next()).flatten())
+        .map(|policy| policy.name)
+        .collect()
+}
+
+fn job(policy: &str, name: &str, conditions: &serde_json::Value) -> Job {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "served", "labels": {labels::POLICY: policy, labels::BACKUP: "database"},
+            "ownerReferences": [{"apiVersion": "backup.greenlang.io/v1alpha1", "kind": "BackupPolicy", "name": policy, "uid": format!("uid-of-{policy}")}]},
+        "status": {"conditions": conditions},
+    }))
+    .unwrap()
+}
+
+fn live(policy: &str, name: &str) -> Job {
+    job(policy, name, &json!([]))
+}
+
+fn ended(policy: &str, name: &str) -> Job {
+    job(policy, name, &json!([{"type": "Failed", "status": "True"}]))
+}
+
+/// A pass over a policy that sees these Jobs and wants another one.
+fn asks(places: &Places, policy: &str, seen: &[&str], wanted: &str) -> bool {
+    let observed = |name: &&str| ObservedJob {
+        name: (*name).to_owned(),
+        uid: String::new(),
+        created: Timestamp::UNIX_EPOCH,
+        backup: Some("database".into()),
+        deleting: false,
+        state: JobState::Running,
+        progress: None,
+        details: String::new(),
+    };
+    let seen = Observed {
+        now: Timestamp::UNIX_EPOCH,
+        served: true,
+        jobs: seen.iter().map(observed).collect(),
+        remains: BTreeSet::new(),
+        places: Granted::default(),
+    };
+    let wanted = Wanted { id: "20251107-020000".parse().unwrap(), job: wanted.to_owned() };
+    let granted = places.ask(&fixture::policy("served", policy), &seen, &[wanted.clone()].into());
+    granted.taken.contains(&wanted.job)
+}
+
+fn news(places: &Places, news: &Event<Job>, all: Vec<Job>) {
+    places.jobs("served", news, || all.into_iter().map(Arc::new).collect());
+}
+
+#[test]
+fn nothing_begins_before_all_jobs_are_known() {
+    let (places, mut stream) = places(1, &["served", "other"]);
+    assert!(!asks(&places, "a", &[], "a-1"));
+    let all = vec![live("b", "b-1"), ended("b", "b-0")];
+    news(&places, &Event::InitDone, all);
+    assert!(woken(&mut stream).is_empty() && !asks(&places, "a", &[], "a-1"));
+    places.jobs("other", &Event::InitDone, Vec::new);
+    assert!(woken(&mut stream).is_empty() && !asks(&places, "a", &[], "a-1"));
+    assert_eq!(places.count(), [1, 1, 1]);
+    news(&places, &Event::Apply(ended("b", "b-1")), vec![]);
+    assert_eq!(woken(&mut stream), ["a"]);
+    assert!(asks(&places, "a", &[], "a-1"));
+    assert_eq!(places.count(), [1, 1, 0]);
+}
+
+#[test]
+fn a_place_is_given_on_whatever_becomes_of_a_run() {
+    let gone: [End; 6] = [
+        ("its Job ends", |places| news(places, &Event::Apply(ended("a", "a-1")), vec![])),
+        ("its Job is deleted", |places| news(places, &Event::Delete(live("a", "a-1")), vec![])),
+        ("its Job went unseen", |places| news(places, &Event::InitDone, vec![])),
+        ("its policy is deleted", |places| {
+            let policy = DeserializeGuard(Ok(fixture::policy("served", "a")));
+            places.policies(&Event::Delete(policy), Vec::new);
+        }),
+        ("its policy went unseen", |places| {
+            let rest = Arc::new(DeserializeGuard(Ok(fixture::policy("served", "b"))));
+            places.policies(&Event::InitDone, || vec![rest]);
+        }),
+        ("it counts as ended, as on a lost node", |places| assert!(!asks(places, "a", &[], "a-2"))),
+    ];
+    for (what, gone) in gone {
+        let (places, mut stream) = places(1, &["served"]);
+        news(&places, &Event::InitDone, vec![]);
+        assert!(asks(&places, "a", &[], "a-1"));
+        news(&places, &Event::Apply(live("a", "a-1")), vec![]);
+        assert!(!asks(&places, "b", &[], "b-1"));
+        // What is no run has no place.
+        let mut check = live("b", "check");
+        check.metadata.labels.as_mut().unwrap().remove(labels::BACKUP);
+        news(&places, &Event::Apply(check), vec![]);
+        assert_eq!((woken(&mut stream), places.count()), (vec![], [1, 1, 1]), "{what}");
+        gone(&places);
+        assert_eq!(woken(&mut stream), ["b"], "{what}");
+        assert!(asks(&places, "b", &[], "b-1"), "{what}");
+    }
+}
+
+#[test]
+fn a_place_whose_job_was_not_made_goes_to_who_waits() {
+    let (places, mut stream) = places(1, &["served"]);
+    news(&places, &Event::InitDone, vec![]);
+    assert!(asks(&places, "a", &[], "a-1"));
+    assert!(!asks(&places, "b", &[], "b-1"));
+    // Perhaps it was made.
+    places.failed(&fixture::policy("served", "a").metadata);
+    assert_eq!(woken(&mut stream), [""; 0]);
+    assert!(!asks(&places, "a", &[], "a-1"));
+    assert_eq!(woken(&mut stream), ["b"]);
+    // Its policy is going, and it will not be made at all.
+    places.rest(&fixture::policy("served", "b").metadata);
+    assert_eq!(woken(&mut stream), ["a"]);
+}
