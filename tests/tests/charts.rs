@@ -96,6 +96,7 @@ async fn by_default_there_is_one_operator_and_nothing_that_needs_more_than_kuber
     };
     assert_eq!(env("NAMESPACES"), json!(SYSTEM));
     assert_eq!((env("LEASE_NAME"), env("RUNNER_SERVICE_ACCOUNT")), (json!(RELEASE), json!("backup-runner")));
+    assert_eq!(env("MAX_CONCURRENT_RUNS"), json!("20"));
     assert_eq!(env("RUNNER_IMAGE"), container["image"]);
     assert_eq!(
         container["resources"],
@@ -307,10 +308,23 @@ async fn network_policies_let_through_what_is_needed() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_limit_is_handed_over_as_a_plain_number_and_an_upgrade_without_it_has_the_default() -> Result<()> {
+    for (limit, expected) in [(json!(1), "1"), (json!(100_000), "100000"), (json!(null), "20")] {
+        let rendered = Rendered::of(json!({"maxConcurrentRuns": limit})).await?;
+        let env = &rendered.pod()["spec"]["containers"][0]["env"];
+        let given = env.as_array().unwrap().iter().find(|entry| entry["name"] == "MAX_CONCURRENT_RUNS");
+        assert_eq!(given.unwrap()["value"], json!(expected));
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn values_that_cannot_work_are_refused_by_name() -> Result<()> {
     for (values, named) in [
         (json!({"nonsense": 1}), "nonsense"),
         (json!({"replicas": "many"}), "replicas"),
+        (json!({"maxConcurrentRuns": 0}), "maxConcurrentRuns"),
+        (json!({"maxConcurrentRuns": "20"}), "maxConcurrentRuns"),
         (json!({"namespaces": "text"}), "namespaces"),
         (json!({"namespaces": ["Upper"]}), "namespaces"),
         (json!({"resources": {"limit": {}}}), "limit"),
