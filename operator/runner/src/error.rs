@@ -5,12 +5,12 @@ use std::io;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::TaskError;
 use greenlang_backup_store::{
-    CatalogueError, CleanUpError, NoProgress, OwnerError, ProbeError, ReadError, RecipientError,
+    CatalogueError, CleanUpError, NoProgress, OwnerError, ProbeError, ReadError, RecipientError, RecordError,
     RemovalError, RequestError, SealError, SecretError, UploadError,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres::{CoverageError, DumpError, PostgresError};
+use crate::postgres::{CoverageError, DumpError, PostgresError, RestoreError};
 
 /// What ended a run.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,12 @@ pub enum RunError {
     /// `pg_dump` or `pg_dumpall`.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// The record of a restore in the bucket.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A step of a restore.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// The dumps lack something, or have too much.
     #[error(transparent)]
     Coverage(#[from] CoverageError),
@@ -139,6 +145,8 @@ impl RunError {
             Self::Seal(error) => error.reason(),
             Self::Postgres(error) => error.reason(),
             Self::Dump(error) => error.reason(),
+            Self::Record(error) => error.reason(),
+            Self::Restore(error) => error.reason(),
             Self::Coverage(_) => reasons::INCOMPLETE_DUMP,
             Self::PathTaken { .. } => reasons::PATH_TAKEN,
             Self::Interrupted => reasons::INTERRUPTED,
@@ -165,6 +173,8 @@ impl RunError {
             Self::Seal(error) => error.is_retryable(),
             Self::Postgres(error) => error.is_retryable(),
             Self::Dump(error) => error.is_retryable(),
+            Self::Record(error) => error.is_retryable(),
+            Self::Restore(error) => error.is_retryable(),
             // Another attempt dumps another snapshot and stores other objects.
             Self::Coverage(_)
             | Self::NoProgress(_)

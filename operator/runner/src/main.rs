@@ -15,7 +15,6 @@ mod survey;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::task::{TASK_ENV, Task};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -82,12 +81,7 @@ async fn run(cancel: &CancellationToken) -> Result<RunReport, RunError> {
             Task::CleanUp(task) => Box::pin(clean_up::run(&task, &cancel)).await,
             Task::Prune(task) => Box::pin(prune::run(&task, &cancel)).await,
             Task::Catalogue(task) => Box::pin(catalogue::run(&task, &cancel)).await,
-            // No operator makes such a Job yet.
-            Task::Restore(_) => Ok(RunReport::new(
-                Outcome::Failed,
-                reasons::restore::NOT_SUPPORTED,
-                "this release cannot restore by itself: follow the commands in the manifest of the backup",
-            )),
+            Task::Restore(task) => Box::pin(postgres::restore::run(&task, &cancel)).await,
         }
     })
     .await?

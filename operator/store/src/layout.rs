@@ -3,6 +3,7 @@
 use greenlang_backup_api::manifest::FILE_NAME;
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::owner::FILE_NAME as OWNER;
+use greenlang_backup_api::restore::record_key;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// What stays as it is in a key: the characters that no S3 server, shell or URL gives a meaning to. A database may be
@@ -48,6 +49,11 @@ impl Layout {
     /// The backup in whose directory a key lies; none when it lies in none.
     pub fn id_of(&self, path: &str, key: &str) -> Option<BackupId> {
         key.strip_prefix(&self.path(path))?.split_once('/')?.0.parse().ok()
+    }
+
+    /// Key of the record of a restore, by namespace and name of its request.
+    pub fn record(&self, namespace: &str, name: &str) -> String {
+        format!("{}{}", self.prefix, record_key(namespace, name))
     }
 
     /// Key of the file that says who writes here.

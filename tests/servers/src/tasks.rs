@@ -112,7 +112,7 @@ fn identity() -> RunIdentity {
 pub fn client_scripts(parent: &Path, scripts: &[(&str, &str)]) -> PathBuf {
     let clients = parent.join("clients");
     fs::create_dir_all(&clients).unwrap();
-    for program in ["pg_dump", "pg_dumpall", "pg_restore"] {
+    for program in ["pg_dump", "pg_dumpall", "pg_restore", "vacuumdb"] {
         let script = scripts.iter().find(|(name, _)| *name == program).map_or("", |(_, script)| script);
         let path = clients.join(program);
         let text = format!(

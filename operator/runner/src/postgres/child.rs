@@ -246,7 +246,7 @@ impl Running {
 
 /// Reads to the end and keeps the last bytes. Where others went before them it says so, in a line that no program says: a
 /// warning must not be passed over because others followed it.
-async fn tail(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
+pub async fn tail(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
     let mut kept = Vec::new();
     let mut cut = false;
     while let Ok(1..) = stream.read_buf(&mut kept).await {
@@ -261,7 +261,8 @@ async fn tail(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
     kept
 }
 
-fn lines(stderr: &[u8]) -> Vec<String> {
+/// What was said, line by line.
+pub fn lines(stderr: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(stderr)
         .lines()
         .map(str::trim_end)
@@ -271,7 +272,7 @@ fn lines(stderr: &[u8]) -> Vec<String> {
 }
 
 /// The last lines that fit.
-fn quote(lines: &[String]) -> String {
+pub fn quote(lines: &[String]) -> String {
     let mut quoted: Vec<&str> = Vec::new();
     let mut left = QUOTED_STDERR;
     for line in lines.iter().rev() {

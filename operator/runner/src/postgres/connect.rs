@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::NoTls;
-use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Config, Row};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Config, Row, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -28,6 +28,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// those of PostgreSQL, whatever path the owner of the database has set: others would run with our rights.
 const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s -c default_transaction_read_only=on \
                                -c search_path=pg_catalog,pg_temp";
+/// The same for sessions that change something: what they ask for may take its time.
+const CHANGING_OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=60s -c idle_in_transaction_session_timeout=0 \
+                                -c default_transaction_read_only=off -c row_security=off -c search_path=pg_catalog,pg_temp";
+/// For statements of the user, which find tables by the path of the database, and change nothing.
+const USERS_OPTIONS: &str =
+    "-c statement_timeout=60s -c lock_timeout=10s -c default_transaction_read_only=on";
 /// The same for a transaction: a pooler may have passed over the options.
 pub const SAFE_PATH: &str = "SET LOCAL search_path = pg_catalog, pg_temp";
 /// What the server calls our sessions in `pg_stat_activity`.
@@ -63,10 +69,24 @@ impl Endpoint {
         })
     }
 
-    /// Connects to a database.
+    /// Connects to a database, to read.
     pub async fn connect(&self, database: &str) -> Result<Session, PostgresError> {
+        self.connect_with(database, SESSION_OPTIONS).await
+    }
+
+    /// Connects to a database, to make, change or count what is in it, however long that takes.
+    pub async fn connect_to_change(&self, database: &str) -> Result<Session, PostgresError> {
+        self.connect_with(database, CHANGING_OPTIONS).await
+    }
+
+    /// Connects to a database for statements of the user.
+    pub async fn connect_for_user(&self, database: &str) -> Result<Session, PostgresError> {
+        self.connect_with(database, USERS_OPTIONS).await
+    }
+
+    async fn connect_with(&self, database: &str, options: &str) -> Result<Session, PostgresError> {
         let target = self.target(database);
-        timeout(CONNECT_TIMEOUT, self.establish(&target)).await.unwrap_or_else(|_| {
+        timeout(CONNECT_TIMEOUT, self.establish(&target, options)).await.unwrap_or_else(|_| {
             Err(PostgresError::ConnectionFailed {
                 target: Arc::clone(&target),
                 cause: format!("no session with database {database} within {CONNECT_TIMEOUT:?}"),
@@ -85,8 +105,8 @@ impl Endpoint {
         })
     }
 
-    async fn establish(&self, target: &Arc<Target>) -> Result<Session, PostgresError> {
-        let config = self.config(target).await?;
+    async fn establish(&self, target: &Arc<Target>, options: &str) -> Result<Session, PostgresError> {
+        let config = self.config(target, options).await?;
         let classify = |error| PostgresError::classify(Arc::clone(target), &error);
         let (client, connection) = if let Some(tls) = &self.tls {
             let (client, connection) = config.connect(tls.clone()).await.map_err(classify)?;
@@ -99,7 +119,7 @@ impl Endpoint {
     }
 
     /// Looks the name up here, so that an unknown one is told from a server that does not answer.
-    async fn config(&self, target: &Arc<Target>) -> Result<Config, PostgresError> {
+    async fn config(&self, target: &Arc<Target>, options: &str) -> Result<Config, PostgresError> {
         let host = self.server.host.as_str();
         let addresses = lookup_host((host, self.server.port))
             .await
@@ -114,7 +134,7 @@ impl Endpoint {
             .password(self.password.expose_secret())
             .dbname(&target.database)
             .application_name(APPLICATION)
-            .options(SESSION_OPTIONS)
+            .options(options)
             .ssl_mode(match self.tls {
                 Some(_) => SslMode::Require,
                 None => SslMode::Disable,
@@ -139,6 +159,32 @@ impl Session {
         let rows = self.client.query_typed(sql, &[(&oids, Type::OID_ARRAY)]).await;
         let rows = rows.map_err(|error| self.failed(&error))?;
         rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| self.not_understood(&error))
+    }
+
+    /// Asks for rows, with texts for `$1`, `$2`, …, and reads each.
+    pub async fn list_with<T>(
+        &self,
+        sql: &str,
+        texts: &[&str],
+        read: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<Vec<T>, PostgresError> {
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
+            texts.iter().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT)).collect();
+        let rows = self.client.query_typed(sql, &parameters).await;
+        let rows = rows.map_err(|error| self.failed(&error))?;
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| self.not_understood(&error))
+    }
+
+    /// The first column of the first row of a statement of the user, as `psql` prints it; none where there is no row, or NULL.
+    pub async fn first_text(&self, sql: &str) -> Result<Option<String>, PostgresError> {
+        let messages = self.client.simple_query(sql).await.map_err(|error| self.failed(&error))?;
+        Ok(messages
+            .iter()
+            .find_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
+                _ => None,
+            })
+            .flatten())
     }
 
     /// Asks for the first column of the first row.
@@ -251,6 +297,12 @@ impl Session {
 /// A name as SQL has it, whatever is in it.
 pub fn quoted_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as SQL has it, whatever is in it, and whatever `standard_conforming_strings` says.
+pub fn quoted_literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
 
 /// A connection that breaks says so to whoever asks next.

@@ -242,7 +242,7 @@ fn index(archives: &[Held]) -> Result<HashMap<u32, Seen<'_>>, CoverageError> {
 }
 
 /// Why `pg_dump` writes no rows of a relation, as its sources have it.
-fn no_data(relation: &Relation, standby: bool) -> Option<NoData> {
+pub fn no_data(relation: &Relation, standby: bool) -> Option<NoData> {
     let left_to_extension = relation.extension.as_ref().is_some_and(Member::is_left_out);
     match relation.kind {
         TableKind::PartitionedTable => Some(NoData::Partitioned),
@@ -288,7 +288,8 @@ fn unexpected(Seen { held, entry, .. }: Seen<'_>, problem: String) -> CoverageEr
     }
 }
 
-fn table(relation: Relation, data: TableData) -> Table {
+/// A table of the list of contents.
+pub fn table(relation: Relation, data: TableData) -> Table {
     Table {
         oid: relation.oid,
         schema: relation.schema,

@@ -207,6 +207,11 @@ impl PostgresError {
         matches!(self, Self::DatabaseError { code, .. } if gone.contains(code))
     }
 
+    /// Whether somebody is using what was to be changed.
+    pub fn is_object_in_use(&self) -> bool {
+        matches!(self, Self::DatabaseError { code, .. } if *code == SqlState::OBJECT_IN_USE)
+    }
+
     /// Whether the server gave up a question, because its time was over or because somebody told it to.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::DatabaseError { code, .. } if *code == SqlState::QUERY_CANCELED)

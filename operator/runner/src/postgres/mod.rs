@@ -19,6 +19,7 @@ mod objects;
 mod pooler;
 mod prepare;
 mod recovery;
+pub mod restore;
 mod rights;
 mod scope;
 #[cfg(test)]
@@ -35,3 +36,4 @@ pub use check::check;
 pub use child::DumpError;
 pub use coverage::CoverageError;
 pub use error::PostgresError;
+pub use restore::RestoreError;

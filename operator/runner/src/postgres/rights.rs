@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_postgres::{Error, Row};
 
 use super::PostgresError;
-use super::connect::{Session, quoted_identifier};
+use super::connect::{Session, quoted_identifier, quoted_literal};
 use super::error::Target;
 use super::scope;
 
@@ -110,8 +110,4 @@ fn relations(condition: &str) -> String {
         scope::EXTENSIONS,
         scope::CONFIGURATION_OR_OURS
     )
-}
-
-fn quoted_literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

@@ -20,6 +20,7 @@ mod pooler;
 mod probe;
 mod prune;
 mod prune_reports;
+mod restore;
 mod rights;
 mod roles;
 mod s3_faults;

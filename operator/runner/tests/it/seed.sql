@@ -7,6 +7,8 @@ ALTER ROLE seed_reader SET statement_timeout = '5min';
 SELECT format('ALTER DATABASE %I SET search_path = app, public', current_database()) \gexec
 SELECT format('ALTER ROLE "seed owner" IN DATABASE %I SET work_mem = ''8MB''', current_database()) \gexec
 SELECT format('GRANT CONNECT ON DATABASE %I TO seed_reader', current_database()) \gexec
+SELECT format('COMMENT ON DATABASE %I IS %L', current_database(), 'it''s production') \gexec
+SELECT format('ALTER DATABASE %I CONNECTION LIMIT 50', current_database()) \gexec
 CREATE EXTENSION hstore;
 CREATE SCHEMA app AUTHORIZATION "seed owner";
 SET search_path = app, public;

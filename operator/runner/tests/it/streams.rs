@@ -12,7 +12,7 @@ use crate::servers::{POSTGRES, Postgres, poll, run};
 
 /// Tables that are worth moving, and all that makes moving hard: owned and identity sequences, hostile names, partitions, keys
 /// between tables of different dumps, large objects, a materialized view, an extension with data of its own.
-const WIDE: &str = r#"
+pub const WIDE: &str = r#"
     CREATE EXTENSION hstore;
     CREATE TABLE first (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n serial, text text);
     INSERT INTO first (text) SELECT md5(i::text) FROM generate_series(1, 40000) i;

@@ -129,8 +129,44 @@ impl Store {
         }
     }
 
+    /// Puts a small object in the place of the one with this `ETag`, or, without, where there is none. Returns its `ETag`, or none
+    /// where another one is there.
+    pub(crate) async fn put_if(
+        &self,
+        key: &str,
+        bytes: &[u8],
+        etag: Option<&str>,
+    ) -> Result<Option<String>, RequestError> {
+        let request = self.put_request(key, bytes).content_type("application/json");
+        let request = match etag {
+            Some(etag) => request.if_match(etag),
+            None => request.if_none_match("*"),
+        };
+        let error = match request.send().await {
+            Ok(output) => return Ok(Some(output.e_tag.unwrap_or_default())),
+            Err(error) => error,
+        };
+        match error.raw_response().map(|response| response.status().as_u16()) {
+            // 404: it was deleted since it was read. 409: another write of it is going on.
+            Some(404 | 409 | 412) => Ok(None),
+            Some(501) => Err(RequestError::ConditionalWriteUnsupported {
+                place: self.place.clone(),
+                problem: "it does not know If-Match",
+            }),
+            _ => Err(classify(&self.place, "put an object", &error)),
+        }
+    }
+
     /// Reads a small object, of [`MAX_SMALL`] bytes at most; none when it is not there.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, RequestError> {
+        Ok(self.get_with_etag(key).await?.map(|(bytes, _)| bytes))
+    }
+
+    /// The same with its `ETag`.
+    pub(crate) async fn get_with_etag(
+        &self,
+        key: &str,
+    ) -> Result<Option<(Vec<u8>, Option<String>)>, RequestError> {
         const ACTION: &str = "get an object";
         let request = self.client.get_object().bucket(&self.name).key(key);
         let output = match request.send().await {
@@ -143,8 +179,10 @@ impl Store {
         // The deadline of the request is over with the head of its answer.
         let announced = output.content_length().and_then(|length| u64::try_from(length).ok());
         let limit = self.patience.for_part(announced.unwrap_or_default().min(MAX_SMALL as u64));
+        let etag = output.e_tag;
         let body = timeout(limit, self.small_body(key, output.body)).await;
-        body.unwrap_or_else(|_| Err(self.cut(format!("{key} was not there after {limit:?}")))).map(Some)
+        let body = body.unwrap_or_else(|_| Err(self.cut(format!("{key} was not there after {limit:?}"))))?;
+        Ok(Some((body, etag)))
     }
 
     async fn small_body(&self, key: &str, mut body: ByteStream) -> Result<Vec<u8>, RequestError> {

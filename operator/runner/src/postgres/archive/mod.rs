@@ -62,6 +62,11 @@ impl Walker {
         result
     }
 
+    /// Whether the table of contents has passed.
+    pub const fn is_at_data(&self) -> bool {
+        matches!(self.stage, Stage::Data(_))
+    }
+
     /// Each stage takes what is its own and leaves the rest to the next.
     fn advance(&mut self, input: &mut &[u8]) -> Result<(), ArchiveError> {
         loop {

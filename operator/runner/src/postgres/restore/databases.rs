@@ -1,0 +1,148 @@
+//! The databases of a request on the server: found by name or OID, marked by a comment, and dropped only when they are ours.
+//! Asks the server and changes it.
+
+use greenlang_backup_api::restore::RequestIdentity;
+use tokio_postgres::{Error, Row};
+use tracing::info;
+
+use super::RestoreError;
+use crate::error::RunError;
+use crate::postgres::PostgresError;
+use crate::postgres::connect::{Session, quoted_identifier, quoted_literal};
+
+/// A database that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub oid: u32,
+    pub name: String,
+    pub comment: Option<String>,
+    /// Whether it lets sessions in.
+    pub open: bool,
+}
+
+/// What was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Bytes that it took.
+    pub bytes: u64,
+}
+
+const COLUMNS: &str =
+    "d.oid, d.datname::text, pg_catalog.shobj_description(d.oid, 'pg_database'), d.datallowconn";
+
+fn found(row: &Row) -> Result<Found, Error> {
+    Ok(Found { oid: row.try_get(0)?, name: row.try_get(1)?, comment: row.try_get(2)?, open: row.try_get(3)? })
+}
+
+/// The database of a name.
+pub async fn named(session: &Session, name: &str) -> Result<Option<Found>, PostgresError> {
+    let sql = format!("SELECT {COLUMNS} FROM pg_catalog.pg_database d WHERE d.datname::text = $1");
+    Ok(session.list_with(&sql, &[name], found).await?.pop())
+}
+
+/// The database of an OID, whatever it is called.
+pub async fn with_oid(session: &Session, oid: u32) -> Result<Option<Found>, PostgresError> {
+    let sql = format!("SELECT {COLUMNS} FROM pg_catalog.pg_database d WHERE d.oid = {oid}");
+    Ok(session.list(&sql, found).await?.pop())
+}
+
+impl Found {
+    /// Whether this request has made it, or moved it out of its place. One without a comment that never let anybody in was made by
+    /// an attempt that was cut off before it could mark it: nothing can be in it, and nobody else's has such a name.
+    pub fn is_of(&self, request: &RequestIdentity) -> bool {
+        match &self.comment {
+            Some(comment) => request.is_mark(comment),
+            None => !self.open,
+        }
+    }
+
+    /// The comment that belongs to it, which stands after the mark while it carries one.
+    pub fn own_comment(&self) -> Option<&str> {
+        let comment = self.comment.as_deref()?;
+        match greenlang_backup_api::restore::marked_by(comment) {
+            Some(_) => comment.split_once('\n').map(|(_, own)| own),
+            None => Some(comment),
+        }
+    }
+}
+
+/// The mark of a request, and the comment that the database has besides.
+pub fn marked(request: &RequestIdentity, own: Option<&str>) -> String {
+    match own {
+        Some(own) => format!("{}\n{own}", request.mark()),
+        None => request.mark(),
+    }
+}
+
+/// The statement that gives a database its comment, or takes it away.
+pub fn comment_on(name: &str, comment: Option<&str>) -> String {
+    let comment = comment.map_or_else(|| "NULL".to_owned(), quoted_literal);
+    format!("COMMENT ON DATABASE {} IS {comment}", quoted_identifier(name))
+}
+
+/// Drops a database if it is there under this name, with this OID if that is known, and ours. One that is gone is none.
+pub async fn drop_ours(
+    session: &Session,
+    request: &RequestIdentity,
+    name: &str,
+    oid: Option<u32>,
+) -> Result<Option<Dropped>, RunError> {
+    let Some(found) = named(session, name).await? else { return Ok(None) };
+    let refused = |why: String| RestoreError::NotOurs { database: name.to_owned(), why };
+    if let Some(oid) = oid.filter(|oid| *oid != found.oid) {
+        return Err(refused(format!("has OID {} instead of {oid}", found.oid)).into());
+    }
+    if !found.is_of(request) {
+        let why = match &found.comment {
+            Some(comment) => format!("has the comment {comment:?} instead of the mark of this request"),
+            None => "lacks the mark of this request".to_owned(),
+        };
+        return Err(refused(why).into());
+    }
+    let size = format!("SELECT pg_catalog.pg_database_size({}::oid)", found.oid);
+    let bytes: i64 = session.value(&size).await.unwrap_or_default();
+    let name = quoted_identifier(name);
+    session.execute(&format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false IS_TEMPLATE false")).await?;
+    session.execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await?;
+    info!(database = found.name, oid = found.oid, bytes, "database dropped");
+    Ok(Some(Dropped { bytes: bytes.unsigned_abs() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(uid: &str) -> RequestIdentity {
+        RequestIdentity { namespace: "greenlang".into(), name: "back".into(), uid: uid.into() }
+    }
+
+    fn database(comment: Option<String>, open: bool) -> Found {
+        Found { oid: 1, name: "d".into(), comment, open }
+    }
+
+    #[test]
+    fn a_database_is_ours_by_its_mark() {
+        let ours = request("u-1");
+        for (comment, open, expected) in [
+            (Some(marked(&ours, None)), true, true),
+            (Some(marked(&ours, Some("production\nof all"))), true, true),
+            (Some(marked(&request("u-2"), None)), true, false),
+            (Some("u-1".to_owned()), false, false),
+            // Made, and not marked yet.
+            (None, false, true),
+            (None, true, false),
+        ] {
+            assert_eq!(database(comment.clone(), open).is_of(&ours), expected, "{comment:?} {open}");
+        }
+    }
+
+    #[test]
+    fn the_own_comment_comes_through_a_mark() {
+        let ours = request("u-1");
+        for own in [None, Some("production"), Some("two\nlines"), Some("")] {
+            assert_eq!(database(Some(marked(&ours, own)), true).own_comment(), own);
+        }
+        assert_eq!(database(Some("plain\ntext".into()), true).own_comment(), Some("plain\ntext"));
+        assert_eq!(database(None, true).own_comment(), None);
+    }
+}

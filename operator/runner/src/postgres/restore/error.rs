@@ -1,0 +1,199 @@
+//! What a step of a restore can end with, with its reason and the way out. Pure.
+
+use std::io;
+
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::reasons::restore;
+use greenlang_backup_store::ReadError;
+
+/// Differences that a message names; the log has all.
+const TOLD: usize = 5;
+
+/// What ended a step of a restore.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// An object of the backup.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// No manifest.
+    #[error(
+        "{key} is not in the bucket, so there is no such backup: see the available backups in the policy's status, or list the bucket"
+    )]
+    BackupNotFound {
+        /// Key of the manifest.
+        key: String,
+    },
+    /// Another manifest than the plan has read.
+    #[error(
+        "{key} is not the manifest that the plan was made of: somebody replaced it; find out who, and make a new request"
+    )]
+    ManifestChanged {
+        /// Key of the manifest.
+        key: String,
+    },
+    /// The backup has other databases.
+    #[error("the backup holds no database {database}; it has {held}: name one of those")]
+    DatabaseNotInBackup {
+        /// The database that was asked for.
+        database: String,
+        /// Those that are there.
+        held: String,
+    },
+    /// An object that can be opened and is not understood.
+    #[error("{key} cannot be understood: {problem}")]
+    NotUnderstood {
+        /// Key of the object.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An older server than the backup's.
+    #[error(
+        "the backup was made of PostgreSQL {backup} and the server is PostgreSQL {server}: an older server cannot take it; restore to {backup} or newer"
+    )]
+    ServerTooOld {
+        /// Major version of the backup's server.
+        backup: u32,
+        /// Major version of the server.
+        server: u32,
+    },
+    /// A database of this name that this request has not made.
+    #[error(
+        "database {database} is there and {why}, so it is left alone: look at it, and rename or drop it by hand if nobody needs it"
+    )]
+    NotOurs {
+        /// Its name.
+        database: String,
+        /// What tells.
+        why: String,
+    },
+    /// A database is not the one that was planned with.
+    #[error("{0}: nothing was renamed; look at the server, and make a new request")]
+    DatabaseChanged(String),
+    /// A session in a database does not end.
+    #[error(
+        "sessions of database {0} do not end: see pg_stat_activity; the user of this restore may lack the right to end them (GRANT pg_signal_backend, or a superuser's session)"
+    )]
+    SessionsRemain(String),
+    /// A transaction that waits for its second phase holds on to its database.
+    #[error(
+        "database {database} has {count} prepared transactions, which would be lost: see pg_prepared_xacts, and end each there with COMMIT PREPARED or ROLLBACK PREPARED"
+    )]
+    PreparedTransactions {
+        /// The database.
+        database: String,
+        /// How many.
+        count: i64,
+    },
+    /// Nobody could find out how a switch ended.
+    #[error("{0}")]
+    SwitchUncertain(String),
+    /// Another request of the same name.
+    #[error(
+        "a request of the name {name} was carried out before, with UID {uid}: its record is in the bucket; give a new request another name"
+    )]
+    AlreadyCarriedOut {
+        /// Name of both.
+        name: String,
+        /// UID of the other one.
+        uid: String,
+    },
+    /// A program that could not be started.
+    #[error("{program} cannot be started: {error}")]
+    Start {
+        /// Program.
+        program: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A program that ended badly.
+    #[error("{program} into database {database} failed: {said}")]
+    Load {
+        /// Program.
+        program: &'static str,
+        /// Database that it worked on.
+        database: String,
+        /// The last it said.
+        said: String,
+        /// Whether the server was lost, and another attempt may find it.
+        lost: bool,
+    },
+    /// The server has no room left.
+    #[error(
+        "the server's disk is full ({said}): make room there, or restore with strategy Replace, which needs room for one database only"
+    )]
+    NoSpace {
+        /// What the server said.
+        said: String,
+    },
+    /// The restored database is not what the backup holds.
+    #[error("{}", differences(.0))]
+    Differs(Vec<String>),
+}
+
+fn differences(found: &[String]) -> String {
+    let told = found.iter().take(TOLD).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let more = match found.len().saturating_sub(TOLD) {
+        0 => String::new(),
+        more => format!("; and {more} more, see the log"),
+    };
+    format!("what was restored is not what the backup holds: {told}{more}")
+}
+
+impl RestoreError {
+    /// Stable reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Read(error) => error.reason(),
+            Self::BackupNotFound { .. } => restore::BACKUP_NOT_FOUND,
+            Self::ManifestChanged { .. } => reasons::OBJECT_REPLACED,
+            Self::DatabaseNotInBackup { .. } => restore::DATABASE_NOT_IN_BACKUP,
+            Self::NotUnderstood { .. } => reasons::OBJECT_DAMAGED,
+            Self::ServerTooOld { .. } => restore::SERVER_TOO_OLD,
+            Self::NotOurs { .. } => restore::DATABASE_EXISTS,
+            Self::DatabaseChanged(_) => restore::DATABASE_CHANGED,
+            Self::SessionsRemain(_) => restore::SESSIONS_REMAIN,
+            Self::PreparedTransactions { .. } => restore::PREPARED_TRANSACTIONS,
+            Self::SwitchUncertain(_) => restore::SWITCH_UNCERTAIN,
+            Self::AlreadyCarriedOut { .. } => restore::ALREADY_CARRIED_OUT,
+            Self::Start { .. } => reasons::INTERNAL_ERROR,
+            Self::Load { .. } => restore::LOAD_FAILED,
+            Self::NoSpace { .. } => restore::NOT_ENOUGH_SPACE,
+            Self::Differs(_) => restore::VERIFICATION_FAILED,
+        }
+    }
+
+    /// Whether another attempt may succeed without a change.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Read(error) => error.is_retryable(),
+            Self::Load { lost, .. } => *lost,
+            Self::SessionsRemain(_) | Self::SwitchUncertain(_) => true,
+            Self::Start { error, .. } => {
+                !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+            }
+            _ => false,
+        }
+    }
+
+    /// What a program means that ended with these words.
+    pub fn of_program(program: &'static str, database: &str, said: String) -> Self {
+        const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+        const LOST: [&str; 9] = [
+            "server closed the connection unexpectedly",
+            "terminating connection",
+            "could not connect to server",
+            "connection to server ",
+            "could not receive data from server",
+            "could not send data to server",
+            "no connection to the server",
+            "SSL SYSCALL error",
+            "the database system is ",
+        ];
+        if FULL.iter().any(|words| said.contains(words)) {
+            return Self::NoSpace { said };
+        }
+        let lost = LOST.iter().any(|words| said.contains(words));
+        Self::Load { program, database: database.to_owned(), said, lost }
+    }
+}

@@ -1,0 +1,199 @@
+//! What the backup needs of the server: version, extensions, locale, roles, settings, space. Asks the server.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use greenlang_backup_api::contents::{DatabaseContents, LocaleProvider};
+use greenlang_backup_api::globals::Globals;
+use greenlang_backup_api::reasons::restore;
+use greenlang_backup_api::settings::Settings;
+use greenlang_backup_api::v1alpha1::RestoreGlobals;
+
+use super::super::roles;
+use super::Findings;
+use crate::error::RunError;
+use crate::postgres::PostgresError;
+use crate::postgres::connect::{Session, quoted_identifier, quoted_literal};
+
+/// Parameters that differ between any two servers, or are about where it is.
+const OF_THE_PLACE: [&str; 12] = [
+    "archive_command",
+    "cluster_name",
+    "config_file",
+    "data_directory",
+    "external_pid_file",
+    "hba_file",
+    "ident_file",
+    "listen_addresses",
+    "port",
+    "ssl_cert_file",
+    "ssl_key_file",
+    "unix_socket_directories",
+];
+
+/// Extensions that the backup has and the server cannot make.
+pub async fn extensions(
+    session: &Session,
+    contents: &DatabaseContents,
+    findings: &mut Findings,
+) -> Result<(), RunError> {
+    let available: BTreeMap<String, Option<String>> = session
+        .list("SELECT name::text, default_version FROM pg_catalog.pg_available_extensions", |row| {
+            Ok((row.try_get(0)?, row.try_get(1)?))
+        })
+        .await?
+        .into_iter()
+        .collect();
+    for extension in &contents.extensions {
+        match available.get(&extension.name) {
+            None => findings.refuse(
+                restore::EXTENSION_UNAVAILABLE,
+                format!(
+                    "the server has no extension {} ({} in the backup): install its package on the server",
+                    extension.name, extension.version
+                ),
+            ),
+            Some(version) if version.as_ref().is_some_and(|version| *version != extension.version) => {
+                let version = version.as_deref().unwrap_or_default();
+                findings.warn(format!(
+                    "extension {} comes back in version {version} instead of {}: a dump does not carry it",
+                    extension.name, extension.version
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let names: Vec<String> = contents.extensions.iter().map(|extension| extension.name.clone()).collect();
+    super::target::bound_extensions(&names, "the backup", findings);
+    Ok(())
+}
+
+/// Roles that are made, those of them that nobody can log in with afterwards, and those that are missing for good.
+pub async fn missing_roles(
+    session: &Session,
+    contents: &DatabaseContents,
+    globals: Option<&Globals>,
+    how: RestoreGlobals,
+    findings: &mut Findings,
+) -> Result<(), RunError> {
+    let present = roles::present(session).await?;
+    let mut coming = BTreeSet::new();
+    if how == RestoreGlobals::Restore
+        && let Some(globals) = globals
+    {
+        for role in globals.roles.iter().filter(|role| !present.contains(&role.name)) {
+            coming.insert(role.name.clone());
+            findings.plan.roles_to_make.push(role.name.clone());
+            if role.login && role.password_hash.is_none() {
+                findings.plan.roles_without_password.push(role.name.clone());
+            }
+        }
+    }
+    let mut wanted: BTreeSet<String> = contents.tables.iter().map(|table| table.owner.clone()).collect();
+    wanted.insert(contents.properties.owner.clone());
+    wanted.extend(contents.properties.settings.iter().filter_map(|setting| setting.role.clone()));
+    wanted.extend(contents.lost_roles.iter().cloned());
+    // Everything that a role may own or use is not listed; without the roles of the backup, each of them may be wanted.
+    if how == RestoreGlobals::Skip
+        && let Some(globals) = globals
+    {
+        let others =
+            globals.roles.iter().filter(|role| !present.contains(&role.name) && !wanted.contains(&role.name));
+        let names: Vec<&str> = others.map(|role| role.name.as_str()).collect();
+        if !names.is_empty() {
+            findings.warn(format!(
+                "the server lacks roles of the backup's server that nothing known needs: {}",
+                names.join(", ")
+            ));
+        }
+    }
+    for role in wanted.iter().filter(|role| !present.contains(*role) && !coming.contains(*role)) {
+        findings.refuse(
+            restore::ROLES_MISSING,
+            format!(
+                "the server has no role {role}, which the database needs: CREATE ROLE {};",
+                quoted_identifier(role)
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// Tries the locale on a collation that is never kept. Only where no database of the server has it already.
+pub async fn locale(
+    session: &Session,
+    contents: &DatabaseContents,
+    findings: &mut Findings,
+) -> Result<(), RunError> {
+    const USED: &str = "
+        SELECT 1 FROM pg_catalog.pg_database WHERE datcollate::text = $1 AND datctype::text = $2
+            AND pg_catalog.pg_encoding_to_char(encoding)::text = $3 LIMIT 1";
+    let properties = &contents.properties;
+    let locale = &properties.locale;
+    let texts = [&*locale.collate, &*locale.ctype, &*properties.encoding];
+    let used = session.list_with(USED, &texts, |row| row.try_get::<_, i32>(0)).await?;
+    if !used.is_empty() && locale.provider == LocaleProvider::Libc {
+        return Ok(());
+    }
+    let mut locales = vec![format!(
+        "LC_COLLATE = {}, LC_CTYPE = {}",
+        quoted_literal(&locale.collate),
+        quoted_literal(&locale.ctype)
+    )];
+    if let (LocaleProvider::Icu, Some(name)) = (locale.provider, &locale.name) {
+        locales.push(format!("PROVIDER = icu, LOCALE = {}", quoted_literal(name)));
+    }
+    for options in locales {
+        session.execute("BEGIN; SET LOCAL transaction_read_only = off").await?;
+        let tried = session.execute(&format!("CREATE COLLATION pg_temp.tried ({options})")).await;
+        session.execute("ROLLBACK").await?;
+        match tried {
+            Ok(()) => {}
+            Err(PostgresError::DatabaseError { cause, .. }) => findings.refuse(
+                restore::LOCALE_UNAVAILABLE,
+                format!("the server does not have the locale of the database ({options}: {cause}): install it on the server (Debian: a line in /etc/locale.gen, locale-gen) and restart PostgreSQL"),
+            ),
+            Err(PostgresError::PermissionDenied { .. }) => findings.warn(format!("whether the server has the locale of the database ({options}) was not found out")),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// What the server is set to otherwise than the backup's was. Shown, never applied.
+pub async fn settings(
+    session: &Session,
+    settings: &Settings,
+    findings: &mut Findings,
+) -> Result<(), RunError> {
+    const SQL: &str = "SELECT name::text, setting FROM pg_catalog.pg_settings WHERE setting IS NOT NULL";
+    let now: BTreeMap<String, String> =
+        session.list(SQL, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?.into_iter().collect();
+    for parameter in &settings.parameters {
+        let Some(value) = &parameter.value else { continue };
+        if OF_THE_PLACE.contains(&parameter.name.as_str()) || now.get(&parameter.name) == Some(value) {
+            continue;
+        }
+        let unit = parameter.unit.as_deref().map_or_else(String::new, |unit| format!(" × {unit}"));
+        let here = now.get(&parameter.name).map_or("unknown", String::as_str);
+        findings
+            .plan
+            .different_settings
+            .push(format!("{} = {here} here, {value}{unit} there", parameter.name));
+    }
+    Ok(())
+}
+
+/// What a second copy of so many bytes means for who follows the server's log.
+pub async fn log_volume(session: &Session, bytes: u64, findings: &mut Findings) -> Result<(), RunError> {
+    const SLOTS: &str = "
+        SELECT count(*), (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size')
+        FROM pg_catalog.pg_replication_slots";
+    let (slots, keep): (i64, Option<i64>) =
+        session.only(SLOTS, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?;
+    // In MiB; -1 means without limit.
+    let keep = keep.and_then(|keep| u64::try_from(keep).ok()).map(|keep| keep << 20);
+    if slots > 0 && keep.is_some_and(|keep| keep < bytes) {
+        findings.warn(format!("loading writes about {} MiB of WAL, more than max_slot_wal_keep_size: {slots} replication slots may be lost if their readers do not keep up", bytes >> 20));
+    }
+    Ok(())
+}

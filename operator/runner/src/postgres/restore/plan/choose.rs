@@ -1,0 +1,159 @@
+//! Chooses the backup that is restored, and proves that it is there and can be opened. Network.
+
+use greenlang_backup_api::manifest::{Content, Manifest};
+use greenlang_backup_api::names::BackupId;
+use greenlang_backup_api::restore::{OpeningKeys, PlanSource};
+use greenlang_backup_api::v1alpha1::ChosenBackup;
+use greenlang_backup_store::{CatalogueError, ReadSettings, Store, StoredManifest};
+use tracing::warn;
+
+use super::super::RestoreError;
+use super::super::source::Source;
+use crate::error::RunError;
+
+/// A backup that was chosen.
+pub struct Choice {
+    pub backup: ChosenBackup,
+    pub manifest: Manifest,
+    /// Why it is this one, in words.
+    pub said: String,
+}
+
+/// Finds the backup that a request means; `target` is the database that is restored to.
+pub async fn choose(store: &Store, source: &PlanSource, target: &str) -> Result<Choice, RunError> {
+    match source {
+        PlanSource::Backup { path, id, database } => {
+            let key = store.layout().backup(path, id).manifest();
+            let found = store.read_manifest(&key).await?;
+            let found = found.ok_or(RestoreError::BackupNotFound { key })?;
+            Ok(choice(path, id, database.as_deref(), target, found, "it was named".to_owned())?)
+        }
+        PlanSource::Latest { path, schedule, database } => {
+            newest(store, path, schedule.as_deref(), database.as_deref(), target).await
+        }
+        PlanSource::Undo { of } => {
+            Err(RestoreError::BackupNotFound { key: format!("a backup for the undo of {of}") }.into())
+        }
+    }
+}
+
+/// The newest whose objects are all there. What cannot be used is passed over, and that is said.
+async fn newest(
+    store: &Store,
+    path: &str,
+    schedule: Option<&str>,
+    database: Option<&str>,
+    target: &str,
+) -> Result<Choice, RunError> {
+    let mut ids = Vec::new();
+    let mut directories = store.directories(path, false);
+    while let Some(directory) = directories.next().await.map_err(CatalogueError::from)? {
+        if directory.current(&directory.keys.manifest()).is_some() {
+            ids.push(directory.id);
+        }
+    }
+    ids.sort();
+    let mut passed_over = 0;
+    for id in ids.into_iter().rev() {
+        let key = store.layout().backup(path, &id).manifest();
+        let found = match store.read_manifest(&key).await {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
+            Err(error @ CatalogueError::Manifest { .. }) => {
+                warn!(%id, %error, "passed over");
+                passed_over += 1;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let serves = |name: &str| found.manifest.schedules.iter().any(|schedule| schedule.name == name);
+        if schedule.is_some_and(|name| !serves(name)) {
+            continue;
+        }
+        if !whole(store, &found.manifest).await? {
+            warn!(%id, "passed over: an object is missing");
+            passed_over += 1;
+            continue;
+        }
+        let of = schedule.map_or_else(String::new, |name| format!(" of schedule {name}"));
+        let but =
+            if passed_over == 0 { String::new() } else { format!("; {passed_over} newer cannot be used") };
+        return Ok(choice(
+            path,
+            &id,
+            database,
+            target,
+            found,
+            format!("it is the newest good one{of}{but}"),
+        )?);
+    }
+    let key = format!("{}(a backup that can be used)", store.layout().path(path));
+    Err(RestoreError::BackupNotFound { key }.into())
+}
+
+async fn whole(store: &Store, manifest: &Manifest) -> Result<bool, RunError> {
+    for object in &manifest.objects {
+        match store.confirm(object).await {
+            Ok(()) => {}
+            Err(error) if error.is_retryable() => return Err(RestoreError::Read(error).into()),
+            Err(_) => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+fn choice(
+    path: &str,
+    id: &BackupId,
+    database: Option<&str>,
+    target: &str,
+    found: StoredManifest,
+    said: String,
+) -> Result<Choice, RestoreError> {
+    let StoredManifest { manifest, sha256 } = found;
+    let names: Vec<&str> = manifest
+        .objects
+        .iter()
+        .filter_map(|object| match &object.content {
+            Content::PostgresArchive { database } => Some(database.as_str()),
+            _ => None,
+        })
+        .collect();
+    let wanted = database.unwrap_or(target);
+    let chosen = match (names.as_slice(), database) {
+        (names, _) if names.contains(&wanted) => wanted,
+        // The only one may be meant where none was named.
+        (&[only], None) => only,
+        (names, _) => {
+            return Err(RestoreError::DatabaseNotInBackup {
+                database: wanted.to_owned(),
+                held: names.join(", "),
+            });
+        }
+    };
+    let backup = ChosenBackup {
+        path: path.to_owned(),
+        id: id.clone(),
+        database: chosen.to_owned(),
+        manifest_sha256: Some(sha256),
+    };
+    Ok(Choice { backup, manifest, said })
+}
+
+/// Looks whether the objects that are needed are there in their size, and whether a key opens them.
+pub async fn open(store: &Store, choice: &Choice, keys: &OpeningKeys) -> Result<Source, RunError> {
+    let source = Source::open(store, &choice.backup, keys).await?;
+    let needed = source.manifest.objects.iter().filter(|object| match &object.content {
+        Content::PostgresArchive { database } | Content::PostgresData { database, .. } => {
+            *database == source.database
+        }
+        _ => true,
+    });
+    for object in needed {
+        store.confirm(object).await.map_err(RestoreError::Read)?;
+    }
+    let archive = source.archive()?;
+    let opened = store.open_header(archive, source.identities(), ReadSettings::default()).await;
+    opened.map_err(RestoreError::Read)?;
+    Ok(source)
+}

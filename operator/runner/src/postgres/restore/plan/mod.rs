@@ -1,0 +1,356 @@
+//! Finds out whether a restore can work, before anything is touched: backup, keys, server, rights, names, space. What cannot work is
+//! refused here with the statement that mends it. Network; writes nothing but the record in the bucket.
+
+mod backup;
+mod choose;
+mod target;
+
+use greenlang_backup_api::contents::{DatabaseContents, TableData};
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::reasons::restore;
+use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_api::restore::{
+    KnownRestore, PlanAction, PlanReport, PlanSource, RecordState, RestoreReport, RestoreTask, marked_by,
+};
+use greenlang_backup_api::v1alpha1::{
+    MAX_PLAN_ENTRIES, NamedDatabase, PlannedBackup, PlannedTarget, Refusal, RestorePlan, RestoreStrategy,
+};
+use greenlang_backup_store::Store;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio_util::sync::CancellationToken;
+
+use super::record::Ledger;
+use super::source::Source;
+use super::{RestoreError, databases, open_store};
+use crate::details::Details;
+use crate::error::{RunError, until_cancelled};
+use crate::postgres::clients::Clients;
+use crate::postgres::connect::{Endpoint, Session};
+use crate::postgres::inspect;
+use choose::Choice;
+
+/// A restored database beside the text of its rows: indexes and the frame of rows take some more.
+const EXPECTED_PERCENT: u64 = 130;
+
+/// What was found so far.
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub plan: RestorePlan,
+    pub report: PlanReport,
+}
+
+impl Findings {
+    fn refuse(&mut self, reason: &str, message: impl Into<String>) {
+        self.plan.refusals.push(Refusal { reason: reason.to_owned(), message: message.into() });
+    }
+
+    fn warn(&mut self, warning: impl Into<String>) {
+        self.plan.warnings.push(warning.into());
+    }
+}
+
+/// Makes the plan. What may pass ends it as an error; what will not is part of it.
+pub async fn run(
+    task: &RestoreTask,
+    action: &PlanAction,
+    cancel: &CancellationToken,
+) -> Result<RunReport, RunError> {
+    let mut findings = Findings::default();
+    let work = async {
+        let store = open_store(task).await?;
+        let planned = match &action.source {
+            PlanSource::Undo { of } => undo(task, action, of, &store, &mut findings).await,
+            PlanSource::Backup { .. } | PlanSource::Latest { .. } => {
+                restore(task, action, &store, &mut findings).await
+            }
+        };
+        match planned {
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => findings.refuse(error.reason(), error.to_string()),
+            Ok(()) => {}
+        }
+        record(task, action, &store, &mut findings).await
+    };
+    until_cancelled(cancel, Box::pin(work)).await?;
+    Ok(report(findings))
+}
+
+fn report(findings: Findings) -> RunReport {
+    let Findings { mut plan, mut report } = findings;
+    plan.feasible = plan.refusals.is_empty();
+    let first = plan.refusals.first().cloned();
+    for list in [
+        &mut plan.steps,
+        &mut plan.roles_to_make,
+        &mut plan.roles_without_password,
+        &mut plan.different_settings,
+        &mut plan.warnings,
+    ] {
+        bound(list);
+    }
+    plan.refusals.truncate(MAX_PLAN_ENTRIES);
+    let mut details = Details::default();
+    details.line(&plan);
+    (report.details, report.details_sha256) = details.end();
+    let (outcome, reason, message) = match first {
+        None => (Outcome::Done, reasons::SUCCEEDED.to_owned(), "the restore can work".to_owned()),
+        Some(Refusal { reason, message }) => (Outcome::Failed, reason, message),
+    };
+    RunReport { restore: Some(RestoreReport::Plan(report)), ..RunReport::new(outcome, &reason, message) }
+}
+
+/// What is left out is counted in the last entry.
+fn bound(list: &mut Vec<String>) {
+    if list.len() > MAX_PLAN_ENTRIES {
+        let more = list.len() - (MAX_PLAN_ENTRIES - 1);
+        list.truncate(MAX_PLAN_ENTRIES - 1);
+        list.push(format!("and {more} more"));
+    }
+}
+
+/// A request is carried out once, whatever made it anew.
+async fn record(
+    task: &RestoreTask,
+    action: &PlanAction,
+    store: &Store,
+    findings: &mut Findings,
+) -> Result<(), RunError> {
+    let mut ledger = Ledger::read(store, task).await?;
+    if let Some(other) = ledger.of_other() {
+        let (name, uid) = (&other.name, &other.uid);
+        let message = format!(
+            "a request of the name {name} was carried out before, with UID {uid}: its record is in the bucket; give this request another name to restore again"
+        );
+        findings.refuse(restore::ALREADY_CARRIED_OUT, message);
+        return Ok(());
+    }
+    findings.report.known = ledger.own().map(|own| KnownRestore {
+        state: own.state,
+        restored: own.restored.clone(),
+        previous: own.previous.clone(),
+    });
+    if ledger.own().is_none() && action.claim && findings.plan.refusals.is_empty() {
+        let undo_of = match &action.source {
+            PlanSource::Undo { of } => Some(of.clone()),
+            _ => None,
+        };
+        let blank = ledger.blank(RecordState::Started, findings.report.backup.clone(), undo_of);
+        ledger.write(blank).await?;
+    }
+    Ok(())
+}
+
+async fn restore(
+    task: &RestoreTask,
+    action: &PlanAction,
+    store: &Store,
+    findings: &mut Findings,
+) -> Result<(), RunError> {
+    // Each looks for itself, so that all that is wrong is told at once.
+    let source = match of_the_bucket(task, action, store, findings).await {
+        Ok(source) => Some(source),
+        Err(error) if error.is_retryable() => return Err(error),
+        Err(error) => {
+            findings.refuse(error.reason(), error.to_string());
+            None
+        }
+    };
+    let (endpoint, session) = target::connect(task, findings).await?;
+    of_the_server(task, action, &endpoint, &session, findings).await?;
+    if let Some((source, contents)) = source {
+        of_both(task, action, &session, &source, &contents, findings).await?;
+    }
+    steps(task, action, findings);
+    Ok(())
+}
+
+async fn of_the_bucket(
+    task: &RestoreTask,
+    action: &PlanAction,
+    store: &Store,
+    findings: &mut Findings,
+) -> Result<(Source, DatabaseContents), RunError> {
+    let choice = choose::choose(store, &action.source, &task.database).await?;
+    findings.report.backup = Some(choice.backup.clone());
+    findings.plan.backup = Some(planned_backup(&choice));
+    let source = choose::open(store, &choice, &action.keys).await?;
+    let contents = source.contents().await?;
+    if let Some(planned) = &mut findings.plan.backup {
+        planned.tables = Some(contents.tables.len() as u64);
+        let rows = contents.tables.iter().filter_map(|table| match table.data {
+            TableData::Stored { rows, .. } => Some(rows),
+            TableData::Absent { .. } => None,
+        });
+        planned.rows = Some(rows.sum());
+        let bytes =
+            source.archive()?.source_bytes + source.data().iter().map(|data| data.source_bytes).sum::<u64>();
+        planned.source_bytes = bytes;
+        planned.expected_bytes = Some(bytes / 100 * EXPECTED_PERCENT);
+    }
+    for warning in &source.manifest.warnings {
+        findings.warn(format!("of the backup: {warning}"));
+    }
+    Ok((source, contents))
+}
+
+fn planned_backup(choice: &Choice) -> PlannedBackup {
+    PlannedBackup {
+        choice: choice.said.clone(),
+        time: Time(choice.manifest.slot),
+        server_version: choice.manifest.server_version.clone(),
+        stored_bytes: choice.manifest.size_bytes,
+        source_bytes: choice.manifest.source_bytes(),
+        expected_bytes: None,
+        tables: None,
+        rows: None,
+        legacy: false,
+    }
+}
+
+async fn of_the_server(
+    task: &RestoreTask,
+    action: &PlanAction,
+    endpoint: &Endpoint,
+    session: &Session,
+    findings: &mut Findings,
+) -> Result<(), RunError> {
+    let version = inspect::version(session).await?;
+    if let Err(error) = Clients::from_env().directory(version.major) {
+        findings.refuse(error.reason(), error.to_string());
+    }
+    let present = target::present(task, action, session, findings).await?;
+    if let Some(present) = present.as_ref().filter(|_| action.strategy != RestoreStrategy::NewDatabase) {
+        target::bound(task, action, endpoint, session, present, findings).await?;
+    }
+    target::admitted(endpoint, &action.temporary, findings).await?;
+    findings.report.target_oid = present.as_ref().map(|present| present.oid);
+    let replaced = present.is_some() && action.strategy == RestoreStrategy::Swap;
+    findings.plan.target = Some(PlannedTarget {
+        server_version: version.text,
+        strategy: action.strategy,
+        present_bytes: present.as_ref().and_then(|present| present.bytes),
+        sessions: present.as_ref().map_or(0, |present| present.sessions),
+        temporary_database: action.temporary.clone(),
+        previous_database: replaced.then(|| action.previous.clone()),
+    });
+    Ok(())
+}
+
+async fn of_both(
+    task: &RestoreTask,
+    action: &PlanAction,
+    session: &Session,
+    source: &Source,
+    contents: &DatabaseContents,
+    findings: &mut Findings,
+) -> Result<(), RunError> {
+    let major = inspect::version(session).await?.major;
+    if let Some(backup) = source.major().filter(|backup| *backup > major) {
+        let error = RestoreError::ServerTooOld { backup, server: major };
+        findings.refuse(error.reason(), error.to_string());
+    }
+    if action.include.is_some() {
+        findings.refuse(restore::NOT_SUPPORTED, "this release restores whole databases only: leave database.include out, and copy what is wanted out of the new database");
+    }
+    let globals = source.globals().await?;
+    backup::extensions(session, contents, findings).await?;
+    backup::locale(session, contents, findings).await?;
+    backup::missing_roles(session, contents, globals.as_ref(), action.globals, findings).await?;
+    if let Some(settings) = source.settings().await? {
+        backup::settings(session, &settings, findings).await?;
+    }
+    let mut owners: Vec<String> = contents.tables.iter().map(|table| table.owner.clone()).collect();
+    owners.push(contents.properties.owner.clone());
+    owners.sort();
+    owners.dedup();
+    let makes_roles = !findings.plan.roles_to_make.is_empty();
+    target::rights(task, session, &owners, makes_roles, findings).await?;
+    let expected =
+        findings.plan.backup.as_ref().and_then(|planned| planned.expected_bytes).unwrap_or_default();
+    let present = findings.plan.target.as_ref().and_then(|target| target.present_bytes).unwrap_or_default();
+    if action.strategy != RestoreStrategy::Replace {
+        let bytes = expected.max(present);
+        findings.warn(format!("the server needs room for a second database of about {} MiB: PostgreSQL does not tell how much is free", bytes >> 20));
+    }
+    backup::log_volume(session, expected, findings).await
+}
+
+fn steps(task: &RestoreTask, action: &PlanAction, findings: &mut Findings) {
+    let (database, temporary) = (&task.database, &action.temporary);
+    let steps = &mut findings.plan.steps;
+    if action.strategy == RestoreStrategy::Replace && findings.report.target_oid.is_some() {
+        steps.push(format!("drop database {database}"));
+    }
+    let makes = findings.plan.roles_to_make.len();
+    if makes > 0 {
+        steps.push(format!("make {makes} roles"));
+    }
+    steps.push(format!("load into database {temporary}, with {} connections", action.jobs));
+    steps.push(format!("compare it with the backup ({:?}), and analyze it", action.verify));
+    if action.strategy == RestoreStrategy::Swap && findings.report.target_oid.is_some() {
+        steps.push(format!("rename {database} to {}, which stays for an undo", action.previous));
+    }
+    steps.push(format!("rename {temporary} to {database}"));
+}
+
+/// An undo restores nothing: what it wants is on the server, or it is not.
+async fn undo(
+    task: &RestoreTask,
+    action: &PlanAction,
+    of: &str,
+    store: &Store,
+    findings: &mut Findings,
+) -> Result<(), RunError> {
+    let nothing = |findings: &mut Findings, why: String| findings.refuse(restore::NOTHING_TO_UNDO, why);
+    let (endpoint, session) = target::connect(task, findings).await?;
+    let found = store.read_record(&task.request.namespace, of).await?.map(|stored| stored.record);
+    let Some(record) = found.filter(|record| record.state == RecordState::Switched) else {
+        nothing(findings, format!("the bucket has no record of a request {of} that replaced a database"));
+        return Ok(());
+    };
+    let Some(previous) = record.previous.filter(|_| record.database == task.database) else {
+        nothing(findings, format!("request {of} replaced no database called {}", task.database));
+        return Ok(());
+    };
+    of_the_server(
+        task,
+        &PlanAction { temporary: previous.name.clone(), ..action.clone() },
+        &endpoint,
+        &session,
+        findings,
+    )
+    .await?;
+    // The one that comes back is of the other request, and in nobody's way.
+    findings.plan.refusals.retain(|refusal| {
+        refusal.reason != restore::DATABASE_EXISTS
+            || !refusal.message.starts_with(&format!("database {} is in the way", previous.name))
+    });
+    let there = databases::with_oid(&session, previous.oid).await?;
+    let ours = there.filter(|found| {
+        found.name == previous.name
+            && marked_by(found.comment.as_deref().unwrap_or_default()) == Some(record.uid.as_str())
+    });
+    if ours.is_none() {
+        nothing(
+            findings,
+            format!(
+                "database {} (OID {}), which request {of} replaced, is gone: it was kept long enough, or dropped by hand",
+                previous.name, previous.oid
+            ),
+        );
+        return Ok(());
+    }
+    if findings.report.target_oid != record.restored.as_ref().map(|restored| restored.oid) {
+        nothing(
+            findings,
+            format!("database {} is not the one any more that request {of} restored", task.database),
+        );
+    }
+    target::rights(task, &session, &[], false, findings).await?;
+    findings.plan.steps = vec![
+        format!("rename {} to {}", task.database, action.previous),
+        format!("rename {} to {}", previous.name, task.database),
+    ];
+    findings.report.comes_back = Some(NamedDatabase { ..previous });
+    Ok(())
+}

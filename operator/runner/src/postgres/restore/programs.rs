@@ -1,0 +1,52 @@
+//! The commands of a restore: `pg_restore` and `vacuumdb` with all that they are told. Pure.
+
+use std::path::Path;
+
+use greenlang_backup_api::v1alpha1::RestoreInclude;
+use tokio::process::Command;
+
+use crate::postgres::connect::Endpoint;
+use crate::postgres::libpq;
+
+/// Sessions of the programs; the rest is as for dumps.
+const OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 \
+                       -c default_transaction_read_only=off -c client_min_messages=warning";
+
+/// The programs of one server, working on one database.
+pub struct Programs<'a> {
+    /// Directory of the programs.
+    pub clients: &'a Path,
+    pub endpoint: &'a Endpoint,
+    /// Name of the database.
+    pub database: &'a str,
+    /// Only this part of the archive.
+    pub include: Option<&'a RestoreInclude>,
+}
+
+impl Programs<'_> {
+    /// `pg_restore`, which reads an archive on its standard input unless it is told a file. It gives up at the first error.
+    pub fn pg_restore(&self, sections: &[&str]) -> Command {
+        let mut command = self.command("pg_restore");
+        command.args(["--format=custom", "--exit-on-error"]);
+        command.arg(format!("--dbname={}", libpq::connection_string(self.database)));
+        command.args(sections.iter().map(|section| format!("--section={section}")));
+        if let Some(include) = self.include {
+            command.args(include.schemas.iter().map(|schema| format!("--schema={schema}")));
+        }
+        command
+    }
+
+    /// `vacuumdb`, which counts for the planner, roughly first, so that the database is soon of use.
+    pub fn analyze(&self, jobs: u8) -> Command {
+        let mut command = self.command("vacuumdb");
+        command.args(["--analyze-in-stages", "--quiet"]).arg(format!("--jobs={jobs}"));
+        command.arg(format!("--dbname={}", libpq::connection_string(self.database)));
+        command
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = libpq::command(&self.clients.join(program), self.endpoint, self.database);
+        command.env("PGOPTIONS", OPTIONS);
+        command
+    }
+}

@@ -1,0 +1,115 @@
+//! Gives a loaded database what belongs to it as a whole, under its new name: rights, settings, limits, comment. Changes the server.
+
+use greenlang_backup_api::contents::DatabaseProperties;
+use greenlang_backup_api::restore::RequestIdentity;
+
+use super::databases::{comment_on, marked};
+use super::{roles, session_settings};
+use crate::error::RunError;
+use crate::postgres::connect::{Session, quoted_identifier};
+
+/// A right to a database.
+struct Grant {
+    grantor: String,
+    /// None means everybody.
+    grantee: Option<String>,
+    privilege: String,
+    grantable: bool,
+}
+
+/// Replays the properties; the comment stands behind the mark until the database is in its place. Returns what the server refused.
+pub async fn replay(
+    session: &Session,
+    request: &RequestIdentity,
+    name: &str,
+    properties: &DatabaseProperties,
+) -> Result<Vec<String>, RunError> {
+    let mut warnings = Vec::new();
+    let quoted = quoted_identifier(name);
+    for setting in &properties.settings {
+        let Some(assignment) = session_settings::assignment(setting) else {
+            warnings.push(format!(
+                "parameter {} of the database could be a secret and is not in the backup: set it by hand",
+                setting.name
+            ));
+            continue;
+        };
+        let statement = match &setting.role {
+            None => format!("ALTER DATABASE {quoted} SET {assignment}"),
+            Some(role) => {
+                format!("ALTER ROLE {} IN DATABASE {quoted} SET {assignment}", quoted_identifier(role))
+            }
+        };
+        roles::attempt(session, &statement, &mut warnings).await?;
+    }
+    session
+        .execute(&format!(
+            "ALTER DATABASE {quoted} WITH CONNECTION LIMIT {} IS_TEMPLATE {}",
+            properties.connection_limit, properties.template
+        ))
+        .await?;
+    rights(session, &quoted, properties).await?;
+    let comment = marked(request, properties.comment.as_deref());
+    session.execute(&comment_on(name, Some(&comment))).await?;
+    Ok(warnings)
+}
+
+/// Grants what the backup has, and nothing else: what the making of the database took away from everybody comes back only here.
+async fn rights(session: &Session, quoted: &str, properties: &DatabaseProperties) -> Result<(), RunError> {
+    let owner = quoted_identifier(&properties.owner);
+    let Some(acl) = &properties.acl else {
+        session.execute(&format!("GRANT CONNECT, TEMPORARY ON DATABASE {quoted} TO PUBLIC")).await?;
+        return Ok(());
+    };
+    let mut grants = explode(session, acl).await?;
+    // Who passes a right on must have it first.
+    grants.sort_by_key(|grant| grant.grantor != properties.owner);
+    let mut statements =
+        vec!["BEGIN".to_owned(), format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC, {owner}")];
+    for Grant { grantor, grantee, privilege, grantable } in grants {
+        let grantee = grantee.map_or_else(|| "PUBLIC".to_owned(), |name| quoted_identifier(&name));
+        let option = if grantable { " WITH GRANT OPTION" } else { "" };
+        let grant = format!("GRANT {privilege} ON DATABASE {quoted} TO {grantee}{option}");
+        if grantor == properties.owner {
+            statements.push(grant);
+        } else {
+            statements.extend([
+                format!("SET LOCAL ROLE {}", quoted_identifier(&grantor)),
+                grant,
+                "RESET ROLE".to_owned(),
+            ]);
+        }
+    }
+    statements.push("COMMIT".to_owned());
+    session.execute(&statements.join("; ")).await?;
+    Ok(())
+}
+
+/// Takes rights apart as the server does, which knows how names are quoted in them.
+async fn explode(session: &Session, acl: &[String]) -> Result<Vec<Grant>, RunError> {
+    const SQL: &str = "
+        SELECT pg_catalog.pg_get_userbyid(a.grantor)::text,
+            CASE WHEN a.grantee <> 0 THEN pg_catalog.pg_get_userbyid(a.grantee)::text END, a.privilege_type, a.is_grantable
+        FROM pg_catalog.unnest($1::text::text[]) WITH ORDINALITY AS item (text, place),
+            LATERAL pg_catalog.aclexplode(ARRAY[item.text::aclitem]) a
+        ORDER BY item.place";
+    let array = array(acl);
+    let grants = session
+        .list_with(SQL, &[&array], |row| {
+            Ok(Grant {
+                grantor: row.try_get(0)?,
+                grantee: row.try_get(1)?,
+                privilege: row.try_get(2)?,
+                grantable: row.try_get(3)?,
+            })
+        })
+        .await?;
+    Ok(grants)
+}
+
+/// Texts as the server reads an array of them.
+pub fn array(texts: &[String]) -> String {
+    let quoted: Vec<String> =
+        texts.iter().map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))).collect();
+    format!("{{{}}}", quoted.join(","))
+}

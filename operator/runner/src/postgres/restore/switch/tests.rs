@@ -1,0 +1,215 @@
+//! Switches on a real server, cut off after each statement and write.
+
+use std::sync::LazyLock;
+
+use greenlang_backup_api::reasons::restore;
+use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres, S3, run as run_command, tasks};
+use tempfile::TempDir;
+
+use super::*;
+use greenlang_backup_api::restore::{RestoreAction, previous_name, temporary_name};
+
+static SERVER: LazyLock<Postgres> =
+    LazyLock::new(|| Postgres::start_with(ADMIN_PASSWORD, &[("max_prepared_transactions", "4")]));
+const BUCKET: &str = "switches";
+static WITH_BUCKET: LazyLock<()> = LazyLock::new(|| {
+    run_command(S3.aws().args(["s3", "mb", &format!("s3://{BUCKET}")]));
+});
+
+/// A database and what was restored beside it.
+struct World {
+    task: RestoreTask,
+    action: SwitchAction,
+    store: Store,
+    _secrets: TempDir,
+}
+
+fn oid(name: &str) -> u32 {
+    SERVER
+        .sql("postgres", &format!("SELECT oid FROM pg_database WHERE datname = '{name}'"))
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+fn request(name: &str) -> RequestIdentity {
+    RequestIdentity { namespace: "greenlang".into(), name: name.into(), uid: format!("uid-{name}") }
+}
+
+impl World {
+    /// `there`: whether the database is there already.
+    async fn new(database: &str, there: bool) -> Self {
+        LazyLock::force(&WITH_BUCKET);
+        let secrets = tempfile::tempdir().unwrap();
+        let request = request(database);
+        let temporary = temporary_name(database, &request.uid);
+        if there {
+            SERVER.create_database(database);
+            SERVER.sql("postgres", &format!("COMMENT ON DATABASE \"{database}\" IS 'the old one'"));
+            SERVER.sql(database, "CREATE TABLE which AS SELECT 'old' AS one");
+        }
+        SERVER.create_database(&temporary);
+        SERVER.sql(&temporary, "CREATE TABLE which AS SELECT 'new' AS one");
+        let mark = marked(&request, Some("the new one"));
+        SERVER.sql("postgres", &comment_on(&temporary, Some(&mark)));
+        let action = SwitchAction {
+            incoming: NamedDatabase { oid: oid(&temporary), name: temporary },
+            outgoing: there
+                .then(|| NamedDatabase { name: previous_name(database, &request.uid), oid: oid(database) }),
+            backup: None,
+            undo_of: None,
+            drop_after: None,
+        };
+        let task = RestoreTask {
+            request,
+            spec_sha256: "0".repeat(64),
+            bucket: tasks::bucket(BUCKET, &S3.endpoint, secrets.path()),
+            server: tasks::postgres_server(&SERVER, "postgres", ADMIN_PASSWORD, secrets.path()),
+            database: database.to_owned(),
+            stall_seconds: 600,
+            action: RestoreAction::Switch(action.clone()),
+        };
+        let store = Store::open(&task.bucket, 2).await.unwrap();
+        Self { task, action, store, _secrets: secrets }
+    }
+
+    async fn switch(&self, budget: Option<u32>) -> Result<SwitchReport, RunError> {
+        let mut switch = Switch::open(&self.task, &self.action, &self.store).await?;
+        switch.budget = budget;
+        switch.to_the_end(&self.store).await
+    }
+
+    async fn state(&self) -> Option<RecordState> {
+        let RequestIdentity { namespace, name, .. } = &self.task.request;
+        Some(self.store.read_record(namespace, name).await.unwrap()?.record.state)
+    }
+
+    fn comment(name: &str) -> String {
+        SERVER.sql(
+            "postgres",
+            &format!(
+                "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{name}'"
+            ),
+        )
+    }
+
+    async fn expect_switched(&self) {
+        let database = &self.task.database;
+        assert_eq!(SERVER.sql(database, "SELECT one FROM which"), "new\n");
+        assert_eq!(Self::comment(database), "the new one\n");
+        assert_eq!(oid(database), self.action.incoming.oid);
+        assert_eq!(self.state().await, Some(RecordState::Switched));
+        if let Some(outgoing) = &self.action.outgoing {
+            assert_eq!(oid(&outgoing.name), outgoing.oid);
+            assert_eq!(Self::comment(&outgoing.name), format!("{}\nthe old one\n", self.task.request.mark()));
+            let open = format!("SELECT datallowconn FROM pg_database WHERE oid = {}", outgoing.oid);
+            assert_eq!(SERVER.sql("postgres", &open), "f\n");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_switch_that_is_cut_anywhere_comes_to_the_same_end() {
+    for there in [true, false] {
+        let mut cuts = 0;
+        loop {
+            let world = World::new(&format!("cut_{there}_{cuts}"), there).await;
+            match world.switch(Some(cuts)).await {
+                Ok(_) => break,
+                Err(RunError::Interrupted) => {}
+                Err(error) => panic!("{error}"),
+            }
+            let report = world.switch(None).await.unwrap();
+            assert_eq!(report.serving.oid, world.action.incoming.oid);
+            world.expect_switched().await;
+            // And once more, with nothing left to do.
+            assert_eq!(world.switch(Some(0)).await.unwrap().closed_milliseconds, None);
+            world.expect_switched().await;
+            cuts += 1;
+        }
+        assert!(cuts >= if there { 5 } else { 4 }, "every step was cut, not {cuts} of them");
+    }
+}
+
+#[tokio::test]
+async fn an_undo_puts_back_what_was_there() {
+    let world = World::new("undone", true).await;
+    world.switch(None).await.unwrap();
+    let (incoming, outgoing) = (world.action.outgoing.clone().unwrap(), world.action.incoming.clone());
+    let undo = request("the-undo");
+    let action = SwitchAction {
+        incoming,
+        outgoing: Some(NamedDatabase { name: previous_name("undone", &undo.uid), oid: outgoing.oid }),
+        undo_of: Some("undone".into()),
+        ..world.action.clone()
+    };
+    let undone = World {
+        task: RestoreTask { request: undo, ..world.task.clone() },
+        action,
+        ..World::new("not_used", true).await
+    };
+    undone.switch(None).await.unwrap();
+    assert_eq!(SERVER.sql("undone", "SELECT one FROM which"), "old\n");
+    assert_eq!(World::comment("undone"), "the old one\n");
+    let moved = &undone.action.outgoing.as_ref().unwrap().name;
+    assert_eq!(World::comment(moved), format!("{}\nthe new one\n", undone.task.request.mark()));
+    // What the first request did is not done again by a Pod that comes late.
+    let late = world.switch(None).await.unwrap_err();
+    assert_eq!(late.reason(), restore::DATABASE_CHANGED);
+    assert_eq!(SERVER.sql("undone", "SELECT one FROM which"), "old\n");
+}
+
+#[tokio::test]
+async fn sessions_are_ended_and_prepared_transactions_are_not() {
+    let world = World::new("busy", true).await;
+    let mut held = SERVER.command("psql", "busy");
+    let mut held =
+        held.args(["-qc", "SELECT pg_sleep(600)"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    SERVER.sql("busy", "BEGIN; INSERT INTO which VALUES ('prepared'); PREPARE TRANSACTION 'one'");
+    let refused = world.switch(None).await.unwrap_err();
+    assert_eq!((refused.reason(), refused.is_retryable()), (restore::PREPARED_TRANSACTIONS, false));
+    assert_eq!(
+        SERVER.sql("busy", "SELECT count(*) FROM which"),
+        "1\n",
+        "it lets sessions in, and was not renamed"
+    );
+    SERVER.sql("busy", "ROLLBACK PREPARED 'one'");
+    let report = world.switch(None).await.unwrap();
+    assert!(report.closed_milliseconds.is_some());
+    world.expect_switched().await;
+    assert!(!held.wait().unwrap().success(), "its session was ended");
+}
+
+#[tokio::test]
+async fn another_database_than_the_planned_one_is_not_renamed() {
+    let world = World::new("changed", true).await;
+    SERVER.sql("postgres", "ALTER DATABASE changed RENAME TO changed_by_hand");
+    let gone = world.switch(None).await.unwrap_err();
+    assert_eq!(gone.reason(), restore::DATABASE_CHANGED);
+    SERVER.create_database("changed");
+    let other = world.switch(None).await.unwrap_err();
+    assert_eq!(other.reason(), restore::DATABASE_CHANGED);
+    assert_eq!(SERVER.sql("changed_by_hand", "SELECT one FROM which"), "old\n");
+
+    let new = World::new("came_meanwhile", false).await;
+    SERVER.create_database("came_meanwhile");
+    assert_eq!(new.switch(None).await.unwrap_err().reason(), restore::DATABASE_CHANGED);
+
+    let unmarked = World::new("unmarked", true).await;
+    let name = &unmarked.action.incoming.name;
+    SERVER.sql("postgres", &comment_on(name, Some("somebody else's")));
+    assert_eq!(unmarked.switch(None).await.unwrap_err().reason(), restore::DATABASE_CHANGED);
+}
+
+#[tokio::test]
+async fn a_request_of_the_same_name_is_not_carried_out_again() {
+    let world = World::new("once", true).await;
+    world.switch(None).await.unwrap();
+    let mut again = World::new("once_more", true).await;
+    again.task.request.name = "once".into();
+    let mark = marked(&again.task.request, None);
+    SERVER.sql("postgres", &comment_on(&again.action.incoming.name, Some(&mark)));
+    let refused = again.switch(None).await.unwrap_err();
+    assert_eq!(refused.reason(), restore::ALREADY_CARRIED_OUT);
+    assert_eq!(SERVER.sql("once_more", "SELECT one FROM which"), "old\n");
+}

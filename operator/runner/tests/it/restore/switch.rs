@@ -1,0 +1,71 @@
+//! A restore from its plan to its undo, by the real programs.
+
+use greenlang_backup_api::reasons::{self, restore};
+use greenlang_backup_api::report::Outcome;
+use greenlang_backup_api::restore::{RestoreAction, RestoreReport, RestoreTask, SwitchAction, previous_name};
+use greenlang_backup_api::task::Task;
+use greenlang_backup_api::v1alpha1::NamedDatabase;
+
+use super::world::{Request, databases, identity};
+use crate::fixture::{Ended, Fixture};
+use crate::servers::POSTGRES;
+
+fn oid(name: &str) -> u32 {
+    let sql = format!("SELECT oid FROM pg_database WHERE datname = '{name}'");
+    POSTGRES.sql("postgres", &sql).trim().parse().unwrap()
+}
+
+fn switch(request: &Request<'_>, task: &RestoreTask, action: SwitchAction) -> Ended {
+    let task = RestoreTask { action: RestoreAction::Switch(action), ..task.clone() };
+    request.fixture.start_task(&Task::Restore(task), &[]).end()
+}
+
+#[test]
+fn a_database_comes_back_and_an_undo_takes_it_away_again() {
+    let name = "switched by hand";
+    POSTGRES.create_database(name);
+    POSTGRES.sql(name, "CREATE TABLE t AS SELECT i FROM generate_series(1, 100) i");
+    POSTGRES.sql(
+        "postgres",
+        &format!("COMMENT ON DATABASE \"{name}\" IS 'ours'; ALTER DATABASE \"{name}\" SET work_mem = '7MB'"),
+    );
+    let fixture = Fixture::new("switch", &[name]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    POSTGRES.sql(name, "DROP TABLE t; CREATE TABLE mistake ()");
+    let request = Request::new(&fixture, &POSTGRES, name, "u-switch");
+    let loaded = request.loaded().database;
+    let previous = NamedDatabase { name: previous_name(name, "u-switch"), oid: oid(name) };
+    let action = SwitchAction {
+        incoming: loaded.clone(),
+        outgoing: Some(previous.clone()),
+        backup: None,
+        undo_of: None,
+        drop_after: None,
+    };
+    for _ in 0..2 {
+        let ended = switch(&request, &request.task, action.clone());
+        ended.expect(Outcome::Done, reasons::SUCCEEDED);
+        let Some(RestoreReport::Switch(report)) = ended.report.restore else { panic!("{:?}", ended.report) };
+        assert_eq!((report.serving.oid, report.previous), (loaded.oid, Some(previous.clone())));
+    }
+    assert_eq!(POSTGRES.sql(name, "SELECT count(*) FROM t; SHOW work_mem"), "100\n7MB\n");
+    assert!(!databases(&POSTGRES).contains(&request.temporary()));
+    // A load that comes late makes nothing that a switch could take for what it wants.
+    let undo = RestoreTask {
+        request: greenlang_backup_api::restore::RequestIdentity { name: "undo".into(), ..identity("u-undo") },
+        ..request.task.clone()
+    };
+    let back = SwitchAction {
+        incoming: previous,
+        outgoing: Some(NamedDatabase { name: previous_name(name, "u-undo"), oid: loaded.oid }),
+        undo_of: Some("back".into()),
+        ..action
+    };
+    switch(&request, &undo, back).expect(Outcome::Done, reasons::SUCCEEDED);
+    assert_eq!(POSTGRES.sql(name, "SELECT count(*) FROM mistake").trim(), "0");
+    let dropped = Request { task: undo, ..request };
+    let left = previous_name(name, "u-undo");
+    dropped.drop_database(&left, Some(1)).expect(Outcome::Failed, restore::DATABASE_EXISTS);
+    dropped.drop_database(&left, Some(loaded.oid)).expect(Outcome::Done, reasons::SUCCEEDED);
+    assert!(!databases(&POSTGRES).contains(&left));
+}
