@@ -13,9 +13,16 @@ pub const NAMESPACE: &str = "greenlang-backup-system";
 /// Release, and by it the Deployment.
 pub const RELEASE: &str = "greenlang-backup";
 
-/// The checkout.
+/// The checkout: that of the package which cargo runs, or the one around the current directory. Where this was compiled comes last:
+/// clones may share a target directory, and the one that compiled may be gone.
 pub fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let mut places = package.into_iter().chain(std::env::current_dir());
+    let found = places.find_map(|place| {
+        let is_it = |folder: &&Path| folder.join("charts").join(RELEASE).is_dir();
+        place.ancestors().find(is_it).map(Path::to_owned)
+    });
+    found.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
 }
 
 /// The charts and the definition as they were at the end of the first slice.
@@ -59,8 +66,18 @@ pub async fn install_from(
 
 /// Installs one of the charts as it is at `charts/`, without waiting for Pods: for an API server without nodes.
 pub async fn install_chart(cluster: &Cluster, chart: &str, values: serde_json::Value) -> Result<()> {
+    install_chart_from(cluster, &checkout(), chart, values).await
+}
+
+/// As [`install_chart`], with the chart of another checkout; upgrades one that is installed.
+pub async fn install_chart_from(
+    cluster: &Cluster,
+    checkout: &Path,
+    chart: &str,
+    values: serde_json::Value,
+) -> Result<()> {
     let mut helm = cluster.helm();
-    helm.args(["install", chart]).arg(checkout().join("charts").join(chart));
+    helm.args(["upgrade", "--install", chart]).arg(checkout.join("charts").join(chart));
     helm.args(["--namespace", NAMESPACE, "--create-namespace", "--values", "-"]);
     command::run(&mut helm, values.to_string()).await.map(drop)
 }

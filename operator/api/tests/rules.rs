@@ -7,7 +7,8 @@ use greenlang_backup_api::{conditions, reasons};
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+/// From the package, in which cargo runs its tests.
+const ROOT: &str = "../..";
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(format!("{ROOT}/{path}")).unwrap()

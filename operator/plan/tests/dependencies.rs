@@ -17,7 +17,6 @@ fn no_runtime_and_no_client() {
             "--prefix",
             "none",
         ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));

@@ -20,7 +20,7 @@ pub const HOSTILE: &str = "a/b \"é\" $(touch x) `y` 'z' dbname=postgres\\";
 pub static SEEDED: LazyLock<&str> = LazyLock::new(|| {
     let name = "greenlang";
     POSTGRES.create_database(name);
-    POSTGRES.sql_file(name, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/seed.sql").as_ref());
+    POSTGRES.sql_file(name, "tests/it/seed.sql".as_ref());
     name
 });
 

@@ -204,8 +204,7 @@ fn names_that_are_not_utf_8_end_a_backup_with_the_way_out() {
     ]);
     fixture.bucket.assert_empty();
     // The documented way out.
-    let document =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md")).unwrap();
+    let document = std::fs::read_to_string("../../docs/operations.md").unwrap();
     let section = document.split("## Names that are not UTF-8\n").nth(1).unwrap();
     let block = section.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
     let file = fixture.directory.path().join("rename.sql");

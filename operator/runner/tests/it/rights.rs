@@ -8,8 +8,8 @@ use greenlang_backup_api::report::Outcome;
 use crate::fixture::Fixture;
 use crate::servers::{ADMIN_PASSWORD, Postgres};
 
-const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
-const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/seed.sql");
+const DOCUMENT: &str = "../../docs/operations.md";
+const SEED: &str = "tests/it/seed.sql";
 
 /// The blocks of SQL of the section, in their order: of a superuser for the server, for large objects, for what is optional,
 /// and of a managed server's administrator.

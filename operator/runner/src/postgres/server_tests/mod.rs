@@ -11,7 +11,7 @@ use super::connect::{Endpoint, Session};
 use super::inspect::{self, ServerFacts};
 use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres, majors, tasks};
 
-const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/postgres/server_tests/seed.sql");
+const SEED: &str = "src/postgres/server_tests/seed.sql";
 
 /// A server of each major version that is supported, shared by the tests: each makes databases and roles of its own.
 static SERVERS: LazyLock<Vec<(u32, Postgres)>> = LazyLock::new(|| {

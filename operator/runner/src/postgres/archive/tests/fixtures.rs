@@ -2,7 +2,7 @@
 //! server counted.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::postgres::archive::model::Data;
@@ -10,7 +10,7 @@ use crate::postgres::archive::model::Data;
 const MAJORS: [(u32, u8); 4] = [(14, 14), (16, 15), (17, 16), (18, 16)];
 
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/archives").join(name)
+    Path::new("testdata/archives").join(name)
 }
 
 fn lines(name: &str) -> Vec<String> {

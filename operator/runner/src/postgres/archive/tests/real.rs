@@ -18,8 +18,7 @@ fn pg_restore() -> Command {
 /// The database of all fixtures, in a database of this name.
 fn seeded(name: &str) {
     POSTGRES.create_database(name);
-    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/archives/seed.sql");
-    POSTGRES.sql_file(name, &seed);
+    POSTGRES.sql_file(name, "testdata/archives/seed.sql".as_ref());
 }
 
 fn dump(database: &str) -> Vec<u8> {
