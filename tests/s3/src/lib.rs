@@ -30,6 +30,7 @@ use std::thread;
 use std::time::Duration;
 
 use s3s::auth::SimpleAuth;
+use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -75,6 +76,11 @@ impl FaultServer {
                 let _ = tell.send(listener.local_addr().expect("an address"));
                 let mut builder = S3ServiceBuilder::new(Objects(Arc::clone(&serving)));
                 builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+                let mut config = S3Config::default();
+                if !serving.switches.minds_clocks {
+                    config.presigned_url_max_skew_time_secs = u32::MAX;
+                }
+                builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
                 tokio::select! {
                     () = wire::serve(listener, builder.build(), serving) => {}
                     _ = stopped => {}

@@ -36,6 +36,8 @@ pub struct Switches {
     pub shows_versions: bool,
     /// Whether a deletion is answered well and not done.
     pub ignores_deletes: bool,
+    /// Whether requests are refused whose time is not the server's.
+    pub minds_clocks: bool,
 }
 
 /// What becomes of a conditional put.
@@ -83,6 +85,7 @@ impl Default for Switches {
             versions: false,
             shows_versions: true,
             ignores_deletes: false,
+            minds_clocks: true,
         }
     }
 }

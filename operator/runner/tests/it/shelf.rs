@@ -1,5 +1,7 @@
 //! A bucket with backups that nobody made: manifests and objects put there by hand, and the tasks that look at them.
 
+use std::path::Path;
+
 use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::prune::{CataloguePath, CatalogueTask, PruneReport, PruneTask};
 use greenlang_backup_api::reasons;
@@ -68,7 +70,12 @@ impl Shelf {
     }
 
     pub fn start(&self) -> Started {
-        self.fixture.start_task(&Task::Prune(self.task.clone()), &[])
+        self.start_with(&[])
+    }
+
+    /// With these variables.
+    pub fn start_with(&self, env: &[(&str, &Path)]) -> Started {
+        self.fixture.start_task(&Task::Prune(self.task.clone()), env)
     }
 
     pub fn prune(&self) -> Ended {
