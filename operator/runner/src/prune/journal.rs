@@ -16,6 +16,8 @@ use crate::details::Details;
 pub const KIND: &str = "prune";
 /// Version of the report.
 const VERSION: u32 = 1;
+/// Reason of a directory that goes because no manifest names what lies there.
+const GARBAGE: &str = "Garbage";
 
 /// What became of one directory.
 #[derive(Clone, Debug, Serialize)]
@@ -148,7 +150,7 @@ impl<'a> Journal<'a> {
         self.count(removal);
         self.summary.garbage += u32::from(matches!(removal, Removal::Gone { .. }));
         let message = "no manifest names what lies there".to_owned();
-        self.line(Line::removed(id, "Garbage", message, removal));
+        self.line(Line::removed(id, GARBAGE, message, removal));
     }
 
     fn count(&mut self, removal: Removal) {
@@ -197,3 +199,7 @@ impl<'a> Journal<'a> {
         store.put(&key, &serde_json::to_vec(&report).unwrap_or_default()).await
     }
 }
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;
