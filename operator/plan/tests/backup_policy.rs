@@ -330,6 +330,19 @@ fn invalid_specs_are_named_by_field_and_mending_is_enough() {
 }
 
 #[test]
+fn a_prefix_inside_of_a_backup_is_refused() {
+    let with = |prefix: &str| validate(&policy(json!({"spec": {"storage": {"s3": {"prefix": prefix}}}})));
+    for prefix in ["database/20251107-020000", "database/20251107-020000/1", "20251107-020000/team"] {
+        let Invalid { reason, field, message } = with(prefix).unwrap_err();
+        assert_eq!((reason, field.as_str()), ("InvalidSpec", "spec.storage.s3.prefix"));
+        assert!(message.contains("\"20251107-020000\" has the form of a backup's directory"), "{message}");
+    }
+    for prefix in ["", "database", "clusters/2025", "20251107", "v1-20251107-020000"] {
+        assert_eq!(with(prefix).unwrap().bucket.prefix, prefix);
+    }
+}
+
+#[test]
 fn a_server_of_ones_own_has_buckets_in_the_path_unless_said_otherwise() {
     for (s3, path_style) in [
         (json!({}), false),

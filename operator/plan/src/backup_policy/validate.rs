@@ -161,6 +161,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<ValidatedPolicy, Invalid> {
         .map(|entry| backup(entry, spec.postgres.as_ref(), &zone))
         .collect::<Result<Vec<_>, _>>()?;
     unique_paths(&backups)?;
+    outside_of_backups(spec.storage.s3.prefix.as_deref().unwrap_or_default())?;
     let annotations = Annotations::of(policy);
     let validated = ValidatedPolicy {
         identity: PolicyIdentity {
@@ -295,6 +296,20 @@ fn unique_paths(backups: &[ValidatedBackup]) -> Result<(), Invalid> {
             format!(
                 "{:?} is the path of another backup of this policy too: give each a path of its own",
                 backup.path
+            ),
+        )),
+    }
+}
+
+/// What lies inside of a backup's directory goes with that backup, whoever stored it.
+fn outside_of_backups(prefix: &str) -> Result<(), Invalid> {
+    match prefix.split('/').find(|segment| segment.parse::<BackupId>().is_ok()) {
+        None => Ok(()),
+        Some(segment) => Err(Invalid::new(
+            reasons::INVALID_SPEC,
+            "spec.storage.s3.prefix",
+            format!(
+                "{segment:?} has the form of a backup's directory, and what lies in one is deleted with the backup: use another name"
             ),
         )),
     }

@@ -14,6 +14,7 @@ mod happy;
 mod large_rows;
 mod locks;
 mod mid_run;
+mod nested;
 mod odd_databases;
 mod owner;
 mod pooler;
