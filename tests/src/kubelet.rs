@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use greenlang_backup_api::labels;
 use greenlang_backup_api::names::BackupId;
-use greenlang_backup_api::prune::{CatalogueReport, PruneReport};
+use greenlang_backup_api::prune::{CatalogueEntry, CatalogueReport, PruneReport};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{BackupReport, Finding, Outcome, ProbeReport, RunReport};
 use greenlang_backup_api::v1alpha1::Verification;
@@ -46,13 +46,25 @@ pub fn good_report(job: &Job) -> Result<RunReport> {
         }
         Some(labels::TASK_CATALOGUE) => {
             // Nothing is in the bucket, so nothing stands in the log.
-            let details_sha256 = base16ct::lower::encode_string(&Sha256::digest(b""));
-            report.catalogue = Some(CatalogueReport { details_sha256, ..CatalogueReport::default() });
+            report.catalogue = Some(catalogue(&[])?.0);
         }
         Some(labels::TASK_PRUNE) => report.prune = Some(PruneReport::default()),
         _ => {}
     }
     Ok(report)
+}
+
+/// What the runner reports that found these in the bucket, and its log.
+pub fn catalogue(entries: &[CatalogueEntry]) -> Result<(CatalogueReport, String)> {
+    let mut details = String::new();
+    for entry in entries {
+        details += &json!({"detail": entry}).to_string();
+        details.push('\n');
+    }
+    let count = u32::try_from(entries.len())?;
+    let details_sha256 = base16ct::lower::encode_string(&Sha256::digest(&details));
+    let report = CatalogueReport { found: count, skipped: 0, details: count, details_sha256 };
+    Ok((report, format!("{{\"level\":\"INFO\",\"message\":\"begins\"}}\n{details}")))
 }
 
 /// Whether the operator's watch of Pods has news of a Pod.

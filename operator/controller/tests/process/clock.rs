@@ -7,7 +7,7 @@ use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::ScheduleStatus;
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::jobs::Recorder;
-use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, install_chart};
+use greenlang_backup_tests::operator::install_chart;
 use greenlang_backup_tests::{policy, wait};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
@@ -19,8 +19,6 @@ use crate::kubernetes::{Ends, Kubernetes};
 use crate::replica::{LIMIT, Replica, SERVED, install};
 use crate::runs::until;
 
-/// Of the Debian package `faketime`; the loader knows what `$LIB` is.
-const LIBRARY: &str = "/usr/$LIB/faketime/libfaketime.so.1";
 /// In which an operator with nothing to do would do it.
 const QUIET: Duration = Duration::from_secs(8);
 
@@ -29,14 +27,6 @@ fn cron(now: Timestamp) -> Result<String> {
     let slot = now.checked_sub(30.minutes())?.to_zoned(TimeZone::UTC);
     let hours: Vec<_> = (0..6).map(|turn| ((i16::from(slot.hour()) + 4 * turn) % 24).to_string()).collect();
     Ok(format!("{} {} * * *", slot.minute(), hours.join(",")))
-}
-
-async fn start(api: &ApiServer, offset: &str) -> Result<Replica> {
-    let kubeconfig = api.as_service_account(NAMESPACE, RELEASE).await?;
-    let variables = [("LD_PRELOAD", LIBRARY), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
-    let operator = Replica::start_with(&kubeconfig, "operator", &variables)?;
-    operator.said("this replica leads").await?;
-    Ok(operator)
 }
 
 async fn schedule(api: &ApiServer) -> Result<ScheduleStatus> {
@@ -60,7 +50,7 @@ async fn a_day_ahead_and_an_hour_back_make_one_backup_more_and_no_flood() -> Res
         wanted["spec"]["backups"][0]["schedules"][0]["cron"] = json!(cron);
     })
     .await?;
-    let mut operator = start(&api, "+0").await?;
+    let mut operator = Replica::start_off(&api, "+0").await?;
     until(&api, "clock", "probed", |status| {
         status.probe.as_ref().is_some_and(|probe| probe.last_probe_time.is_some())
             && !status.backups.is_empty()
@@ -71,7 +61,7 @@ async fn a_day_ahead_and_an_hour_back_make_one_backup_more_and_no_flood() -> Res
 
     // A day ahead one of six slots is made up for, and the others are said to be missed.
     drop(operator);
-    operator = start(&api, "+1d").await?;
+    operator = Replica::start_off(&api, "+1d").await?;
     let status = until(&api, "clock", "a run is over", |status| {
         status.backup("database").is_some_and(|backup| {
             backup.schedules[0].history.succeeded > 0
@@ -87,7 +77,7 @@ async fn a_day_ahead_and_an_hour_back_make_one_backup_more_and_no_flood() -> Res
     // Set back by an hour the slot lies ahead; then it is past again; then the clock is right; and then an hour late.
     for offset in ["+23h", "+1d", "+0", "-1h"] {
         drop(operator);
-        operator = start(&api, offset).await?;
+        operator = Replica::start_off(&api, offset).await?;
         tokio::time::sleep(QUIET).await;
         let made: Vec<_> =
             recorder.jobs("clock", labels::TASK_BACKUP).iter().map(ResourceExt::name_any).collect();
@@ -98,7 +88,7 @@ async fn a_day_ahead_and_an_hour_back_make_one_backup_more_and_no_flood() -> Res
     }
     // The last clock was behind, so whoever is right now has a slot to come.
     drop(operator);
-    let _operator = start(&api, "+0").await?;
+    let _operator = Replica::start_off(&api, "+0").await?;
     wait::until("the next slot is to come", LIMIT, async || {
         let next = schedule(&api).await?.next_schedule_time;
         let ahead = next.map(|next| next.0.duration_since(Timestamp::now()));

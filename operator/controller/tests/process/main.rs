@@ -9,16 +9,19 @@ mod conditions;
 mod cuts;
 mod gitops;
 mod hang;
+mod history;
 #[cfg_attr(not(feature = "crash-points"), allow(dead_code, reason = "the lives that are cut use all of it"))]
 mod kubernetes;
 #[cfg(feature = "crash-points")]
 mod life;
 mod mid_run;
+mod obstacles;
 mod proxy;
 mod queue;
 mod replica;
 mod runs;
 mod traffic;
+mod upgrade;
 
 use std::time::Duration;
 

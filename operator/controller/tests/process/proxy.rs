@@ -27,6 +27,8 @@ pub enum Fault {
     Expired,
     /// Somebody else changes the policy of this name right before the request, which goes on to the server.
     Overtaken(String),
+    /// This text, as of a kubelet, which the server does not have.
+    Text(String),
 }
 
 /// The next requests whose method and address have these parts.
@@ -154,6 +156,7 @@ async fn pass(State(way): State<Way>, request: Request<Body>) -> Response {
                 return (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response();
             }
         }
+        Some(Fault::Text(text)) => return ([(CONTENT_TYPE, "text/plain")], text).into_response(),
         None => {}
     }
     way.send(request)

@@ -15,6 +15,8 @@ use tokio::process::{Child, Command};
 
 /// Longer than a Lease runs, on a machine that is busy with other tests.
 pub const LIMIT: Duration = Duration::from_mins(2);
+/// Of the Debian package `faketime`; the loader knows what `$LIB` is.
+const FAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
 /// Namespace that the operator serves.
 pub const SERVED: &str = "served";
 
@@ -37,6 +39,16 @@ impl Replica {
         let kubeconfig = api.as_service_account(NAMESPACE, RELEASE).await?;
         let replica = Self::start_with(&kubeconfig, name, &[])?;
         replica.said("serving /livez, /readyz and /metrics").await?;
+        Ok(replica)
+    }
+
+    /// Starts one whose clock is off by so much, such as `+1d`, and waits until it leads.
+    pub async fn start_off(api: &ApiServer, offset: &str) -> Result<Self> {
+        let kubeconfig = api.as_service_account(NAMESPACE, RELEASE).await?;
+        let variables =
+            [("LD_PRELOAD", FAKETIME), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+        let replica = Self::start_with(&kubeconfig, "operator", &variables)?;
+        replica.said("this replica leads").await?;
         Ok(replica)
     }
 
