@@ -73,16 +73,14 @@ impl World {
         let mark = task.request.mark();
         let mut details = String::new();
         let found = match &task.action {
-            RestoreAction::Plan(plan) => match self.plan(task, plan) {
-                Some(found) => {
-                    details.push_str(PLAN_LINE);
-                    RestoreReport::Plan(found)
-                }
-                None => {
+            RestoreAction::Plan(plan) => {
+                let Some(found) = self.plan(task, plan) else {
                     let reason = reasons::restore::ALREADY_CARRIED_OUT;
                     return (RunReport::new(Outcome::Failed, reason, "done before"), details);
-                }
-            },
+                };
+                details.push_str(PLAN_LINE);
+                RestoreReport::Plan(found)
+            }
             RestoreAction::Load(load) => {
                 self.databases.retain(|_, database| {
                     database.name != load.temporary || database.mark.as_ref() != Some(&mark)
