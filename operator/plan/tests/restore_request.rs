@@ -4,6 +4,8 @@
 
 #[path = "restore_request/blows.rs"]
 mod blows;
+#[path = "restore_request/jobs.rs"]
+mod jobs;
 mod restore_world;
 
 use greenlang_backup_api::conditions;

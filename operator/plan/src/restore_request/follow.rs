@@ -47,7 +47,7 @@ pub(super) fn start(pass: &mut Pass<'_>, kind: RestoreJobKind, check: Option<Str
     pass.wake_now();
 }
 
-/// The next step of the active Job. One that is not stored yet is not made.
+/// The next step of the active Job, which is stored: whoever decides on one ends the pass with it.
 pub(super) fn follow(pass: &mut Pass<'_>, mut active: ActiveRestoreJob) -> Followed {
     let name = pass.request.job_name(&active);
     match pass.job(&name).cloned() {
@@ -88,12 +88,6 @@ fn absent(pass: &mut Pass<'_>, active: &ActiveRestoreJob) -> Followed {
     }
     if let Some(time) = active.not_before.as_ref().map(|time| time.0).filter(|time| *time > pass.now()) {
         pass.wake_at(time);
-        return Followed::Going;
-    }
-    let stored = pass.stored.active.as_ref();
-    let stored = stored.is_some_and(|stored| pass.request.job_name(stored) == pass.request.job_name(active));
-    if !stored {
-        pass.wake_now();
         return Followed::Going;
     }
     // No two of them work on one server: what an earlier one may still do must be over.

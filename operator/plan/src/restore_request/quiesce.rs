@@ -27,11 +27,6 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
         record(pass);
         return;
     }
-    // Only what is stored can be brought back after a crash.
-    if pass.stored.quiesced != pass.step.status.quiesced {
-        pass.wake_now();
-        return;
-    }
     if !pass.step.status.quiesced.is_empty() && !pass.seen.has_finalizer {
         pass.effect(Effect::AddFinalizer);
         pass.wake_in(1);

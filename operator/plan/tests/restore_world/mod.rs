@@ -87,6 +87,8 @@ pub struct World {
     pub fates: Vec<(&'static str, Fate)>,
     /// After so many writes this happens.
     pub blow: Option<(usize, Blow)>,
+    /// Every Job that was made, as it was built.
+    pub made: Vec<Job>,
     jobs: Vec<Made>,
     next_oid: u32,
     pub writes: usize,
@@ -188,6 +190,7 @@ impl World {
             done: BTreeMap::new(),
             fates: vec![],
             blow: None,
+            made: vec![],
             jobs: vec![],
             next_oid: 20_000,
             writes: 0,
@@ -334,6 +337,7 @@ impl World {
             return;
         }
         self.count(format!("job {name}"));
+        self.made.push(job.clone());
         let env = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0].env.clone();
         let task = env.unwrap().into_iter().find(|variable| variable.name == TASK_ENV);
         let task = task.map(|variable| Task::decode(&variable.value.unwrap()).unwrap());
