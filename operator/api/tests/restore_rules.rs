@@ -7,7 +7,7 @@ use kube::CustomResourceExt as _;
 use serde_json::Value;
 
 fn table() -> Value {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/restore_cases.yaml");
+    let file = "tests/restore_cases.yaml";
     serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }
 
