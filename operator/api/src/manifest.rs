@@ -211,6 +211,9 @@ impl Manifest {
         let times = [self.slot, self.start_time, self.end_time];
         if sums.iter().any(|sum| sum.is_none_or(|sum| sum > MAX_BYTES)) {
             Some("it names more bytes than there can be")
+        } else if self.objects.is_empty() {
+            // All that it names would be there: it would count as good, in the place of one that is.
+            Some("it names no object")
         } else if times.iter().any(|time| *time < Timestamp::UNIX_EPOCH) {
             Some("it is from before 1970")
         } else if self.schedules.len() > MAX_SCHEDULES

@@ -20,7 +20,8 @@ pub struct PruneTask {
     pub backup: String,
     /// Directory of the backups in the bucket, below the prefix.
     pub path: String,
-    /// When it was decided; its report in the bucket is named after it.
+    /// When the first prune after a success was decided. The report in the bucket is named after it, and what that report says
+    /// holds for the prunes that are tried again.
     pub id: BackupId,
     /// Where they are.
     pub bucket: Bucket,

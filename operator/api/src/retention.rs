@@ -1,8 +1,12 @@
 //! What a prune is told of how long backups are kept, and who needs which. Pure.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::names::BackupId;
+
+/// Hexadecimal digits of a digest.
+const DIGEST_DIGITS: usize = 16;
 
 /// How long the backups of one path are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +24,16 @@ pub struct Retention {
     pub needed: Vec<NeededBackup>,
     /// Why nothing at all may be deleted; none if something may.
     pub hold: Option<String>,
+}
+
+impl Retention {
+    /// Short text that changes with any of it.
+    pub fn digest(&self) -> String {
+        let mut digits =
+            base16ct::lower::encode_string(&Sha256::digest(serde_json::to_vec(self).unwrap_or_default()));
+        digits.truncate(DIGEST_DIGITS);
+        digits
+    }
 }
 
 /// How long the backups of one schedule are kept.

@@ -16,6 +16,8 @@ mod first_probe;
 mod places;
 #[path = "backup_policy/retention.rs"]
 mod retention;
+#[path = "backup_policy/retention_rules.rs"]
+mod retention_rules;
 #[path = "backup_policy/schedule.rs"]
 mod schedule;
 #[path = "backup_policy/stuck.rs"]

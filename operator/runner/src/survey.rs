@@ -87,6 +87,13 @@ async fn read(
     let skipped = |why: String| Ok(Found::Skipped { id: id.clone(), why });
     let key = directory.keys.manifest();
     let Some(entry) = directory.current(&key) else { return Ok(without_manifest(directory, &key)) };
+    let written = directory.entries.iter().filter(|entry| !entry.marker && entry.key == key).count();
+    if written > 1 {
+        // Whoever may write and not delete must not have us delete what he has overwritten.
+        return skipped(format!(
+            "its manifest was written {written} times, which no run does: delete the versions that are not the true one, and it is deleted in its time"
+        ));
+    }
     let stored = match store.read_manifest(&key).await {
         Ok(Some(stored)) => stored,
         Ok(None) => return skipped("its manifest vanished while it was read".to_owned()),
@@ -103,8 +110,8 @@ async fn read(
 fn without_manifest(directory: &Directory, manifest: &str) -> Found {
     let id = directory.id.clone();
     let deleted = directory.current(&directory.keys.deleted()).is_some();
-    if directory.hides(manifest) && !deleted {
-        // Not by us: our deletion leaves the copy until all is gone.
+    if directory.hides(manifest) {
+        // Not by us: our deletion leaves no version of it, and the copy may be anybody's.
         let why = "somebody deleted its manifest, of which the bucket keeps older versions: remove the delete markers there to have the backup back, or all versions to be rid of it";
         return Found::Skipped { id, why: why.to_owned() };
     }

@@ -35,7 +35,7 @@ pub enum Removal {
         /// When the last lock ends; the end of time for a legal hold.
         until: Timestamp,
     },
-    /// It is not what it was when it was decided; nothing was touched.
+    /// It is not what it was when it was decided, or somebody has pinned it since; nothing was touched.
     Changed,
 }
 
@@ -105,7 +105,10 @@ impl Store {
         let manifest = directory.keys.manifest();
         match (self.get(&manifest).await?, manifest_sha256) {
             (Some(bytes), Some(expected)) if hex(&Sha256::digest(&bytes)) == expected => {
-                self.put(&directory.keys.deleted(), &bytes).await?;
+                if directory.is_pinned() {
+                    return Ok(Removal::Changed);
+                }
+                self.put_copy(&directory, &bytes, versions).await?;
                 self.hide(&manifest, &ours).await?;
             }
             (None, _) => {}
@@ -208,6 +211,24 @@ impl Store {
         }
         let now = self.server_time().unwrap_or(Timestamp::MIN);
         Ok(until.filter(|until| *until > now))
+    }
+
+    /// Puts the copy of a manifest. That the bucket keeps a version of it although it was not seen to keep any is found out here, before
+    /// a deletion hides the manifest and deletes nothing.
+    async fn put_copy(
+        &self,
+        directory: &Directory,
+        manifest: &[u8],
+        versions: bool,
+    ) -> Result<(), RemovalError> {
+        let request = self.put_request(&directory.keys.deleted(), manifest).content_type("application/json");
+        let put = request.send().await.map_err(|error| classify(&self.place, "put an object", &error))?;
+        match put.version_id.filter(|version| !versions && version != "null") {
+            None => Ok(()),
+            Some(_) => {
+                Err(RemovalError::Hidden { place: self.place.clone(), key: directory.keys.manifest() })
+            }
+        }
     }
 
     /// Deletes every version of a manifest, the current one last, and looks whether it is gone.

@@ -47,8 +47,9 @@ impl S3 for Objects {
             modified: now(),
             bytes,
         };
-        state.put(input.key, object, self.0.switches.versions);
-        Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..Default::default() }))
+        let version_id = state.put(input.key, object, self.0.switches.versions);
+        let e_tag = Some(ETag::Strong(etag));
+        Ok(S3Response::new(PutObjectOutput { e_tag, version_id, ..Default::default() }))
     }
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {

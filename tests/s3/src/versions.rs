@@ -24,11 +24,10 @@ pub(crate) struct Version {
 
 impl State {
     /// Stores an object; what was there before stays as a version, where versions are kept.
-    pub fn put(&mut self, key: String, object: Object, versions: bool) {
-        if versions {
-            self.push(&key, Some(object.clone()));
-        }
+    pub fn put(&mut self, key: String, object: Object, versions: bool) -> Option<String> {
+        let version = versions.then(|| self.push(&key, Some(object.clone())));
         self.objects.insert(key, object);
+        version
     }
 
     fn push(&mut self, key: &str, object: Option<Object>) -> String {

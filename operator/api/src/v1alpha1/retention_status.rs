@@ -16,6 +16,9 @@ pub struct PruneStatus {
     /// Last value of the annotation `prune.backup.greenlang.io/dry-run` that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dry_run_token: Option<String>,
+    /// What the first prune after a backup decided holds for the ones that are tried again after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PrunePlan>,
     /// Since when a prune that is due waits for the end of runs; after an hour it goes beside them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_since: Option<Time>,
@@ -39,12 +42,25 @@ pub struct PruneStatus {
     pub last_dry_run: Option<PruneResult>,
 }
 
+/// What was decided after a backup. A prune that is tried again deletes nothing else, or a failure after each half would delete all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PrunePlan {
+    /// The backup that was made.
+    pub after: BackupId,
+    /// When the first prune after it was decided; the report in the bucket is named after it.
+    pub time: Time,
+}
+
 /// A prune that is going on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActivePrune {
-    /// When it was decided; its report in the bucket is named after it.
+    /// When it was decided.
     pub start_time: Time,
+    /// Digest of what is to be kept. When that changes, for example by a pin, its Job is stopped and another one is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<String>,
     /// The backup that it follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<BackupId>,

@@ -5,7 +5,10 @@ use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::prune::PruneReport;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
-use greenlang_backup_api::v1alpha1::{ActivePrune, BackupStatus, PruneResult, PruneStatus, RunHistory};
+use greenlang_backup_api::v1alpha1::{
+    ActivePrune, BackupStatus, PrunePlan, PruneResult, PruneStatus, RunHistory,
+};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::PROGRESS_SECONDS;
@@ -25,21 +28,21 @@ const PATIENCE_SECONDS: i64 = 3_600;
 
 /// Follows the prunes that go on, or starts one: one at a time for each policy.
 pub(super) fn advance_all(pass: &mut Pass<'_>) {
-    let policy = pass.policy;
+    let (policy, latest) = (pass.policy, pass.latest_slot());
     let mut backups = std::mem::take(&mut pass.decision.status.backups);
     let mut busy = false;
     for (backup, status) in configured(&policy.backups, &mut backups) {
-        let mut prune = known(status);
+        let mut prune = known(status, latest);
         if let Some(active) = prune.active.clone() {
             follow(pass, backup, status, &mut prune, active);
         }
         busy |= prune.active.is_some();
         status.prune = Some(prune);
     }
-    for (_, status) in configured(&policy.backups, &mut backups) {
-        let mut prune = known(status);
+    for (backup, status) in configured(&policy.backups, &mut backups) {
+        let mut prune = known(status, latest);
         if !busy {
-            busy = start_if_due(pass, status, &mut prune);
+            busy = start_if_due(pass, backup, status, &mut prune);
         }
         status.prune = Some(prune);
     }
@@ -57,22 +60,30 @@ fn configured<'a>(
 }
 
 /// What is known. Where nothing is, no success of before asks for a prune: the next one does.
-fn known(status: &BackupStatus) -> PruneStatus {
-    let new = || PruneStatus { after: newest_success(status), ..PruneStatus::default() };
+fn known(status: &BackupStatus, latest: Timestamp) -> PruneStatus {
+    let new = || PruneStatus { after: newest_success(status, latest), ..PruneStatus::default() };
     status.prune.clone().unwrap_or_else(new)
 }
 
-fn newest_success(status: &BackupStatus) -> Option<BackupId> {
-    histories(status).filter_map(|history| history.last_success.as_ref()).map(|run| run.id.clone()).max()
+/// One that was made under a clock far ahead would be the newest until that time has come, and no success before it would be
+/// followed by a prune.
+fn newest_success(status: &BackupStatus, latest: Timestamp) -> Option<BackupId> {
+    let ids = histories(status).filter_map(|history| history.last_success.as_ref()).map(|run| &run.id);
+    ids.filter(|id| id.slot().is_ok_and(|slot| slot <= latest)).max().cloned()
 }
 
 fn histories(status: &BackupStatus) -> impl Iterator<Item = &RunHistory> {
     status.schedules.iter().map(|entry| &entry.history).chain([&status.manual])
 }
 
-fn start_if_due(pass: &mut Pass<'_>, status: &BackupStatus, prune: &mut PruneStatus) -> bool {
+fn start_if_due(
+    pass: &mut Pass<'_>,
+    backup: &ValidatedBackup,
+    status: &BackupStatus,
+    prune: &mut PruneStatus,
+) -> bool {
     let now = pass.now();
-    let success = newest_success(status);
+    let success = newest_success(status, pass.latest_slot());
     let token = pass.policy.prune_token.clone().filter(|token| Some(token) != prune.dry_run_token.as_ref());
     let due = success.is_some() && success != prune.after && !pass.policy.suspend_retention;
     if !(due || token.is_some()) {
@@ -90,8 +101,17 @@ fn start_if_due(pass: &mut Pass<'_>, status: &BackupStatus, prune: &mut PruneSta
         pass.wake_at(next);
         return false;
     }
-    prune.active =
-        Some(ActivePrune { start_time: Time(now), after: success, dry_run_token: token, job_uid: None });
+    let planned = |plan: &PrunePlan| Some(&plan.after) == success.as_ref();
+    if token.is_none() && !prune.plan.as_ref().is_some_and(planned) {
+        prune.plan = success.clone().map(|after| PrunePlan { after, time: Time(now) });
+    }
+    prune.active = Some(ActivePrune {
+        start_time: Time(now),
+        rules: Some(pass.policy.retention(backup, status).digest()),
+        after: success,
+        dry_run_token: token,
+        job_uid: None,
+    });
     pass.wake_now();
     true
 }
@@ -119,17 +139,18 @@ fn follow(
     prune: &mut PruneStatus,
     mut active: ActivePrune,
 ) {
+    let stale = is_stale(pass, backup, status, &active);
     match pass.job(&pass.policy.prune_job_name(&backup.name, &active)).cloned() {
         None if active.job_uid.is_some() => {
             fail(pass, backup, prune, reasons::JOB_DELETED, "the Job was deleted before its end");
         }
         // A run began between the decision and the Job: it goes first.
         None if lets_runs_go_first(pass, status, prune) => prune.active = None,
-        // Nothing may be deleted any more.
-        None if pass.policy.suspend_retention && active.dry_run_token.is_none() => prune.active = None,
+        None if stale => stop(pass, prune),
         None => {
             let shown = shown(pass, &backup.name);
-            pass.create(pass.policy.prune_job(backup, status, &active, shown, pass.runner));
+            let time = prune.plan.as_ref().filter(|_| active.dry_run_token.is_none()).map(|plan| plan.time.0);
+            pass.create(pass.policy.prune_job(backup, status, &active, time, shown, pass.runner));
             pass.wake_at(seconds_later(pass.now(), PROGRESS_SECONDS));
         }
         Some(ObservedJob { state: JobState::Ended(ended), .. }) => {
@@ -149,12 +170,27 @@ fn follow(
         Some(ObservedJob { name, state: JobState::Stuck(why), .. }) => {
             fail(pass, backup, prune, reasons::POD_NOT_STARTED, &cannot_start(&name, &why));
         }
+        Some(_) if stale => stop(pass, prune),
         Some(job) => {
             active.job_uid = Some(job.uid);
             prune.active = Some(active);
             pass.wake_at(seconds_later(pass.now(), PROGRESS_SECONDS));
         }
     }
+}
+
+/// Whether a Job was, or would be, told what is no longer so: somebody pinned a backup, corrected a number of days, or suspended
+/// retention, or a run failed. It may wait for hours for a place, so what is new must stop it.
+fn is_stale(pass: &Pass<'_>, backup: &ValidatedBackup, status: &BackupStatus, active: &ActivePrune) -> bool {
+    let told_otherwise = |rules: &String| *rules != pass.policy.retention(backup, status).digest();
+    active.dry_run_token.is_none()
+        && (pass.policy.suspend_retention || active.rules.as_ref().is_some_and(told_otherwise))
+}
+
+/// Once this is stored nothing needs its Job, which is deleted; if a prune is still due another one is made.
+fn stop(pass: &mut Pass<'_>, prune: &mut PruneStatus) {
+    prune.active = None;
+    pass.wake_now();
 }
 
 fn shown(pass: &Pass<'_>, backup: &str) -> Vec<BackupId> {
@@ -210,7 +246,7 @@ pub(super) fn refused(pass: &mut Pass<'_>, refusal: &Refusal) {
     let policy = pass.policy;
     let mut backups = std::mem::take(&mut pass.decision.status.backups);
     for (backup, status) in configured(&policy.backups, &mut backups) {
-        let mut prune = known(status);
+        let mut prune = known(status, pass.latest_slot());
         let active = prune.active.as_ref();
         if active.is_some_and(|active| policy.prune_job_name(&backup.name, active) == refusal.job) {
             fail(pass, backup, &mut prune, refusal.reason, &refusal.message);

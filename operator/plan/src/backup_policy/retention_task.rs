@@ -7,6 +7,7 @@ use greenlang_backup_api::prune::{CataloguePath, CatalogueTask, PruneTask};
 use greenlang_backup_api::retention::{Retention, ScheduleRetention};
 use greenlang_backup_api::task::{Task, TaskError};
 use greenlang_backup_api::v1alpha1::{ActiveCatalogue, ActivePrune, BackupStatus, MAX_AVAILABLE, RunHistory};
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
 use super::summary::newest_failed;
@@ -37,7 +38,10 @@ impl ValidatedPolicy {
     pub(super) fn prune_job_name(&self, backup: &str, active: &ActivePrune) -> String {
         let start = BackupId::from_slot(active.start_time.0);
         let after = active.after.as_ref().map_or("none", BackupId::as_str);
-        let key = format!("{backup}/{after}/{start}/{}", active.dry_run_token.as_deref().unwrap_or_default());
+        let mut key =
+            format!("{backup}/{after}/{start}/{}", active.dry_run_token.as_deref().unwrap_or_default());
+        // Of two in one second, each was told something else.
+        key.extend(active.rules.iter().flat_map(|rules| ["/", rules]));
         job_name(&self.identity.uid, &self.identity.name, PRUNE_SUBJECT, &key, 1)
     }
 
@@ -47,12 +51,13 @@ impl ValidatedPolicy {
         job_name(&self.identity.uid, &self.identity.name, CATALOGUE_SUBJECT, start.as_str(), 1)
     }
 
-    /// The Job for a prune.
+    /// The Job for a prune. `planned` is when the first one was decided that this one goes on with.
     pub(super) fn prune_job(
         &self,
         backup: &ValidatedBackup,
         status: &BackupStatus,
         active: &ActivePrune,
+        planned: Option<Timestamp>,
         shown: Vec<BackupId>,
         runner: &RunnerSettings,
     ) -> Result<Job, TaskError> {
@@ -66,7 +71,7 @@ impl ValidatedPolicy {
             claim: self.claim(&runner.cluster_uid),
             backup: backup.name.clone(),
             path: backup.path.clone(),
-            id: BackupId::from_slot(active.start_time.0),
+            id: BackupId::from_slot(planned.unwrap_or(active.start_time.0)),
             bucket: self.bucket.clone(),
             retention: self.retention(backup, status),
             busy: running.chain(waiting).chain(cleaned).collect(),
@@ -118,7 +123,7 @@ impl ValidatedPolicy {
     }
 
     /// How long the backups of a backup are kept, and which are kept longer.
-    fn retention(&self, backup: &ValidatedBackup, status: &BackupStatus) -> Retention {
+    pub(super) fn retention(&self, backup: &ValidatedBackup, status: &BackupStatus) -> Retention {
         let history = |name: &str| -> Option<&RunHistory> {
             status.schedules.iter().find(|entry| entry.name == name).map(|entry| &entry.history)
         };

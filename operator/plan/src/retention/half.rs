@@ -2,7 +2,9 @@
 //!
 //! A slip in a number of days then costs half at most, and the next run is as good a time to delete the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use greenlang_backup_api::names::BackupId;
 
 use super::{Candidate, Keep, Verdict};
 
@@ -34,6 +36,16 @@ pub(super) fn limit(candidates: &[Candidate], verdicts: &mut [Verdict]) {
         }
         for group in groups(&candidates[at]) {
             left.entry(group).and_modify(|count| *count -= 1);
+        }
+    }
+}
+
+/// Turns deletions into keeps that an earlier try did not mean, which may have deleted its half already.
+pub fn keep_to(plan: &BTreeSet<BackupId>, candidates: &[Candidate], verdicts: &mut [Verdict]) {
+    for (candidate, verdict) in candidates.iter().zip(verdicts) {
+        if matches!(verdict, Verdict::Delete { .. }) && !plan.contains(&candidate.id) {
+            let schedule = groups(candidate).next().unwrap_or(MANUAL).to_owned();
+            *verdict = Verdict::Keep(Keep::Half { schedule });
         }
     }
 }

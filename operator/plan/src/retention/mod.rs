@@ -18,6 +18,7 @@ use greenlang_backup_api::retention::{Retention, ScheduleRetention};
 use jiff::{SignedDuration, Timestamp};
 
 pub use clock::Clocks;
+pub use half::keep_to;
 pub use verdict::{Keep, Verdict};
 
 /// Hours of a day, as `keepDays` counts: days of 24 hours, without daylight saving.

@@ -213,3 +213,15 @@ fn nothing_is_decided_of_nothing() {
     broken.whole = false;
     assert_eq!(reasons(&[broken.clone(), broken], &retention(), now()), ["WithinKeepDays"; 2]);
 }
+
+#[test]
+fn what_an_earlier_try_did_not_mean_stays() {
+    let mut candidates: Vec<_> = (0..3).map(daily).collect();
+    candidates.extend((0..9).map(|day| daily(31 + day)));
+    let mut verdicts = decide(&candidates, &retention(), now());
+    let plan = [candidates[0].id.clone(), candidates[11].id.clone()].into();
+    keep_to(&plan, &candidates, &mut verdicts);
+    let reasons: Vec<_> = verdicts.iter().map(Verdict::reason).collect();
+    assert_eq!(reasons[..3], ["WithinKeepDays"; 3]);
+    assert_eq!((&reasons[3..11], reasons[11]), (&["HalfAtMost"; 8][..], "Expired"));
+}

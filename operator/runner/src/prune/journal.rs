@@ -9,7 +9,7 @@ use greenlang_backup_store::{Removal, RequestError, Store};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::is_held_back;
+use super::{is_held_back, plan};
 use crate::details::Details;
 
 /// Directory of the reports below `reports/`.
@@ -54,7 +54,7 @@ impl Line {
                 Self { locked_until: Some(until), ..Self::new(id, "Keep", "LockedUntil", words) }
             }
             Removal::Changed => {
-                let words = "its manifest changed since it was read: it is looked at again next time";
+                let words = "its manifest changed since it was read, or somebody pinned it: it is looked at again next time";
                 Self::new(id, "Keep", "Changed", words.to_owned())
             }
         }
@@ -75,6 +75,9 @@ struct Report<'a> {
     server_time: Option<Timestamp>,
     summary: &'a PruneReport,
     backups: &'a [Line],
+    /// What earlier tries of this prune deleted, or had begun to.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    earlier: &'a [plan::Line],
 }
 
 /// Collects lines and counts.
@@ -82,6 +85,7 @@ pub struct Journal<'a> {
     task: &'a PruneTask,
     details: Details,
     lines: Vec<Line>,
+    earlier: Vec<plan::Line>,
     /// Places of the lines of what is to go and has not gone.
     intended: BTreeMap<BackupId, usize>,
     summary: PruneReport,
@@ -95,6 +99,7 @@ impl<'a> Journal<'a> {
             task,
             details: Details::default(),
             lines: vec![],
+            earlier: vec![],
             intended: BTreeMap::new(),
             summary,
             clocks: None,
@@ -164,6 +169,11 @@ impl<'a> Journal<'a> {
         }
     }
 
+    /// Takes in what earlier tries deleted.
+    pub fn earlier(&mut self, lines: Vec<plan::Line>) {
+        self.earlier = lines;
+    }
+
     /// Takes in how many uploads were aborted.
     pub fn uploads(&mut self, aborted: u32) {
         self.summary.uploads = aborted;
@@ -195,6 +205,7 @@ impl<'a> Journal<'a> {
             server_time: self.clocks.and_then(|clocks| clocks.server),
             summary: &self.summary,
             backups: &self.lines,
+            earlier: &self.earlier,
         };
         store.put(&key, &serde_json::to_vec(&report).unwrap_or_default()).await
     }

@@ -3,6 +3,7 @@
 
 mod garbage;
 mod journal;
+mod plan;
 
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::owner::OwnerFile;
@@ -67,7 +68,13 @@ impl Prune<'_> {
         }
         let candidates: Vec<Candidate> =
             survey.backups.iter().map(|surveyed| surveyed.candidate.clone()).collect();
-        let verdicts = retention::decide(&candidates, &self.task.retention, clocks);
+        let mut verdicts = retention::decide(&candidates, &self.task.retention, clocks);
+        if !self.task.dry_run
+            && let Some(plan) = self.plan().await?
+        {
+            retention::keep_to(&plan.ids(), &candidates, &mut verdicts);
+            journal.earlier(plan.gone(&candidates));
+        }
         journal.decided(&candidates, &verdicts, clocks);
         if !self.task.dry_run {
             // Whatever happens from here on, what was decided is on record.

@@ -95,6 +95,14 @@ impl TestBucket {
         RUNTIME.block_on(self.client.delete_object().bucket(&self.name).key(key).send()).unwrap();
     }
 
+    /// Deletes the only version of an object.
+    pub fn delete_for_good(&self, key: &str) {
+        let page = RUNTIME.block_on(self.client.list_object_versions().bucket(&self.name).prefix(key).send());
+        let version = page.unwrap().versions()[0].version_id().unwrap().to_owned();
+        let delete = self.client.delete_object().bucket(&self.name).key(key).version_id(version);
+        RUNTIME.block_on(delete.send()).unwrap();
+    }
+
     /// Locks what is current for so long.
     pub fn lock(&self, key: &str, period: Duration) {
         let until = SystemTime::now() + period;

@@ -223,9 +223,8 @@ fn in_a_bucket_with_versions_all_of_them_go_and_count() {
     let server = FaultServer::with(Switches { versions: true, ..Switches::default() });
     let mut shelf = Shelf::on_faulty(&server);
     both(&shelf);
-    // An older version of the manifest must not come to light, nor a marker stay.
-    shelf.put(OLD);
     let bucket = &shelf.fixture.bucket;
+    bucket.put(&format!("{}1/shop.dump.zst.age", directory(OLD)), &[b'x'; 100]);
     bucket.put(&format!("{}2/x", directory(OLD)), b"xyz");
     bucket.delete(&format!("{}2/x", directory(OLD)));
     let manifest = bucket.get(&format!("{}manifest.json", directory(OLD))).len() as u64;
@@ -236,7 +235,7 @@ fn in_a_bucket_with_versions_all_of_them_go_and_count() {
     std::thread::sleep(Duration::from_secs(3));
     let report = shelf.pruned();
     assert_eq!((report.deleted, report.garbage), (1, 1));
-    assert_eq!(report.freed_bytes, 2 * OBJECT_BYTES + 2 * manifest + 3 + 5);
+    assert_eq!(report.freed_bytes, 2 * OBJECT_BYTES + manifest + 3 + 5);
     let versions = server.versions();
     assert!(!is_below(&versions, OLD) && !is_below(&versions, "20250901-020000"), "{versions:?}");
 }
@@ -259,6 +258,30 @@ fn a_backup_that_somebody_deleted_can_still_be_had_back_from_its_versions() {
     let report = shelf.pruned();
     assert_eq!((report.garbage, report.skipped, of_old()), (0, 1, before));
     assert_eq!(shelf.verdict(OLD).0, "Skip");
+    // Whoever deleted it can have written this, too.
+    let copy = format!("{}deleted.json", directory(OLD));
+    shelf.fixture.bucket.put(&copy, &serde_json::to_vec(&manifest(OLD)).unwrap());
+    let report = shelf.pruned();
+    assert_eq!((report.garbage, report.skipped, of_old()), (0, 1, before + 1));
+}
+
+/// Where versions are kept, who may put objects and delete none can spoil no backup; nor may a prune do it for him.
+#[test]
+fn a_backup_whose_manifest_was_overwritten_stays_with_its_versions() {
+    let server = FaultServer::with(Switches { versions: true, ..Switches::default() });
+    let shelf = Shelf::on_faulty(&server);
+    both(&shelf);
+    let young = "20251020-020000";
+    shelf.put(young);
+    shelf.put_with(young, |manifest| {
+        manifest.schedules.iter_mut().for_each(|schedule| schedule.name = "gone".into());
+        manifest.schedules.iter_mut().for_each(|schedule| schedule.keep_days = 0);
+    });
+    let report = shelf.pruned();
+    assert_eq!((report.deleted, report.skipped, report.kept), (1, 1, 1));
+    let versions = server.versions();
+    assert_eq!(versions.iter().filter(|key| key.starts_with(&directory(young))).count(), 4);
+    assert_eq!(shelf.verdict(young).0, "Skip");
 }
 
 #[test]
@@ -291,16 +314,47 @@ fn a_deletion_that_deletes_nothing_is_an_error() {
         let ended = shelf.prune();
         ended.expect(Outcome::Failed, reasons::NOT_DELETED);
         ended.expect_message(&[words, "manifest.json"]);
-        assert!(server.objects().contains(&format!("{}1/shop.dump.zst.age", directory(OLD))));
+        let keys = server.objects();
+        for name in ["1/shop.dump.zst.age", "manifest.json"] {
+            assert!(keys.contains(&format!("{}{name}", directory(OLD))), "{name}: {keys:?}");
+        }
     }
 }
 
+/// What failed, or was killed, after it had deleted its half.
 #[test]
-fn a_manifest_that_changes_in_between_is_not_deleted_unread() {
+fn a_prune_that_is_tried_again_deletes_no_second_half() {
+    let server = FaultServer::start();
+    let mut shelf = Shelf::on_faulty(&server);
+    shelf.put(NEWEST);
+    let old: Vec<String> = (1..=8).map(|day| format!("2025090{day}-020000")).collect();
+    for id in &old {
+        shelf.put(id);
+    }
+    server.inject(Fault::Answer(403, "AccessDenied").on(Operation::ListMultipartUploads));
+    for _ in 0..3 {
+        shelf.prune().expect(Outcome::Failed, reasons::ACCESS_DENIED);
+        assert_eq!(shelf.ids().len(), 5);
+    }
+    server.heal();
+    let report = shelf.pruned();
+    assert_eq!((report.deleted, report.kept, report.held_back, shelf.ids().len()), (0, 5, 4, 5));
+    // What the tries before it did is still on record.
+    let stored = shelf.stored_report();
+    let earlier = stored["earlier"].as_array().unwrap();
+    assert_eq!(earlier.iter().map(|line| line["id"].as_str().unwrap()).collect::<Vec<_>>(), old[..4]);
+    // One that cannot be read lets nothing go; that of another prune does not matter.
+    shelf.fixture.bucket.put(&format!("clusters/test/reports/prune/{}/database.json", shelf.task.id), b"{");
+    assert_eq!((shelf.pruned().deleted, shelf.ids().len()), (0, 5));
+    shelf.task.id = "20251108-020500".parse().unwrap();
+    assert_eq!(shelf.pruned().deleted, 2);
+}
+
+/// A change between the reading of a backup and its deletion: while the report is written.
+fn changed_in_between(change: impl FnOnce(&Shelf)) {
     let server = FaultServer::start();
     let shelf = Shelf::on_faulty(&server);
     both(&shelf);
-    // It is changed after it was read and before it is deleted: while the report is written.
     server.inject(Fault::BlackHole.on(Operation::PutObject).where_key("reports/").times(1));
     let started = shelf.start();
     let reached = poll(Duration::from_secs(20), || {
@@ -308,7 +362,17 @@ fn a_manifest_that_changes_in_between_is_not_deleted_unread() {
         requests.find(|request| request.path.contains("reports/prune"))
     });
     assert!(reached.is_some());
-    shelf.put_with(OLD, |manifest| manifest.keep_days = 31);
+    change(&shelf);
     started.end().expect(Outcome::Done, reasons::SUCCEEDED);
     assert_eq!((shelf.ids(), shelf.verdict(OLD).1.as_str()), (vec![OLD.into(), NEWEST.into()], "Changed"));
+}
+
+#[test]
+fn a_manifest_that_changes_in_between_is_not_deleted_unread() {
+    changed_in_between(|shelf| shelf.put_with(OLD, |manifest| manifest.keep_days = 31));
+}
+
+#[test]
+fn a_backup_that_is_pinned_in_between_stays() {
+    changed_in_between(|shelf| shelf.fixture.bucket.put(&format!("{}pinned", directory(OLD)), b""));
 }

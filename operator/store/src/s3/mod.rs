@@ -158,7 +158,7 @@ impl Store {
     }
 
     /// Reads a small object, of [`MAX_SMALL`] bytes at most; none when it is not there.
-    pub(crate) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, RequestError> {
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, RequestError> {
         Ok(self.get_with_etag(key).await?.map(|(bytes, _)| bytes))
     }
 
