@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use greenlang_backup_api::labels::{ADOPT, PIN_PREFIX, PRUNE_DRY_RUN};
 use greenlang_backup_api::manifest::PolicyIdentity;
-use greenlang_backup_api::names::BackupId;
+use greenlang_backup_api::names::{BackupId, number_below};
 use greenlang_backup_api::v1alpha1::BackupPolicy;
 
 use super::validate::ValidatedPolicy;
+
+/// Most bytes of a token in status.
+const MAX_TOKEN: usize = 253;
 
 /// What they say.
 #[derive(Debug, Default)]
@@ -30,7 +33,7 @@ impl Annotations {
                     None => read.unreadable_pin = Some(key.clone()),
                 }
             } else if key == PRUNE_DRY_RUN {
-                read.prune_token = value;
+                read.prune_token = value.map(short);
             } else if key == ADOPT {
                 read.adopt = value;
             }
@@ -48,6 +51,15 @@ impl ValidatedPolicy {
             "annotation {pin} pins nothing that can be understood, so no backup is deleted: write {PIN_PREFIX}<backup>.<id> with a backup of this policy and an id such as 20251107-020000, or take it away (kubectl annotate backuppolicy -n {namespace} {name} {pin}-)"
         ))
     }
+}
+
+/// A token as status has it, once for each backup: an annotation may have 256 KiB, which status could not take so often.
+fn short(token: String) -> String {
+    if token.len() <= MAX_TOKEN {
+        return token;
+    }
+    let number = number_below(&[&token], u64::MAX);
+    format!("{}{number:016x}", &token[..token.floor_char_boundary(MAX_TOKEN - 16)])
 }
 
 /// Backup and id of `<backup>.<id>`; a backup that the policy does not have pins nothing either.

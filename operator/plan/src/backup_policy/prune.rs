@@ -150,8 +150,18 @@ fn follow(
         None => {
             let shown = shown(pass, &backup.name);
             let time = prune.plan.as_ref().filter(|_| active.dry_run_token.is_none()).map(|plan| plan.time.0);
-            pass.create(pass.policy.prune_job(backup, status, &active, time, shown, pass.runner));
-            pass.wake_at(seconds_later(pass.now(), PROGRESS_SECONDS));
+            match pass.policy.prune_job(backup, status, &active, time, shown, pass.runner) {
+                Ok(job) => {
+                    pass.create(Ok(job));
+                    pass.wake_at(seconds_later(pass.now(), PROGRESS_SECONDS));
+                }
+                // Validation cannot measure what status and annotations add.
+                Err(error) => {
+                    let why =
+                        format!("what it is to be told, pins among it, does not fit into a Job: {error}");
+                    fail(pass, backup, prune, reasons::INVALID_SPEC, &why);
+                }
+            }
         }
         Some(ObservedJob { state: JobState::Ended(ended), .. }) => {
             let RunReport { outcome, reason, message, prune: report, .. } = &ended.report;

@@ -122,6 +122,40 @@ fn tries_after_one_backup_have_the_plan_of_the_first_and_the_next_backup_has_its
     assert_eq!(ids(&world)[3], "20251107-001000");
 }
 
+#[test]
+fn pins_that_do_not_fit_into_a_job_are_said_and_nothing_is_deleted() {
+    let mut world = probed(World::new(policy(json!({}))));
+    let id = |number: i64| format!("2025{:02}{:02}-{:06}", number % 12 + 1, number % 28 + 1, number % 50);
+    let pins: serde_json::Map<_, _> = (0..50_i64 * 12 * 28)
+        .map(|number| (format!("pin.backup.greenlang.io/database.{}", id(number)), json!("")))
+        .collect();
+    world.policy.metadata.annotations = serde_json::from_value(pins.into()).unwrap();
+    world.now = at("2025-11-07T00:05:00Z");
+    world.settle();
+    world.jobs_end(Fate::Succeeds);
+    world.settle();
+    assert_eq!((world.prunes.len(), prune(&world).failures, prune(&world).active), (0, 1, None));
+    assert!(prune(&world).last_error.unwrap().contains("pins among it"));
+}
+
+#[test]
+fn a_long_token_is_not_kept_as_a_whole_and_another_one_is_another_one() {
+    let mut world = waiting(json!({"spec": {"suspendRetention": false}}));
+    world.jobs_end(Fate::Succeeds);
+    world.settle();
+    for (number, end) in ["a", "a", "b"].into_iter().enumerate() {
+        let token = json!({"prune.backup.greenlang.io/dry-run": format!("{}{end}", "é".repeat(50_000))});
+        world.policy.metadata.annotations = serde_json::from_value(token).unwrap();
+        world.later(1);
+        world.settle();
+        world.jobs_end(Fate::Succeeds);
+        world.settle();
+        let kept = prune(&world).dry_run_token.unwrap();
+        assert!(kept.len() <= 253, "{} bytes", kept.len());
+        assert_eq!(world.prunes.len(), [2, 2, 3][number]);
+    }
+}
+
 /// A run on request under a clock that was years ahead, and none after it.
 #[test]
 fn a_success_in_the_future_does_not_end_all_prunes() {
