@@ -48,8 +48,8 @@ impl S3 for Objects {
             bytes,
         };
         let version_id = state.put(input.key, object, self.0.switches.versions);
-        let e_tag = Some(ETag::Strong(etag));
-        Ok(S3Response::new(PutObjectOutput { e_tag, version_id, ..Default::default() }))
+        let output = PutObjectOutput { e_tag: Some(ETag::Strong(etag)), version_id, ..Default::default() };
+        Ok(S3Response::new(output))
     }
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
