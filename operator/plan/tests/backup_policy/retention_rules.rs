@@ -1,7 +1,9 @@
 //! What a prune was told, and what becomes of it when that is no longer so.
 
+use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::prune::PruneTask;
 use greenlang_backup_api::v1alpha1::{FailedRun, PruneStatus};
+use jiff::SignedDuration;
 use serde_json::json;
 
 use super::world::{Fate, World, at, policy};
@@ -125,8 +127,8 @@ fn tries_after_one_backup_have_the_plan_of_the_first_and_the_next_backup_has_its
 #[test]
 fn pins_that_do_not_fit_into_a_job_are_said_and_nothing_is_deleted() {
     let mut world = probed(World::new(policy(json!({}))));
-    let id = |number: i64| format!("2025{:02}{:02}-{:06}", number % 12 + 1, number % 28 + 1, number % 50);
-    let pins: serde_json::Map<_, _> = (0..50_i64 * 12 * 28)
+    let id = |minutes| BackupId::from_slot(at("2024-01-01T00:00:00Z") + SignedDuration::from_mins(minutes));
+    let pins: serde_json::Map<_, _> = (0..6_000)
         .map(|number| (format!("pin.backup.greenlang.io/database.{}", id(number)), json!("")))
         .collect();
     world.policy.metadata.annotations = serde_json::from_value(pins.into()).unwrap();
