@@ -56,6 +56,16 @@ pub enum ReadError {
         /// Fingerprints of the keys in it.
         held: String,
     },
+    /// The passphrase of the old scripts does not fit.
+    #[error(
+        "the passphrase in Secret {secret} does not open {key}, whether its key was derived by MD5, SHA-256 or PBKDF2 (10,000 rounds): put the first line of the scripts' backup-key.txt of that time there"
+    )]
+    PassphraseMismatch {
+        /// Key of the object.
+        key: String,
+        /// Name of the Secret.
+        secret: String,
+    },
     /// Stored bytes did not arrive.
     #[error("reading {key} failed: {cause}")]
     ReadFailed {
@@ -74,7 +84,7 @@ impl ReadError {
             Self::ObjectMissing { .. } => reasons::OBJECT_MISSING,
             Self::ObjectDamaged { .. } => reasons::OBJECT_DAMAGED,
             Self::ObjectReplaced { .. } => reasons::OBJECT_REPLACED,
-            Self::IdentityMismatch { .. } => reasons::IDENTITY_MISMATCH,
+            Self::IdentityMismatch { .. } | Self::PassphraseMismatch { .. } => reasons::IDENTITY_MISMATCH,
             Self::ReadFailed { .. } => reasons::STORAGE_ERROR,
         }
     }
@@ -84,7 +94,10 @@ impl ReadError {
         match self {
             Self::Request(error) => error.is_retryable(),
             Self::ObjectReplaced { .. } | Self::ReadFailed { .. } => true,
-            Self::ObjectMissing { .. } | Self::ObjectDamaged { .. } | Self::IdentityMismatch { .. } => false,
+            Self::ObjectMissing { .. }
+            | Self::ObjectDamaged { .. }
+            | Self::IdentityMismatch { .. }
+            | Self::PassphraseMismatch { .. } => false,
         }
     }
 }

@@ -76,6 +76,7 @@ fn reading() {
         ObjectDamaged { .. } => ObjectDamaged { key: key(), problem: "cut".into() }, "ObjectDamaged", false;
         ObjectReplaced { .. } => ObjectReplaced { place: place(), key: key() }, "ObjectReplaced", true;
         IdentityMismatch { .. } => mismatch(), "IdentityMismatch", false;
+        PassphraseMismatch { .. } => PassphraseMismatch { key: key(), secret: "old-key".into() }, "IdentityMismatch", false;
         ReadFailed { .. } => ReadFailed { key: key(), cause: "stopped".into() }, "StorageError", true;
     });
 }

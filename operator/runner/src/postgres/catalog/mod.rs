@@ -15,7 +15,7 @@ use super::PostgresError;
 use super::connect::Session;
 use super::inspect::ServerFacts;
 
-pub use database::session_settings;
+pub use database::{properties, session_settings};
 pub use relations::{Config, Member, Relation};
 pub use roles::{RoleId, present};
 

@@ -3,18 +3,20 @@
 
 use std::time::Duration;
 
+use greenlang_backup_api::contents::{DatabaseContents, DatabaseProperties};
 use greenlang_backup_api::report::RunReport;
 use greenlang_backup_api::restore::{
     LoadAction, LoadReport, RecordState, RestoreRecord, RestoreReport, RestoreTask,
 };
 use greenlang_backup_api::v1alpha1::{NamedDatabase, RestoreGlobals, RestoredData};
-use greenlang_backup_store::{Activity, NoProgress};
+use greenlang_backup_store::{Activity, NoProgress, Store};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::feed::Feeder;
 use super::fill::Filling;
+use super::legacy::{self, LegacySource};
 use super::programs::Programs;
 use super::record::Ledger;
 use super::source::Source;
@@ -39,21 +41,29 @@ pub async fn run(
     let limit = Duration::from_secs(task.stall_seconds.into());
     let prepare = async {
         let store = open_store(task).await?;
-        let source = Source::open(&store, &action.backup, &action.keys).await?;
-        let prepared = prepare(task, &source).await?;
-        Ok::<_, RunError>((source, prepared))
+        let origin = Origin::open(&store, action).await?;
+        let prepared = prepare(task, &origin).await?;
+        Ok::<_, RunError>((store, origin, prepared))
     };
     let prepared = timeout(limit, until_cancelled(cancel, Box::pin(prepare))).await;
-    let (source, prepared) = prepared.unwrap_or_else(|_| Err(NoProgress { limit }.into()))?;
+    let (store, origin, prepared) = prepared.unwrap_or_else(|_| Err(NoProgress { limit }.into()))?;
     let activity = Activity::default();
-    let progress = ProgressLog::start(Some(expected_bytes(&source)?));
+    let progress = ProgressLog::start(Some(origin.bytes()?));
     let feeder = Feeder {
         database: action.temporary.clone(),
         counter: progress.counter(),
         activity: activity.clone(),
         cancel: cancel.clone(),
     };
-    let load = Load { task, action, source: &source, prepared: &prepared, feeder, progress: &progress };
+    let load = Load {
+        task,
+        action,
+        store: &store,
+        origin: &origin,
+        prepared: &prepared,
+        feeder,
+        progress: &progress,
+    };
     load.remove_half_made().await?;
     let loaded = activity.watch(limit, Box::pin(load.everything())).await;
     match loaded {
@@ -68,27 +78,58 @@ pub async fn run(
     }
 }
 
-async fn prepare(task: &RestoreTask, source: &Source) -> Result<Prepared, RunError> {
+async fn prepare(task: &RestoreTask, origin: &Origin) -> Result<Prepared, RunError> {
     let endpoint = Endpoint::open(&task.server)?;
     let session = endpoint.connect(&task.server.maintenance_database).await?;
     session.begin().await?;
     let server = inspect::server(&session).await?;
-    if let Some(backup) = source.major().filter(|backup| *backup > server.version.major) {
+    if let Some(backup) = origin.major().filter(|backup| *backup > server.version.major) {
         return Err(RestoreError::ServerTooOld { backup, server: server.version.major }.into());
     }
     let clients = Clients::from_env().directory(server.version.major)?;
     Ok(Prepared { endpoint, clients, server, databases: Vec::new(), warnings: Vec::new() })
 }
 
-fn expected_bytes(source: &Source) -> Result<u64, RunError> {
-    let data: u64 = source.data().iter().map(|object| object.source_bytes).sum();
-    Ok(source.archive()?.source_bytes + data)
+/// What is loaded.
+enum Origin {
+    Backup(Box<Source>),
+    /// What the old scripts wrote; it has no manifest of ours, so none was read by the plan.
+    Legacy(LegacySource),
+}
+
+impl Origin {
+    async fn open(store: &Store, action: &LoadAction) -> Result<Self, RunError> {
+        if action.backup.manifest_sha256.is_none()
+            && let Some(found) = LegacySource::find(store, &action.backup).await?
+        {
+            return Ok(Self::Legacy(found));
+        }
+        Ok(Self::Backup(Box::new(Source::open(store, &action.backup, &action.keys).await?)))
+    }
+
+    fn major(&self) -> Option<u32> {
+        match self {
+            Self::Backup(source) => source.major(),
+            Self::Legacy(_) => None,
+        }
+    }
+
+    fn bytes(&self) -> Result<u64, RunError> {
+        match self {
+            Self::Backup(source) => {
+                let data: u64 = source.data().iter().map(|object| object.source_bytes).sum();
+                Ok(source.archive()?.source_bytes + data)
+            }
+            Self::Legacy(found) => Ok(found.object.bytes),
+        }
+    }
 }
 
 struct Load<'a> {
     task: &'a RestoreTask,
     action: &'a LoadAction,
-    source: &'a Source,
+    store: &'a Store,
+    origin: &'a Origin,
     prepared: &'a Prepared,
     feeder: Feeder,
     progress: &'a ProgressLog,
@@ -114,8 +155,7 @@ impl Load<'_> {
 
     /// Strategy Replace. The record comes first: from here on there is no way back.
     async fn drop_first(&self, session: &Session, replaced: &NamedDatabase) -> Result<(), RunError> {
-        let store = open_store(self.task).await?;
-        let mut ledger = Ledger::read(&store, self.task).await?;
+        let mut ledger = Ledger::read(self.store, self.task).await?;
         if ledger.state() != Some(RecordState::Switching) {
             let backup = Some(self.action.backup.clone());
             let blank = ledger.blank(RecordState::Switching, backup, None);
@@ -128,35 +168,48 @@ impl Load<'_> {
     }
 
     async fn everything(&self) -> Result<LoadReport, RunError> {
+        match self.origin {
+            Origin::Backup(source) => self.backup(source).await,
+            Origin::Legacy(found) => self.legacy(found).await,
+        }
+    }
+
+    fn programs(&self) -> Programs<'_> {
+        Programs {
+            clients: &self.prepared.clients,
+            endpoint: &self.prepared.endpoint,
+            database: &self.action.temporary,
+            include: self.action.include.as_ref(),
+        }
+    }
+
+    /// Work of the server, which may take its time.
+    async fn working<T>(&self, work: impl Future<Output = Result<T, RunError>>) -> Result<T, RunError> {
+        until_cancelled(&self.feeder.cancel, self.feeder.activity.keep_moving(Box::pin(work))).await
+    }
+
+    async fn backup(&self, source: &Source) -> Result<LoadReport, RunError> {
         let (action, major) = (self.action, self.prepared.server.version.major);
-        let cancel = &self.feeder.cancel;
         self.progress.step("Reading what the backup holds");
-        let reading = self.feeder.activity.keep_moving(Box::pin(self.source.contents()));
-        let contents = until_cancelled(cancel, reading).await?;
+        let contents = self.working(source.contents()).await?;
         self.progress.step("Making roles and the database");
         let making = async {
             let session = self.maintenance().await?;
             let mut warnings = Vec::new();
             if action.globals == RestoreGlobals::Restore
-                && let Some(globals) = self.source.globals().await?
+                && let Some(globals) = source.globals().await?
             {
                 warnings = roles::make_missing(&session, &globals, major).await?;
             }
             let request = &self.task.request;
             let oid =
                 create::create(&session, request, &action.temporary, &contents.properties, major).await?;
-            Ok::<_, RunError>((oid, warnings))
+            Ok((oid, warnings))
         };
-        let (oid, mut warnings) =
-            until_cancelled(cancel, self.feeder.activity.keep_moving(Box::pin(making))).await?;
-        let programs = Programs {
-            clients: &self.prepared.clients,
-            endpoint: &self.prepared.endpoint,
-            database: &action.temporary,
-            include: action.include.as_ref(),
-        };
+        let (oid, warnings) = self.working(making).await?;
+        let programs = self.programs();
         let filling = Filling {
-            source: self.source,
+            source,
             programs: &programs,
             feeder: &self.feeder,
             progress: self.progress,
@@ -164,16 +217,47 @@ impl Load<'_> {
         };
         filling.fill().await?;
         info!(bytes = filling.loaded(), "loaded");
+        self.complete(oid, &contents.properties, Some(&contents), warnings).await
+    }
+
+    /// As the old procedure does it, but into a database made with what the present one is made with.
+    async fn legacy(&self, found: &LegacySource) -> Result<LoadReport, RunError> {
+        let version = &self.prepared.server.version;
+        self.progress.step("Making the database");
+        let making = async {
+            let session = self.maintenance().await?;
+            let endpoint = &self.prepared.endpoint;
+            let properties = legacy::properties(endpoint, &session, version, &self.task.database).await?;
+            let (request, name) = (&self.task.request, &self.action.temporary);
+            let oid = create::create(&session, request, name, &properties, version.major).await?;
+            Ok((oid, properties))
+        };
+        let (oid, properties) = self.working(making).await?;
+        let dump = self.working(found.open(self.store, &self.action.keys)).await?;
+        self.progress.step("Loading data and indexes");
+        self.feeder.feed(self.programs().pg_restore_as_before(), Vec::new(), dump).await?;
+        self.complete(oid, &properties, None, vec![legacy::UNOWNED.to_owned()]).await
+    }
+
+    /// What follows the data.
+    async fn complete(
+        &self,
+        oid: u32,
+        properties: &DatabaseProperties,
+        expected: Option<&DatabaseContents>,
+        mut warnings: Vec<String>,
+    ) -> Result<LoadReport, RunError> {
+        let (action, name) = (self.action, &self.action.temporary);
         self.progress.step("Setting what belongs to the database");
         let replaying = async {
             let session = self.maintenance().await?;
-            properties::replay(&session, &self.task.request, &action.temporary, &contents.properties).await
+            properties::replay(&session, &self.task.request, name, properties).await
         };
-        warnings.extend(until_cancelled(cancel, Box::pin(replaying)).await?);
+        warnings.extend(self.working(replaying).await?);
         let verification = Verification {
             prepared: self.prepared,
-            database: &action.temporary,
-            expected: &contents,
+            database: name,
+            expected,
             how: action.verify,
             feeder: &self.feeder,
             progress: self.progress,
@@ -181,18 +265,18 @@ impl Load<'_> {
         let Verified { tables, rows, said, notes } = verification.run().await?;
         warnings.extend(notes);
         self.progress.step("Analyzing");
-        self.feeder.run("vacuumdb", programs.analyze(action.jobs)).await?;
+        self.feeder.run("vacuumdb", self.programs().analyze(action.jobs)).await?;
         let measuring = async {
-            let session = self.prepared.endpoint.connect_to_change(&action.temporary).await?;
+            let session = self.prepared.endpoint.connect_to_change(name).await?;
             verify::sizes(&session).await
         };
-        let (bytes, largest) = until_cancelled(cancel, Box::pin(measuring)).await?;
+        let (bytes, largest) = self.working(measuring).await?;
         for warning in &warnings {
             warn!(warning, "restored with a warning");
         }
         let warnings = u32::try_from(warnings.len()).unwrap_or(u32::MAX);
         let data = RestoredData { tables, rows, bytes, verified: said, largest, warnings };
-        Ok(LoadReport { database: NamedDatabase { name: action.temporary.clone(), oid }, data })
+        Ok(LoadReport { database: NamedDatabase { name: name.clone(), oid }, data })
     }
 
     /// Drops what was made; what cannot be dropped now is dropped by the next attempt, or when the request is undone.

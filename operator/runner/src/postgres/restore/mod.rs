@@ -8,6 +8,7 @@ mod databases;
 mod error;
 mod feed;
 mod fill;
+mod legacy;
 mod load;
 mod plan;
 mod programs;

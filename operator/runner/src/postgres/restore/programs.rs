@@ -36,6 +36,13 @@ impl Programs<'_> {
         command
     }
 
+    /// `pg_restore` as the old procedure has it: everything is owned by the user that restores, and no right is granted.
+    pub fn pg_restore_as_before(&self) -> Command {
+        let mut command = self.pg_restore(&[]);
+        command.args(["--no-owner", "--no-privileges"]);
+        command
+    }
+
     /// `vacuumdb`, which counts for the planner, roughly first, so that the database is soon of use.
     pub fn analyze(&self, jobs: u8) -> Command {
         let mut command = self.command("vacuumdb");

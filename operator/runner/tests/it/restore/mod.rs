@@ -2,6 +2,7 @@
 
 mod check;
 mod faults;
+mod legacy;
 mod load;
 mod plan;
 mod switch;

@@ -13,7 +13,7 @@ use crate::fixture::{Ended, Fixture, ID};
 use crate::happy::SEEDED;
 use crate::servers::{POSTGRES, Postgres};
 
-fn action(request: &Request<'_>) -> PlanAction {
+pub fn action(request: &Request<'_>) -> PlanAction {
     let RestoreAction::Load(load) = &request.task.action else { panic!("no load") };
     PlanAction {
         source: PlanSource::Backup { path: "database".into(), id: ID.parse().unwrap(), database: None },
@@ -30,19 +30,19 @@ fn action(request: &Request<'_>) -> PlanAction {
     }
 }
 
-fn plan(request: &Request<'_>, action: PlanAction) -> Ended {
+pub fn plan(request: &Request<'_>, action: PlanAction) -> Ended {
     let task = RestoreTask { action: RestoreAction::Plan(action), ..request.task.clone() };
     request.fixture.start_task(&Task::Restore(task), &[]).end()
 }
 
-fn report(ended: &Ended) -> &PlanReport {
+pub fn report(ended: &Ended) -> &PlanReport {
     match &ended.report.restore {
         Some(RestoreReport::Plan(report)) => report,
         other => panic!("{other:?}: {}", ended.stderr),
     }
 }
 
-fn read(ended: &Ended) -> RestorePlan {
+pub fn read(ended: &Ended) -> RestorePlan {
     report(ended).plan(&ended.stdout).unwrap()
 }
 

@@ -8,8 +8,16 @@ use greenlang_backup_store::{CatalogueError, ReadSettings, Store, StoredManifest
 use tracing::warn;
 
 use super::super::RestoreError;
+use super::super::legacy::LegacySource;
 use super::super::source::Source;
 use crate::error::RunError;
+
+/// What a request means.
+pub enum Chosen {
+    Backup(Box<Choice>),
+    /// What the old scripts wrote.
+    Legacy(ChosenBackup, LegacySource),
+}
 
 /// A backup that was chosen.
 pub struct Choice {
@@ -20,16 +28,28 @@ pub struct Choice {
 }
 
 /// Finds the backup that a request means; `target` is the database that is restored to.
-pub async fn choose(store: &Store, source: &PlanSource, target: &str) -> Result<Choice, RunError> {
+pub async fn choose(store: &Store, source: &PlanSource, target: &str) -> Result<Chosen, RunError> {
     match source {
         PlanSource::Backup { path, id, database } => {
+            let named = || (path.clone(), id.clone(), database.clone().unwrap_or_else(|| target.to_owned()));
             let key = store.layout().backup(path, id).manifest();
-            let found = store.read_manifest(&key).await?;
-            let found = found.ok_or(RestoreError::BackupNotFound { key })?;
-            Ok(choice(path, id, database.as_deref(), target, found, "it was named".to_owned())?)
+            let found = match store.read_manifest(&key).await {
+                Ok(Some(found)) => found,
+                other => {
+                    let (path, id, database) = named();
+                    let backup = ChosenBackup { path, id, database, manifest_sha256: None };
+                    if let Some(legacy) = LegacySource::find(store, &backup).await? {
+                        return Ok(Chosen::Legacy(backup, legacy));
+                    }
+                    return Err(other.err().map_or(RestoreError::BackupNotFound { key }.into(), Into::into));
+                }
+            };
+            let choice = choice(path, id, database.as_deref(), target, found, "it was named".to_owned())?;
+            Ok(Chosen::Backup(Box::new(choice)))
         }
         PlanSource::Latest { path, schedule, database } => {
-            newest(store, path, schedule.as_deref(), database.as_deref(), target).await
+            let choice = newest(store, path, schedule.as_deref(), database.as_deref(), target).await?;
+            Ok(Chosen::Backup(Box::new(choice)))
         }
         PlanSource::Undo { of } => {
             Err(RestoreError::BackupNotFound { key: format!("a backup for the undo of {of}") }.into())

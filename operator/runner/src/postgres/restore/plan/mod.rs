@@ -13,12 +13,14 @@ use greenlang_backup_api::restore::{
     KnownRestore, PlanAction, PlanReport, PlanSource, RecordState, RestoreReport, RestoreTask, marked_by,
 };
 use greenlang_backup_api::v1alpha1::{
-    MAX_PLAN_ENTRIES, NamedDatabase, PlannedBackup, PlannedTarget, Refusal, RestorePlan, RestoreStrategy,
+    ChosenBackup, MAX_PLAN_ENTRIES, NamedDatabase, PlannedBackup, PlannedTarget, Refusal, RestorePlan,
+    RestoreStrategy,
 };
 use greenlang_backup_store::Store;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio_util::sync::CancellationToken;
 
+use super::legacy::{self, LegacySource};
 use super::record::Ledger;
 use super::source::Source;
 use super::{RestoreError, databases, open_store};
@@ -27,7 +29,7 @@ use crate::error::{RunError, until_cancelled};
 use crate::postgres::clients::Clients;
 use crate::postgres::connect::{Endpoint, Session};
 use crate::postgres::inspect;
-use choose::Choice;
+use choose::{Choice, Chosen};
 
 /// A restored database beside the text of its rows: indexes and the frame of rows take some more.
 const EXPECTED_PERCENT: u64 = 130;
@@ -148,7 +150,7 @@ async fn restore(
 ) -> Result<(), RunError> {
     // Each looks for itself, so that all that is wrong is told at once.
     let source = match of_the_bucket(task, action, store, findings).await {
-        Ok(source) => Some(source),
+        Ok(source) => source,
         Err(error) if error.is_retryable() => return Err(error),
         Err(error) => {
             findings.refuse(error.reason(), error.to_string());
@@ -159,6 +161,8 @@ async fn restore(
     of_the_server(task, action, &endpoint, &session, findings).await?;
     if let Some((source, contents)) = source {
         of_both(task, action, &session, &source, &contents, findings).await?;
+    } else {
+        target::rights(task, &session, &[], false, findings).await?;
     }
     steps(task, action, findings);
     Ok(())
@@ -169,8 +173,14 @@ async fn of_the_bucket(
     action: &PlanAction,
     store: &Store,
     findings: &mut Findings,
-) -> Result<(Source, DatabaseContents), RunError> {
-    let choice = choose::choose(store, &action.source, &task.database).await?;
+) -> Result<Option<(Source, DatabaseContents)>, RunError> {
+    let choice = match choose::choose(store, &action.source, &task.database).await? {
+        Chosen::Backup(choice) => *choice,
+        Chosen::Legacy(backup, legacy) => {
+            of_the_old_scripts(action, store, backup, &legacy, findings).await?;
+            return Ok(None);
+        }
+    };
     findings.report.backup = Some(choice.backup.clone());
     findings.plan.backup = Some(planned_backup(&choice));
     let source = choose::open(store, &choice, &action.keys).await?;
@@ -190,7 +200,37 @@ async fn of_the_bucket(
     for warning in &source.manifest.warnings {
         findings.warn(format!("of the backup: {warning}"));
     }
-    Ok((source, contents))
+    Ok(Some((source, contents)))
+}
+
+/// Whether what the old scripts wrote can be opened, by its first bytes.
+async fn of_the_old_scripts(
+    action: &PlanAction,
+    store: &Store,
+    backup: ChosenBackup,
+    legacy: &LegacySource,
+    findings: &mut Findings,
+) -> Result<(), RunError> {
+    legacy.open(store, &action.keys).await?;
+    let time = backup.id.slot().map_err(|error| RestoreError::NotUnderstood {
+        key: legacy.object.key.clone(),
+        problem: error.to_string(),
+    })?;
+    findings.plan.backup = Some(PlannedBackup {
+        choice: "it was named; the old scripts wrote it".to_owned(),
+        time: Time(time),
+        server_version: "unknown".to_owned(),
+        stored_bytes: legacy.object.bytes,
+        source_bytes: legacy.object.bytes,
+        expected_bytes: None,
+        tables: None,
+        rows: None,
+        legacy: true,
+    });
+    findings.report.backup = Some(backup);
+    findings.warn(legacy::UNOWNED);
+    findings.warn("what the old scripts wrote has no list of its tables: rows are counted, and there is nothing to compare them with");
+    Ok(())
 }
 
 fn planned_backup(choice: &Choice) -> PlannedBackup {
