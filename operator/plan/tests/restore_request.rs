@@ -224,6 +224,20 @@ fn a_replacement_that_cannot_be_loaded_brings_the_applications_back() {
     assert_eq!(world.phase(), RestorePhase::Failed);
     assert_back(&world, way);
     assert!(world.status().switch_started_time.is_some());
+    let message = world.status().failure.unwrap().message;
+    assert!(message.contains("apply a new request"), "{message}");
+}
+
+#[test]
+fn a_replacement_is_tried_for_longer_once_the_old_database_is_dropped() {
+    for (way, attempts, end) in [("replace", 12, RestorePhase::Succeeded), ("swap", 2, RestorePhase::Failed)]
+    {
+        let (way, change) = ways().into_iter().find(|(name, _)| *name == way).unwrap();
+        let mut world = world(way, &change);
+        world.fates = vec![("load", Fate::FailsForNow); attempts + 1];
+        world.run_to_end();
+        assert_eq!(world.phase(), end, "{way}");
+    }
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! Restoring and Verifying: one Job loads and verifies beside what is there. Pure.
 
 use greenlang_backup_api::reasons;
+use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::restore::{RestoreReport, VERIFYING_STEP};
-use greenlang_backup_api::v1alpha1::{RestoreJobKind, RestorePhase, RestoreStrategy};
+use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RestorePhase, RestoreStrategy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::follow::{self, Followed};
 use super::step::{Effect, Pass};
 use super::{quiesce, switch};
+
+/// Attempts to load where the old database was dropped already.
+const PATIENT_ATTEMPTS: u32 = 20;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
     if pass.request.stops_first() && !pass.is_past_return() {
@@ -49,13 +53,28 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
             let waits = !pass.request.stops_first() && !pass.request.workloads.is_empty();
             pass.enter(if waits { RestorePhase::Quiescing } else { RestorePhase::Switching });
         }
-        _ if follow::may_retry(&active, &report) => follow::retry(pass, active, &report),
+        _ if may_retry(pass, &active, &report) => follow::retry(pass, active, &report),
         // A success that says nothing of what it made cannot be switched to.
         _ if report.outcome.is_success() => {
             pass.fail(reasons::REPORT_LOST, "the Job that loaded did not say what it made");
         }
+        _ if pass.is_past_return() => {
+            let database = &pass.request.database;
+            let message = format!(
+                "{}; database {database} may be dropped already: mend what is said, and apply a new request",
+                report.message
+            );
+            pass.fail(&report.reason, &message);
+        }
         _ => pass.fail(&report.reason, &report.message),
     }
+}
+
+/// Once the old database was dropped there is nothing to go back to, so it is tried for longer: with their pauses more than an hour.
+fn may_retry(pass: &Pass<'_>, active: &ActiveRestoreJob, report: &RunReport) -> bool {
+    let patient =
+        pass.is_past_return() && report.outcome != Outcome::Failed && active.attempt < PATIENT_ATTEMPTS;
+    patient || follow::may_retry(active, report)
 }
 
 fn note_verifying(pass: &mut Pass<'_>) {

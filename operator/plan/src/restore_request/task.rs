@@ -163,7 +163,8 @@ impl ValidatedRestore {
             jobs: self.jobs,
             globals: self.globals,
             verify: self.verify,
-            include: self.include.clone(),
+            // No spec asks for part of a database yet.
+            include: None,
             allow_logical_replication_loss: self.allow_logical_replication_loss,
             claim: !self.dry_run,
         }
@@ -179,7 +180,8 @@ impl ValidatedRestore {
             jobs: self.jobs,
             globals: self.globals,
             verify: self.verify,
-            include: self.include.clone(),
+            // No spec asks for part of a database yet.
+            include: None,
             drop_first: dropped.map(|oid| NamedDatabase { name: self.database.clone(), oid }),
         })
     }

@@ -7,8 +7,8 @@ use greenlang_backup_api::restore::{
 };
 use greenlang_backup_api::task::PostgresServer;
 use greenlang_backup_api::v1alpha1::{
-    BackupPolicy, Checks, JobTemplate, QuiesceWhen, RestoreGlobals, RestoreInclude, RestorePlace,
-    RestoreRequest, RestoreStrategy, RestoreTarget, SecretRef, VerifyRestored, WorkloadRef,
+    BackupPolicy, Checks, JobTemplate, QuiesceWhen, RestoreGlobals, RestorePlace, RestoreRequest,
+    RestoreStrategy, RestoreTarget, SecretRef, VerifyRestored, WorkloadRef,
 };
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -50,8 +50,6 @@ pub struct ValidatedRestore {
     pub verify: VerifyRestored,
     /// Hours that the replaced database stays.
     pub keep_previous_hours: u32,
-    /// Only this part.
-    pub include: Option<RestoreInclude>,
     /// Logical replication may end.
     pub allow_logical_replication_loss: bool,
     /// When applications stop.
@@ -113,7 +111,6 @@ pub fn validate(
         globals: spec.database.globals.unwrap_or_default(),
         verify: spec.database.verify.unwrap_or_default(),
         keep_previous_hours: spec.database.keep_previous_hours.unwrap_or(72),
-        include: spec.database.include.clone(),
         allow_logical_replication_loss: spec.allow_logical_replication_loss,
         quiesce_when: quiesce.when.unwrap_or_default(),
         workloads: quiesce.workloads,

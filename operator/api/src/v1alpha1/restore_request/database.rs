@@ -9,9 +9,7 @@ use super::super::{SecretRef, SslMode};
 /// Where to and how.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("!has(self.include) || (has(self.strategy) && self.strategy == 'NewDatabase')",
-    "database.include needs strategy NewDatabase: part of a database is no replacement for all of it"),
-    validation = ("!has(self.strategy) || self.strategy != 'NewDatabase' || (has(self.target) && has(self.target.name))",
+#[x_kube(validation = ("!has(self.strategy) || self.strategy != 'NewDatabase' || (has(self.target) && has(self.target.name))",
     "database.target.name is required with strategy NewDatabase: the name of the database that is made"),
     validation = ("!has(self.keepPreviousHours) || !has(self.strategy) || self.strategy == 'Swap'",
     "database.keepPreviousHours goes with strategy Swap only: no other keeps what was there before"))]
@@ -44,9 +42,6 @@ pub struct RestoreDatabase {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 8_760))]
     pub keep_previous_hours: Option<u32>,
-    /// Restore only part of the database, into a new one. Default: all of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub include: Option<RestoreInclude>,
 }
 
 /// Server and database that are restored to.

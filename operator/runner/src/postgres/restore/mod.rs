@@ -68,7 +68,7 @@ async fn drop_database(task: &RestoreTask, action: &DropAction) -> Result<RunRep
     Ok(done(message, RestoreReport::Drop(DropReport { dropped: dropped.is_some(), freed_bytes })))
 }
 
-/// Writes that nothing was replaced after all, so that a request of the same name may be made again.
+/// Writes that nothing was replaced after all.
 async fn roll_back(task: &RestoreTask) -> Result<(), RunError> {
     let store = open_store(task).await?;
     let mut ledger = Ledger::read(&store, task).await?;

@@ -34,11 +34,11 @@ impl<'a> Ledger<'a> {
         self.stored.as_ref().map(|stored| &stored.record).filter(|record| record.is_of(&self.task.request))
     }
 
-    /// The record of another request that had the name before, unless it touched nothing in the end.
+    /// The record of another request that had the name before, also of one that was undone: left in Git, it would restore over newer
+    /// data whenever it is made anew (docs/adr/0012).
     pub fn of_other(&self) -> Option<&RestoreRecord> {
         let record = self.stored.as_ref().map(|stored| &stored.record)?;
-        let counts = record.state != RecordState::RolledBack && !record.is_of(&self.task.request);
-        counts.then_some(record)
+        (!record.is_of(&self.task.request)).then_some(record)
     }
 
     /// What a new record of this request says before anything is known.

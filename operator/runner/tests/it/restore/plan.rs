@@ -87,7 +87,7 @@ fn a_plan_says_what_will_be_done_and_claims_its_name_once() {
     let other = Request::new(&fixture, &POSTGRES, *SEEDED, "u-other");
     let refused = plan(&other, PlanAction { temporary: other.temporary(), ..claim });
     refused.expect(Outcome::Failed, restore::ALREADY_CARRIED_OUT);
-    // What was rolled back touched nothing, and may be asked for again.
+    // Also what was rolled back: left in Git it would restore over newer data whenever it is made anew.
     let mut rolled_back = request.task.clone();
     rolled_back.action = RestoreAction::Drop(greenlang_backup_api::restore::DropAction {
         name: request.temporary(),
@@ -95,7 +95,8 @@ fn a_plan_says_what_will_be_done_and_claims_its_name_once() {
         rolls_back: true,
     });
     fixture.start_task(&Task::Restore(rolled_back), &[]).end().expect(Outcome::Done, reasons::SUCCEEDED);
-    plan(&other, PlanAction { claim: true, ..action(&other) }).expect(Outcome::Done, reasons::SUCCEEDED);
+    let claim = PlanAction { claim: true, ..action(&other) };
+    plan(&other, claim).expect(Outcome::Failed, restore::ALREADY_CARRIED_OUT);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use super::{RestoreError, done, open_store};
 use crate::error::{RunError, until_cancelled};
 use crate::postgres::PostgresError;
 use crate::postgres::connect::{Endpoint, Session, quoted_identifier};
+use crate::report;
 use decide::{Seen, Step, next};
 
 /// How long sessions may take to end once they were told to.
@@ -46,7 +47,13 @@ pub async fn run(
     };
     let (store, switch) = until_cancelled(cancel, Box::pin(prepare)).await?;
     // From here on it is short, and told to stop it would have to be undone: it goes on.
-    let report = switch.to_the_end(&store).await?;
+    let report = match switch.to_the_end(&store).await {
+        Ok(report) => report,
+        Err(error) if switch.nothing_was_renamed().await => {
+            return Ok(RunReport { restore: Some(RestoreReport::NotSwitched), ..report::failed(&error) });
+        }
+        Err(error) => return Err(error),
+    };
     let message = match &report.previous {
         Some(previous) => {
             format!("database {} is the restored one; what was there is {}", task.database, previous.name)
@@ -111,6 +118,24 @@ impl<'a> Switch<'a> {
             }
             return Err(error);
         }
+    }
+
+    /// Whether it is seen that nothing was renamed, by this attempt or an earlier one, and sessions get in as before. Only then the
+    /// operator may undo the rest of the restore.
+    pub(super) async fn nothing_was_renamed(&self) -> bool {
+        let look = async {
+            let session = self.session().await?;
+            let holder = databases::named(&session, &self.task.database).await?;
+            let incoming = databases::with_oid(&session, self.action.incoming.oid).await?;
+            Ok::<_, RunError>((holder, incoming))
+        };
+        let Ok((holder, incoming)) = look.await else { return false };
+        let waits = incoming.is_some_and(|found| found.name == self.action.incoming.name);
+        // Both are renamed in one transaction, so the one that waits tells of the other.
+        let closed = |outgoing: &NamedDatabase| {
+            holder.as_ref().is_some_and(|found| found.oid == outgoing.oid && !found.open)
+        };
+        waits && !self.action.outgoing.as_ref().is_some_and(closed)
     }
 
     async fn session(&self) -> Result<Session, RunError> {

@@ -79,6 +79,12 @@ impl World {
         switch.to_the_end(&self.store).await
     }
 
+    /// What is said of a switch that failed.
+    async fn nothing_was_renamed(&self) -> bool {
+        let switch = Switch::open(&self.task, &self.action, &self.store).await.unwrap();
+        switch.nothing_was_renamed().await
+    }
+
     async fn state(&self) -> Option<RecordState> {
         let RequestIdentity { namespace, name, .. } = &self.task.request;
         Some(self.store.read_record(namespace, name).await.unwrap()?.record.state)
@@ -173,10 +179,15 @@ async fn sessions_are_ended_and_prepared_transactions_are_not() {
         "1\n",
         "it lets sessions in, and was not renamed"
     );
+    assert!(world.nothing_was_renamed().await);
+    SERVER.sql("postgres", "ALTER DATABASE busy WITH ALLOW_CONNECTIONS false");
+    assert!(!world.nothing_was_renamed().await, "sessions do not get in");
+    SERVER.sql("postgres", "ALTER DATABASE busy WITH ALLOW_CONNECTIONS true");
     SERVER.sql("busy", "ROLLBACK PREPARED 'one'");
     let report = world.switch(None).await.unwrap();
     assert!(report.closed_milliseconds.is_some());
     world.expect_switched().await;
+    assert!(!world.nothing_was_renamed().await);
     assert!(!held.wait().unwrap().success(), "its session was ended");
 }
 
@@ -186,6 +197,7 @@ async fn another_database_than_the_planned_one_is_not_renamed() {
     SERVER.sql("postgres", "ALTER DATABASE changed RENAME TO changed_by_hand");
     let gone = world.switch(None).await.unwrap_err();
     assert_eq!(gone.reason(), restore::DATABASE_CHANGED);
+    assert!(world.nothing_was_renamed().await, "the restored one waits under its own name");
     SERVER.create_database("changed");
     let other = world.switch(None).await.unwrap_err();
     assert_eq!(other.reason(), restore::DATABASE_CHANGED);

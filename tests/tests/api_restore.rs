@@ -1,0 +1,77 @@
+//! The definition of RestoreRequest on a real API server: what it accepts and refuses, and what an update may change. It is installed
+//! by the test itself.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use greenlang_backup_api::v1alpha1::RestoreRequest;
+use greenlang_backup_tests::api_server::ApiServer;
+use greenlang_backup_tests::operator::checkout;
+use greenlang_backup_tests::wait;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, DynamicObject, PostParams};
+use kube::{Api, CustomResourceExt as _, ResourceExt as _};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+fn table() -> Result<Value> {
+    let text = std::fs::read_to_string(checkout().join("operator/api/tests/restore_cases.yaml"))?;
+    Ok(serde_yaml::from_str(&text)?)
+}
+
+/// The base with a case's change; null removes.
+fn merged(table: &Value, change: &Value) -> Result<DynamicObject> {
+    let mut request = table["base"].clone();
+    json_patch::merge(&mut request, change);
+    Ok(serde_json::from_value(request)?)
+}
+
+async fn install(server: &ApiServer) -> Result<Api<DynamicObject>> {
+    let client = &server.cluster.client;
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    definitions.create(&PostParams::default(), &RestoreRequest::crd()).await?;
+    let requests: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), "default", &RestoreRequest::api_resource());
+    wait::until("the definition is served", LIMIT, async || {
+        Ok(requests.list(&kube::api::ListParams::default()).await.ok().map(drop))
+    })
+    .await?;
+    Ok(requests)
+}
+
+#[tokio::test]
+async fn the_api_server_judges_requests_and_their_updates_as_the_table_says() -> Result<()> {
+    let server = ApiServer::start().await?;
+    let (requests, table) = (install(&server).await?, table()?);
+    let dry = PostParams { dry_run: true, field_manager: None };
+    for list in ["accepted", "refused"] {
+        for case in table[list].as_array().context("a list of cases")? {
+            let name = case["name"].as_str().context("a name")?;
+            let answer = requests.create(&dry, &merged(&table, &case["change"])?).await;
+            judge(name, case["message"].as_str(), answer)?;
+        }
+    }
+    for case in table["updates"].as_array().context("a list of updates")? {
+        let name = case["name"].as_str().context("a name")?;
+        let before = merged(&table, &case["before"])?;
+        let before = requests.create(&PostParams::default(), &before).await.context(name.to_owned())?;
+        let mut after = merged(&table, &case["after"])?;
+        after.metadata.resource_version = before.resource_version();
+        let answer = requests.replace(&after.name_any(), &dry, &after).await;
+        judge(name, case["message"].as_str(), answer)?;
+        requests.delete(&after.name_any(), &DeleteParams::default()).await?;
+    }
+    Ok(())
+}
+
+fn judge(name: &str, refusal: Option<&str>, answer: kube::Result<DynamicObject>) -> Result<()> {
+    match (refusal, answer) {
+        (None, answer) => drop(answer.with_context(|| name.to_owned())?),
+        (Some(_), Ok(_)) => panic!("{name}: was accepted"),
+        (Some(wanted), Err(error)) => assert!(error.to_string().contains(wanted), "{name}: {error}"),
+    }
+    Ok(())
+}
