@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use greenlang_backup_plan::job::RunnerSettings;
 use kube::Client;
-use kube::runtime::events::Recorder;
 
 use crate::backup_policy::{Children, Expected, Places};
+use crate::events::Events;
 use crate::metrics::Reconciles;
 use crate::passes::Passes;
 
@@ -15,8 +15,8 @@ use crate::passes::Passes;
 pub struct Context {
     /// Talks to the API server.
     pub client: Client,
-    /// Publishes events; shared, because it folds repeated ones together.
-    pub recorder: Recorder,
+    /// Publishes events.
+    pub events: Events,
     /// Namespaces in which Jobs may be made.
     pub namespaces: BTreeSet<String>,
     /// Jobs and Pods in these, as the watches have them.

@@ -8,6 +8,7 @@ mod context;
 mod crash;
 mod crds;
 mod errors;
+mod events;
 #[cfg(test)]
 mod fixture;
 mod leader;

@@ -13,6 +13,7 @@ use crate::admin::{self, Admin};
 use crate::cli::RunSettings;
 use crate::context::Context;
 use crate::errors::Error;
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::passes::Passes;
 use crate::{backup_policy, cluster, crds, leader};
@@ -22,6 +23,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(295);
 /// From SIGTERM on: how long passes that have begun may take. With what the Lease and open connections may take it is less
 /// than the Pod's 30 s.
 const PASSES_LIMIT: Duration = Duration::from_secs(10);
+/// How long events that are still to be published may take then.
+const EVENTS_LIMIT: Duration = Duration::from_secs(3);
 /// How long clients may hold their connections open at the end.
 const CONNECTIONS_LIMIT: Duration = Duration::from_secs(5);
 
@@ -80,8 +83,9 @@ async fn work(
     let limit = settings.max_concurrent_runs.get();
     let (policies, children, places) = backup_policy::watch(&client, &namespaces, limit, &admin.metrics);
     let passes = Passes::default();
+    let (events, published) = Events::start(Recorder::new(client.clone(), reporter));
     let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
+        events,
         client,
         namespaces,
         children,
@@ -104,6 +108,8 @@ async fn work(
     };
     passes.ended().await;
     led?;
+    // With the last pass the last who could tell of one is gone.
+    let _ = tokio::time::timeout(EVENTS_LIMIT, published).await;
     leadership.release().await;
     tracing::info!("stopped in order");
     Ok(())

@@ -19,7 +19,7 @@ const WRITES: usize = 3;
 /// What a pass has done.
 #[derive(Default)]
 pub struct Done {
-    /// Events that are still to be published. No Job waits for them.
+    /// Events that are still to be told of.
     pub events: Vec<Event>,
     /// What was done in the cluster.
     pub effects: Vec<Effect>,

@@ -142,7 +142,7 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
     }
     let mut done = Done::default();
     let passed = carry_out(cached, children, first, now, context, &mut done).await;
-    status::publish(cached, &done.events, context).await;
+    status::tell(cached, &done.events, context);
     context.expected.note(cached, done);
     passed
 }

@@ -6,7 +6,6 @@ use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::backup_policy::{Decision, Event};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::error_boundary::InvalidObject;
-use kube::runtime::events::{Event as Note, EventType};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
@@ -51,20 +50,11 @@ fn ended_runs(status: &BackupPolicyStatus) -> u64 {
     scheduled.chain(manual).map(|history| history.attempts).sum()
 }
 
-/// Tells people what a status that was written says. An event that cannot be published is lost: status has said the same already.
-pub async fn publish(policy: &BackupPolicy, events: &[Event], context: &Context) {
+/// Tells people what a status that was written says.
+pub fn tell(policy: &BackupPolicy, events: &[Event], context: &Context) {
+    let about = policy.object_ref(&());
     for event in events {
-        let note = Note {
-            type_: if event.warning { EventType::Warning } else { EventType::Normal },
-            reason: event.reason.to_owned(),
-            note: Some(conditions::cut(&event.message).to_owned()),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        tracing::info!(reason = event.reason, note = event.message, "event");
-        if let Err(error) = context.recorder.publish(&note, &policy.object_ref(&())).await {
-            tracing::warn!(%error, reason = event.reason, "an event was not published");
-        }
+        context.events.tell(&about, event);
     }
 }
 

@@ -135,3 +135,43 @@ fn what_is_no_run_waits_for_no_place() {
     assert!(matches!(running[..], [(check, None)] if check.starts_with("p-probe")), "{running:?}");
     assert_waits(&world, "20251107-000500");
 }
+
+/// A Job that was made a moment ago, with a Pod that has not started.
+fn just_made() -> World {
+    let mut world = due(0, &json!({}));
+    world.places = 1;
+    while !world.jobs.iter().any(|job| job.backup.is_some()) {
+        assert!(!world.pass(Cut::Nowhere), "no Job is made");
+    }
+    for job in world.jobs.iter_mut().filter(|job| job.backup.is_some()) {
+        job.state = JobState::Pending(None);
+    }
+    world.settle();
+    world
+}
+
+#[test]
+fn the_uid_of_a_job_is_stored_with_its_start_or_after_ten_seconds() {
+    let uid = |world: &World| backup(world).active.unwrap().job_uid;
+    let mut world = just_made();
+    assert_eq!(uid(&world), None);
+    assert_eq!(world.decide().wake, Some(at("2025-11-07T00:05:10Z")));
+    world.later(10);
+    world.settle();
+    assert!(uid(&world).is_some());
+
+    let mut world = just_made();
+    world.jobs.iter_mut().for_each(|job| job.state = JobState::Running);
+    world.settle();
+    assert!(uid(&world).is_some());
+}
+
+#[test]
+fn a_job_that_is_deleted_before_its_start_is_made_again() {
+    let mut world = just_made();
+    world.jobs.retain(|job| job.backup.is_none());
+    world.settle();
+    world.jobs_end(Fate::Succeeds);
+    world.settle();
+    assert_eq!(counts(&backup(&world).schedules[0].history), (1, 1, 0));
+}

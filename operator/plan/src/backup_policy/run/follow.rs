@@ -59,6 +59,10 @@ fn follow(
             let report = RunReport::new(Outcome::Retryable, reasons::POD_NOT_STARTED, message);
             count::fail(pass, backup, status, active, &report)
         }
+        (Some(job), None) if is_only_made(&job, &active, now) => {
+            pass.wake_at(seconds_later(job.created, PROGRESS_SECONDS));
+            Some(active)
+        }
         (Some(job), _) => {
             if let JobState::Pending(Some(why)) = &job.state {
                 active.last_error = Some(format!("the Pod has not started: {why}"));
@@ -69,6 +73,14 @@ fn follow(
             Some(active)
         }
     }
+}
+
+/// Whether all that could be stored is the UID of a Job that was just made and has not started. That can wait: the write would take
+/// the API server's time where many slots are due in the same second. Deleted before its start, the Job has done nothing, and is
+/// made again.
+fn is_only_made(job: &ObservedJob, active: &ActiveRun, now: Timestamp) -> bool {
+    let is_new = job.created <= now && now < seconds_later(job.created, PROGRESS_SECONDS);
+    active.job_uid.is_none() && job.state == JobState::Pending(None) && is_new
 }
 
 /// Makes the Job of an attempt, unless it is to wait. Whoever gives it a place wakes us.
