@@ -5,7 +5,7 @@ use greenlang_backup_api::v1alpha1::RestorePhase;
 use greenlang_backup_plan::restore_request::Lock;
 use serde_json::Value;
 
-use super::restore_world::Blow;
+use super::restore_world::{Blow, Fate};
 use super::{assert_back, assert_switched, assert_untouched, ways, world};
 
 /// How many writes a way takes.
@@ -99,5 +99,22 @@ fn a_lost_status_is_taken_up_again() {
             assert_eq!(world.phase(), RestorePhase::Succeeded, "{what}: {:#?}", world.status());
             assert_switched(&world, way, &what);
         }
+    }
+}
+
+/// What they carry is all that is left to know it by.
+#[test]
+fn applications_come_back_although_status_is_lost_and_the_request_then_fails_or_is_cancelled() {
+    for cancelled in [false, true] {
+        let (way, change) = ways().remove(0);
+        let mut world = world(way, &change);
+        world.run_until(RestorePhase::Restoring);
+        world.request.status = None;
+        world.request.spec.cancel = cancelled;
+        world.fates = vec![("plan", Fate::Fails)];
+        world.run_to_end();
+        let end = if cancelled { RestorePhase::Cancelled } else { RestorePhase::Failed };
+        assert_eq!(world.phase(), end);
+        assert_untouched(&world, "status lost");
     }
 }
