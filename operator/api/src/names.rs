@@ -77,7 +77,7 @@ impl fmt::Display for BackupId {
 }
 
 /// Longest Job name: the Job controller adds a suffix to make the Pod's name, which must stay within 63 bytes.
-const MAX_JOB_NAME: usize = 57;
+pub const MAX_JOB_NAME: usize = 57;
 /// Hexadecimal digits of the hash at a name's end.
 const HASH_DIGITS: usize = 10;
 

@@ -136,8 +136,8 @@ fn every_reason_is_documented() {
         .collect();
     let undocumented: Vec<_> = reasons::ALL.iter().filter(|reason| !documented.contains(**reason)).collect();
     assert_eq!(undocumented, Vec::<&&str>::new());
-    let unknown: Vec<_> =
-        documented.iter().filter(|reason| !reasons::ALL.contains(&reason.as_str())).collect();
+    let known = |reason: &str| [reasons::ALL, reasons::restore::ALL].iter().any(|all| all.contains(&reason));
+    let unknown: Vec<_> = documented.iter().filter(|reason| !known(reason)).collect();
     assert_eq!(unknown, Vec::<&String>::new(), "docs/operations.md explains reasons that do not exist");
 }
 

@@ -1,7 +1,7 @@
 //! Reads what became of a Job: still pending, running, or ended and how. Pure.
 
-use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_api::{conditions, reasons};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Pod};
@@ -95,7 +95,8 @@ fn started(pod: &Pod) -> Result<(), Option<String>> {
     if matches!(reason.as_str(), "" | "ContainerCreating" | "PodInitializing") && waiting.message.is_none() {
         return Err(None);
     }
-    Err(Some(format!("{reason}: {}", waiting.message.as_deref().unwrap_or("no further word"))))
+    let what = format!("{reason}: {}", waiting.message.as_deref().unwrap_or("no further word"));
+    Err(Some(conditions::cut(&what).to_owned()))
 }
 
 fn unscheduled(pod: &Pod) -> Option<String> {
@@ -187,6 +188,10 @@ mod tests {
             JobState::Pending(Some("ErrImageNeverPull: no image".into()))
         );
         assert_eq!(read(&active, Some(&pod(None, &json!({"running": {}})))), JobState::Running);
+        let endless =
+            pod(None, &json!({"waiting": {"reason": "ImagePullBackOff", "message": "x".repeat(100_000)}}));
+        let JobState::Pending(Some(why)) = read(&active, Some(&endless)) else { panic!("not pending") };
+        assert_eq!(why.len(), 1_024);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Decides what becomes of a Job whose Pod does not start or does not go: a lost node, a start that no waiting brings about. Pure.
 
-use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_api::{conditions, reasons};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Pod};
 
@@ -57,7 +57,8 @@ pub fn newest_warning(events: &[Event]) -> Option<String> {
     };
     let warnings = events.iter().filter(|event| event.type_.as_deref() == Some("Warning"));
     let newest = warnings.max_by_key(|event| time(event))?;
-    Some(format!("{}: {}", newest.reason.as_deref()?, newest.message.as_deref()?))
+    let what = format!("{}: {}", newest.reason.as_deref()?, newest.message.as_deref()?);
+    Some(conditions::cut(&what).to_owned())
 }
 
 /// Whether the API server will never have this Pod. A quota may have room later.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use greenlang_backup_api::v1alpha1::BackupPolicy;
-use greenlang_backup_api::{labels, reasons};
+use greenlang_backup_api::{conditions, labels, reasons};
 use greenlang_backup_plan::backup_policy::{Effect, Refusal};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -69,7 +69,9 @@ async fn create(policy: &BackupPolicy, job: &Job, jobs: &Api<Job>) -> Result<Opt
         }
         Err(kube::Error::Api(status)) if status.is_already_exists() => adopt(policy, &name, jobs).await,
         Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
+            // It repeats what the spec says, however long that is.
             let message = format!("the API server refused Job {name}: {}", status.message);
+            let message = conditions::cut(&message).to_owned();
             Ok(Some(Refusal { job: name, reason: reasons::JOB_REFUSED, message }))
         }
         Err(error) => Err(error.into()),

@@ -4,9 +4,11 @@ use greenlang_backup_api::conditions::{self, READY, STALLED, State};
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus};
 use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::backup_policy::{Decision, Event};
-use kube::api::{Patch, PatchParams, PostParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::error_boundary::InvalidObject;
 use kube::{Api, Resource as _, ResourceExt as _};
+use serde::Deserialize as _;
 use serde_json::json;
 
 use crate::context::Context;
@@ -69,13 +71,20 @@ pub async fn unreadable(context: &Context, invalid: &InvalidObject) -> Result<()
         "this release cannot read the object: {}; install the definitions of the same release (chart greenlang-backup-crds)",
         invalid.error
     );
-    let policies: Api<kube::core::PartialObjectMeta<BackupPolicy>> =
-        Api::namespaced(context.client.clone(), namespace);
-    let mut set = Vec::new();
+    let kind = ApiResource::erase::<BackupPolicy>(&());
+    let policies: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &kind);
+    let Some(there) = policies.get_opt(name).await? else { return Ok(()) };
+    let status = there.data.get("status").cloned().unwrap_or_default();
+    // What another release has said and this one can read stays.
+    let before = Vec::<Condition>::deserialize(&status["conditions"]).unwrap_or_default();
+    let mut after = before.clone();
     let now = super::now();
-    conditions::set(&mut set, READY, State::False, reasons::INVALID_OBJECT, &message, generation, now);
-    conditions::set(&mut set, STALLED, State::True, reasons::INVALID_OBJECT, &message, generation, now);
-    let patch = Patch::Merge(json!({"status": {"observedGeneration": generation, "conditions": set}}));
+    conditions::set(&mut after, READY, State::False, reasons::INVALID_OBJECT, &message, generation, now);
+    conditions::set(&mut after, STALLED, State::True, reasons::INVALID_OBJECT, &message, generation, now);
+    if after == before && status["observedGeneration"] == generation {
+        return Ok(());
+    }
+    let patch = Patch::Merge(json!({"status": {"observedGeneration": generation, "conditions": after}}));
     let written = policies
         .patch_subresource(
             "status",

@@ -216,7 +216,9 @@ fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
         }
         match &job.state {
             JobState::Ended(ended) if !ended.report.outcome.is_success() => {
-                failed.entry(job.backup.as_deref()).or_default().push(job);
+                // Names that the spec no longer has count together, or each rename would leave some.
+                let known = |name: &&str| policy.backups.iter().any(|backup| backup.name == *name);
+                failed.entry(job.backup.as_deref().filter(known)).or_default().push(job);
             }
             _ => doomed.push(job),
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use greenlang_backup_api::labels;
-use greenlang_backup_api::names::{BackupId, job_name};
+use greenlang_backup_api::names::{BackupId, MAX_JOB_NAME, job_name};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::sizing::memory_for;
 use greenlang_backup_api::task::{
@@ -184,6 +184,12 @@ impl ValidatedPolicy {
                 message: error.to_string(),
             })?;
         }
+        let probe = self.probe_task(&"m".repeat(MAX_JOB_NAME), &"c".repeat(UID_LENGTH));
+        probe.encode().map_err(|error| Invalid {
+            reason: reasons::INVALID_SPEC,
+            field: "spec.backups".to_owned(),
+            message: format!("the check of all databases together does not fit: {error}"),
+        })?;
         Ok(())
     }
 

@@ -1,6 +1,9 @@
 //! Lists in status that would grow without end have bounds, and what is beyond a bound is not lost.
 
+use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::v1alpha1::{MAX_AVAILABLE, MAX_WAITING};
+use greenlang_backup_plan::backup_policy::{ObservedJob, validate};
+use greenlang_backup_plan::job_state::{Ended, JobState};
 use serde_json::json;
 
 use super::backup;
@@ -78,4 +81,46 @@ fn every_job_says_who_it_is_for_and_whose_place_it_may_take() {
         let named = (owner.cluster_uid.as_str(), owner.namespace.as_str(), owner.policy.as_str());
         assert_eq!((named, claim.adopt.as_deref()), (("c", "n", "p"), Some("0123456789ab")), "{kind}");
     }
+}
+
+#[test]
+fn of_all_names_that_the_spec_no_longer_has_three_failed_jobs_are_kept() {
+    let mut world = with(often("Forbid"));
+    let report = RunReport::new(Outcome::Failed, "AccessDenied", "no");
+    for number in 0..8 {
+        let ended = Ended { time: world.now, report: report.clone(), container_ended: true, exit_code: None };
+        let backup = if number < 4 { "database".to_owned() } else { format!("old-{number}") };
+        world.jobs.push(ObservedJob {
+            name: format!("p-{number}"),
+            uid: number.to_string(),
+            created: world.now,
+            backup: Some(backup),
+            deleting: false,
+            state: JobState::Ended(Box::new(ended)),
+            progress: None,
+            details: String::new(),
+        });
+    }
+    world.settle();
+    let kept = |known: bool| {
+        let names = world.jobs.iter().filter_map(|job| job.backup.as_deref());
+        names.filter(|name| (*name == "database") == known).count()
+    };
+    assert_eq!((kept(true), kept(false)), (3, 3));
+}
+
+#[test]
+fn a_check_of_more_databases_than_a_job_can_be_told_is_refused() {
+    let backups = |each: usize| {
+        let databases = |backup: usize| (0..each).map(move |number| format!("{backup:0>30}{number:0>30}"));
+        let backup = |number| {
+            let name = format!("b{number}");
+            json!({"name": name, "path": name, "schedules": [],
+                "postgresDump": {"databases": databases(number).collect::<Vec<_>>()}})
+        };
+        policy(json!({"spec": {"backups": (0..32).map(backup).collect::<Vec<_>>()}}))
+    };
+    assert!(validate(&backups(10)).is_ok());
+    let refused = validate(&backups(100)).unwrap_err();
+    assert_eq!((refused.reason, refused.field.as_str()), ("InvalidSpec", "spec.backups"));
 }

@@ -1,11 +1,14 @@
 //! A clock that is set forward and back within what is documented as harmless.
 
+use greenlang_backup_api::conditions::{BACKUPS_CURRENT, State};
 use greenlang_backup_api::v1alpha1::ScheduleStatus;
+use greenlang_backup_plan::job_state::JobState;
+use jiff::SignedDuration;
 use proptest::prelude::*;
 
-use super::schedule::{schedules, wind_up, with};
-use super::world::{Cut, World, at};
-use super::{backup, live, step};
+use super::schedule::{often, schedules, wind_up, with};
+use super::world::{Cut, Fate, World, at};
+use super::{backup, is, live, step};
 
 /// When the policy was made.
 const CREATED: &str = "2025-11-07T00:00:30Z";
@@ -83,4 +86,34 @@ fn a_slot_that_another_schedule_had_under_a_wrong_clock_is_a_run_of_its_own() {
     let ids: Vec<_> = world.bucket.iter().map(ToString::to_string).collect();
     assert!(ids.contains(&"20251107-011001".to_owned()), "{ids:?}");
     super::assert_made_once(&world);
+}
+
+/// A run that ends well on a node whose clock is so many hours ahead.
+fn succeeds_ahead(world: &mut World, hours: i64) {
+    world.later(300);
+    world.settle();
+    world.jobs_end(Fate::Succeeds);
+    for job in &mut world.jobs {
+        if let JobState::Ended(ended) = &mut job.state
+            && let Some(made) = &mut ended.report.backup
+        {
+            made.end_time += SignedDuration::from_hours(hours);
+        }
+    }
+    world.settle();
+}
+
+#[test]
+fn a_node_with_a_wrong_clock_hides_neither_a_failure_nor_a_success() {
+    let mut world = with(often("Forbid"));
+    succeeds_ahead(&mut world, 24);
+    let success = backup(&world).schedules[0].history.last_success.clone().unwrap();
+    assert_eq!(success.time.0, world.now);
+    world.later(300);
+    world.settle();
+    world.jobs_end(Fate::Fails);
+    world.settle();
+    assert!(is(&world, BACKUPS_CURRENT, State::False));
+    succeeds_ahead(&mut world, -24);
+    assert!(is(&world, BACKUPS_CURRENT, State::True));
 }

@@ -23,9 +23,11 @@ pub(super) fn succeed(
     made: &BackupReport,
 ) {
     let duration = made.end_time.duration_since(made.start_time).as_secs().try_into().unwrap_or(0);
+    // Of the node's clock; one that is ahead would hide the failures to come.
+    let time = Time(made.end_time.min(pass.now()));
     let success = SucceededRun {
         id: made.id.clone(),
-        time: Time(made.end_time),
+        time: time.clone(),
         duration_seconds: duration,
         bytes: made.stored_bytes,
         verified: made.verified,
@@ -34,6 +36,10 @@ pub(super) fn succeed(
         history.attempts += 1;
         history.succeeded += 1;
         history.last_success = Some(success.clone());
+        // What is counted now is newer than what was counted before, whatever clock that had.
+        if let Some(failure) = history.last_failure.as_mut().filter(|failure| failure.time > time) {
+            failure.time = time.clone();
+        }
     }
     let size = bytesize::ByteSize(made.stored_bytes).display().iec();
     pass.event(
@@ -74,6 +80,9 @@ pub(super) fn fail(
         history.attempts += 1;
         if retry.is_none() {
             history.failed += 1;
+            if let Some(success) = history.last_success.as_mut().filter(|success| success.time.0 >= now) {
+                success.time = Time(seconds_later(now, -1));
+            }
             history.last_failure = Some(FailedRun {
                 id: active.run.id.clone(),
                 time: Time(now),
