@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
 
+mod explain;
+
+use explain::{assert_choices_are_explained, fields};
 use greenlang_backup_api::v1alpha1::BackupPolicy;
 use greenlang_backup_api::{conditions, reasons};
 use kube::CustomResourceExt as _;
@@ -81,19 +84,8 @@ fn every_kind_is_in_the_union_rule() {
 
 /// Every field of the spec, by its path.
 fn fields_of_the_spec() -> Vec<(String, Value)> {
-    fn walk(path: &str, schema: &Value, found: &mut Vec<(String, Value)>) {
-        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-            let path = format!("{path}.{name}");
-            found.push((path.clone(), field.clone()));
-            walk(&path, field, found);
-            walk(&path, &field["items"], found);
-        }
-    }
     let crd = serde_json::to_value(BackupPolicy::crd()).unwrap();
-    let spec = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap();
-    let mut found = Vec::new();
-    walk("spec", spec, &mut found);
-    found
+    fields("spec", crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap())
 }
 
 /// `kubectl explain` has a word on every field of the spec.
@@ -107,21 +99,7 @@ fn every_field_is_documented() {
 /// Of a field with a choice it says what each value does, and which one counts where the field is left out.
 #[test]
 fn every_choice_is_explained() {
-    let fields = fields_of_the_spec();
-    let choices: Vec<_> = fields.iter().filter(|(_, field)| field["enum"].is_array()).collect();
-    assert!(choices.len() >= 7, "{choices:?}");
-    for (path, field) in choices {
-        let description = field["description"].as_str().unwrap();
-        for value in field["enum"].as_array().unwrap().iter().filter_map(Value::as_str) {
-            assert!(
-                description.contains(&format!("`{value}`")),
-                "{path} does not explain {value}: {description}"
-            );
-        }
-        if field["nullable"] == true {
-            assert!(description.contains("Default: `"), "{path} has no default: {description}");
-        }
-    }
+    assert_choices_are_explained(&fields_of_the_spec(), 7);
 }
 
 /// `docs/operations.md` explains every reason, and no other.

@@ -46,3 +46,52 @@ async fn publish(recorder: Recorder, mut queue: Receiver<(ObjectReference, Note)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::http::StatusCode;
+    use kube::runtime::events::Reporter;
+    use kube::{Client, Config};
+    use serde_json::Value;
+
+    use super::*;
+
+    /// An API server that has no room for the events of one reason, and takes all others.
+    async fn server(refused: &'static str) -> (Recorder, Arc<Mutex<Vec<String>>>) {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let list = taken.clone();
+        let take = move |body: String| {
+            let event: Value = serde_json::from_str(&body).unwrap();
+            let reason = event["reason"].as_str().unwrap().to_owned();
+            let is_taken = reason != refused;
+            if is_taken {
+                list.lock().unwrap().push(reason);
+            }
+            std::future::ready(if is_taken { Ok(body) } else { Err(StatusCode::INSUFFICIENT_STORAGE) })
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = Client::try_from(Config::new(address.parse().unwrap())).unwrap();
+        let router = Router::new().fallback(axum::routing::post(take));
+        tokio::spawn(async { axum::serve(listener, router).await });
+        (Recorder::new(client, Reporter { controller: "test".into(), instance: None }), taken)
+    }
+
+    #[tokio::test]
+    async fn what_was_told_is_published_in_order_to_the_last_and_then_the_task_ends() {
+        let (recorder, taken) = server("Refused").await;
+        let (events, published) = Events::start(recorder);
+        let about =
+            ObjectReference { namespace: Some("n".into()), name: Some("p".into()), ..Default::default() };
+        for reason in ["First", "Refused", "Second", "Third"] {
+            events.tell(&about, &Event { warning: false, reason, message: "m".repeat(5_000) });
+        }
+        drop(events);
+        published.await.unwrap();
+        assert_eq!(*taken.lock().unwrap(), ["First", "Second", "Third"]);
+    }
+}

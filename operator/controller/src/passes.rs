@@ -4,6 +4,9 @@ use std::panic::resume_unwind;
 
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+/// Passes at once that keep the API server busy: half of those that may go on.
+const MANY: usize = 16;
+
 /// All passes that go on.
 #[derive(Clone, Default)]
 pub struct Passes(TaskTracker);
@@ -23,6 +26,11 @@ impl Passes {
         }
     }
 
+    /// Whether so many go on that what can wait should. A pass with nothing to do takes no time.
+    pub fn are_many(&self) -> bool {
+        self.0.len() >= MANY
+    }
+
     /// Waits until none goes on. One that was cut off ends only where it next waits.
     pub async fn ended(&self) {
         self.0.close();
@@ -37,6 +45,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
 
+    use futures::FutureExt as _;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -77,6 +86,21 @@ mod tests {
         let ((first, of_first), (second, of_second)) = (channel(), channel());
         let both = tokio::join!(passes.run(meet(first, of_second)), passes.run(meet(second, of_first)));
         assert_eq!(both, (Some(true), Some(true)));
+    }
+
+    #[tokio::test]
+    async fn those_that_go_on_are_counted_and_those_that_have_ended_are_not() {
+        let passes = Passes::default();
+        let mut going: Vec<_> =
+            (0..MANY).map(|_| Box::pin(passes.run(std::future::pending::<()>()))).collect();
+        assert!(!passes.are_many());
+        for pass in &mut going {
+            assert!(pass.now_or_never().is_none());
+        }
+        assert!(passes.are_many());
+        drop(going.pop());
+        tokio::task::yield_now().await;
+        assert!(!passes.are_many());
     }
 
     #[tokio::test]

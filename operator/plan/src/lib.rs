@@ -3,7 +3,9 @@
 pub mod backup_policy;
 pub mod job;
 pub mod job_state;
+pub mod jobs;
 pub mod overdue;
+mod pause;
 pub mod queue;
 pub mod restore_request;
 pub mod retention;

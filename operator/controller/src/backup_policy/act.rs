@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use greenlang_backup_api::v1alpha1::BackupPolicy;
 use greenlang_backup_api::{conditions, labels, reasons};
-use greenlang_backup_plan::backup_policy::{Effect, Refusal};
+use greenlang_backup_plan::backup_policy::Effect;
+use greenlang_backup_plan::jobs::Refusal;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt as _};

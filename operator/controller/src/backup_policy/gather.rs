@@ -19,9 +19,10 @@ use std::sync::Arc;
 use greenlang_backup_api::labels;
 use greenlang_backup_api::progress::Progress;
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus};
-use greenlang_backup_plan::backup_policy::{Observed, ObservedJob, Places};
+use greenlang_backup_plan::backup_policy::{Observed, Places};
 use greenlang_backup_plan::job::CONTAINER;
 use greenlang_backup_plan::job_state::{JobState, job_state};
+use greenlang_backup_plan::jobs::ObservedJob;
 use greenlang_backup_plan::overdue::{NO_POD_SECONDS, by_now, newest_warning};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
@@ -122,7 +123,8 @@ pub async fn confirm(
 pub fn observe(family: &Family, policy: &BackupPolicy, context: &Context, now: Timestamp) -> Observed {
     let served = context.namespaces.contains(&policy.namespace().unwrap_or_default());
     let jobs = family.children.iter().map(|child| child.observe(now)).collect();
-    Observed { now, served, jobs, remains: family.remains.clone(), places: Places::default() }
+    let (remains, busy) = (family.remains.clone(), context.passes.are_many());
+    Observed { now, served, jobs, remains, places: Places::default(), busy }
 }
 
 /// UIDs of all Jobs that a status knows to exist.

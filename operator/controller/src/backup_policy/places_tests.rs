@@ -2,8 +2,8 @@
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use greenlang_backup_plan::backup_policy::ObservedJob;
 use greenlang_backup_plan::job_state::JobState;
+use greenlang_backup_plan::jobs::ObservedJob;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -60,6 +60,7 @@ fn asks(places: &Places, policy: &str, seen: &[&str], wanted: &str) -> bool {
         jobs: seen.iter().map(observed).collect(),
         remains: BTreeSet::new(),
         places: Granted::default(),
+        busy: false,
     };
     let wanted = Wanted { id: "20251107-020000".parse().unwrap(), job: wanted.to_owned() };
     let granted = places.ask(&fixture::policy("served", policy), &seen, &[wanted.clone()].into());

@@ -1,6 +1,6 @@
 //! Decides what to do next for one policy, from what was seen and what status says. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use greenlang_backup_api::conditions::{self, State};
 use greenlang_backup_api::reasons;
@@ -9,15 +9,14 @@ use greenlang_backup_api::v1alpha1::BackupPolicyStatus;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
-use super::observe::{Observed, ObservedJob, Refusal};
+use super::observe::Observed;
 use super::validate::{Invalid, ValidatedPolicy};
 use super::{catalogue, clean_up, probe, prune, run, summary};
 use crate::job::RunnerSettings;
-use crate::job_state::JobState;
+use crate::jobs::{ObservedJob, Refusal, superfluous};
+use crate::pause::seconds_later;
 use crate::queue::Wanted;
 
-/// Failed Jobs that are kept for their logs, of each backup, and of probes and clean-ups.
-const FAILED_JOBS_KEPT: usize = 3;
 /// Seconds after which a policy in a namespace without rights is looked at again.
 const UNSERVED_SECONDS: i64 = 300;
 
@@ -208,38 +207,12 @@ fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
         let catalogue = status.catalogue.as_ref().and_then(|catalogue| catalogue.active.as_ref());
         needed.extend(catalogue.map(|active| policy.catalogue_job_name(active)));
     }
-    let mut failed: BTreeMap<Option<&str>, Vec<&ObservedJob>> = BTreeMap::new();
-    let mut doomed = Vec::new();
-    for job in pass.seen.jobs.iter().filter(|job| !job.deleting) {
-        if needed.contains(&job.name) {
-            continue;
-        }
-        match &job.state {
-            JobState::Ended(ended) if !ended.report.outcome.is_success() => {
-                // Names that the spec no longer has count together, or each rename would leave some.
-                let known = |name: &&str| policy.backups.iter().any(|backup| backup.name == *name);
-                failed.entry(job.backup.as_deref().filter(known)).or_default().push(job);
-            }
-            _ => doomed.push(job),
-        }
-    }
-    for mut jobs in failed.into_values() {
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.created));
-        doomed.extend(jobs.into_iter().skip(FAILED_JOBS_KEPT));
-    }
+    // Names that the spec no longer has count together, or each rename would leave some.
+    let is_known = |name: &&str| policy.backups.iter().any(|backup| backup.name == *name);
+    let doomed = superfluous(&pass.seen.jobs, &needed, |job| job.backup.as_deref().filter(is_known));
     let deletions =
         doomed.into_iter().map(|job| Effect::DeleteJob { name: job.name.clone(), uid: job.uid.clone() });
     pass.decision.effects.extend(deletions);
-}
-
-/// A time some seconds later; at the end of time, that end.
-pub(crate) fn seconds_later(time: Timestamp, seconds: i64) -> Timestamp {
-    time.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
-}
-
-/// `base` doubled with each failure after the first, at most `limit`.
-pub(crate) fn backoff_seconds(base: i64, failures: u32, limit: i64) -> i64 {
-    base.saturating_mul(1_i64.checked_shl(failures.saturating_sub(1).min(32)).unwrap_or(i64::MAX)).min(limit)
 }
 
 /// Reason and message for a namespace that the operator was not told to serve.

@@ -3,8 +3,9 @@
 use greenlang_backup_api::v1alpha1::ActiveRun;
 use jiff::Timestamp;
 
-use super::decide::{Pass, seconds_later};
+use super::decide::Pass;
 use super::probe::CLOCK_MARGIN;
+use crate::pause::seconds_later;
 
 /// Longest wait in seconds, from the decision on the run. A probe takes some seconds; one that does not end must not
 /// hold up a backup.

@@ -9,7 +9,7 @@ mod catalogue;
 mod clean_up;
 pub(crate) mod decide;
 mod first_probe;
-pub(crate) mod observe;
+mod observe;
 mod probe;
 mod prune;
 mod retention_task;
@@ -19,8 +19,5 @@ pub(crate) mod task;
 pub(crate) mod validate;
 
 pub use decide::{Decision, Effect, Event, decide, reject};
-pub use observe::{Observed, ObservedJob, Places, Refusal};
+pub use observe::{Observed, Places};
 pub use validate::{Invalid, Source, ValidatedBackup, ValidatedPolicy, ValidatedSchedule, validate};
-
-/// Seconds between two readings of an active run's progress, and between two writes of it.
-pub const PROGRESS_SECONDS: i64 = 10;

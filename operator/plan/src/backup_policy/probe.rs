@@ -8,10 +8,11 @@ use greenlang_backup_api::report::{Finding, Outcome, RunReport};
 use greenlang_backup_api::v1alpha1::{ActiveProbe, ProbeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::PROGRESS_SECONDS;
-use super::decide::{Pass, backoff_seconds, seconds_later};
-use super::observe::{ObservedJob, Refusal, cannot_start};
+use super::decide::Pass;
 use crate::job_state::JobState;
+use crate::jobs::PROGRESS_SECONDS;
+use crate::jobs::{ObservedJob, Refusal, cannot_start};
+use crate::pause::{backoff_seconds, seconds_later};
 
 /// Seconds between probes while all is well.
 const PROBE_SECONDS: i64 = 3_600;

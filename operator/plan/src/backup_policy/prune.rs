@@ -11,11 +11,12 @@ use greenlang_backup_api::v1alpha1::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::PROGRESS_SECONDS;
-use super::decide::{Pass, backoff_seconds, seconds_later};
-use super::observe::{ObservedJob, Refusal, cannot_start};
+use super::decide::Pass;
 use super::validate::ValidatedBackup;
 use crate::job_state::JobState;
+use crate::jobs::PROGRESS_SECONDS;
+use crate::jobs::{ObservedJob, Refusal, cannot_start};
+use crate::pause::{backoff_seconds, seconds_later};
 
 /// Seconds to the next try after a first failure; doubled with each further one.
 const RETRY_SECONDS: i64 = 30;

@@ -2,14 +2,13 @@
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
-use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RunProgress};
+use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::step::{Effect, Pass};
-use crate::backup_policy::decide::{backoff_seconds, seconds_later};
-use crate::backup_policy::observe::cannot_start;
-use crate::backup_policy::{ObservedJob, PROGRESS_SECONDS, Refusal};
 use crate::job_state::{Ended, JobState};
+use crate::jobs::{ObservedJob, PROGRESS_SECONDS, Refusal, cannot_start, shown_progress, superfluous};
+use crate::pause::{backoff_seconds, seconds_later};
 
 /// Attempts of a Job that fails for reasons that may pass, where failing is allowed.
 pub(super) const ATTEMPTS: u32 = 3;
@@ -19,8 +18,6 @@ const RETRY_SECONDS: i64 = 10;
 const MAX_RETRY_SECONDS: i64 = 300;
 /// Seconds between two looks at a Pod that is to go.
 const STOP_SECONDS: i64 = 5;
-/// Failed Jobs that are kept for their logs.
-const FAILED_JOBS_KEPT: usize = 3;
 
 /// How the active Job is.
 pub(super) enum Followed {
@@ -68,7 +65,7 @@ pub(super) fn follow(pass: &mut Pass<'_>, mut active: ActiveRestoreJob) -> Follo
             if let JobState::Pending(Some(why)) = &job.state {
                 active.last_error = Some(format!("{}: {why}", reasons::POD_NOT_STARTED));
             }
-            active.progress = progress(&job, active.progress, pass.now());
+            active.progress = shown_progress(&job, active.progress, pass.now());
             active.job_uid = Some(job.uid);
             pass.status().active = Some(active);
             pass.wake_in(PROGRESS_SECONDS);
@@ -186,39 +183,13 @@ pub(super) fn refused(pass: &mut Pass<'_>, refusal: &Refusal) {
     }
 }
 
-/// The progress to show: the newest line, but a new one no more often than every [`PROGRESS_SECONDS`].
-fn progress(job: &ObservedJob, shown: Option<RunProgress>, now: jiff::Timestamp) -> Option<RunProgress> {
-    let Some(newest) = &job.progress else { return shown };
-    let fresh = shown.as_ref().is_some_and(|old| {
-        old.progress.step == newest.step && now < seconds_later(old.time.0, PROGRESS_SECONDS)
-    });
-    if fresh || shown.as_ref().is_some_and(|old| old.progress == *newest) {
-        return shown;
-    }
-    Some(RunProgress {
-        progress: newest.clone(),
-        percent: newest.percent(),
-        seconds_left: newest.seconds_left(),
-        time: Time(now),
-    })
-}
-
 /// Deletes Jobs that neither the stored status nor the new one names: their ends were counted. The last failed ones stay for
 /// their logs.
 pub(super) fn sweep(pass: &mut Pass<'_>) {
     let active = [pass.stored.active.as_ref(), pass.step.status.active.as_ref()];
     let needed: Vec<String> =
         active.into_iter().flatten().map(|active| pass.request.job_name(active)).collect();
-    let mut failed = Vec::new();
-    let mut doomed = Vec::new();
-    for job in pass.seen.jobs.iter().filter(|job| !job.deleting && !needed.contains(&job.name)) {
-        match &job.state {
-            JobState::Ended(ended) if !ended.report.outcome.is_success() => failed.push(job),
-            _ => doomed.push(job),
-        }
-    }
-    failed.sort_by_key(|job| std::cmp::Reverse(job.created));
-    doomed.extend(failed.into_iter().skip(FAILED_JOBS_KEPT));
+    let doomed = superfluous(&pass.seen.jobs, &needed, |_| None);
     let deletions =
         doomed.into_iter().map(|job| Effect::DeleteJob { name: job.name.clone(), uid: job.uid.clone() });
     pass.step.effects.extend(deletions);

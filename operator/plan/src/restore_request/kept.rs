@@ -10,10 +10,11 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::task::drop_previous_job;
-use crate::backup_policy::decide::seconds_later;
-use crate::backup_policy::{Event, ObservedJob, PROGRESS_SECONDS};
+use crate::backup_policy::Event;
 use crate::job::RunnerSettings;
 use crate::job_state::JobState;
+use crate::jobs::{ObservedJob, PROGRESS_SECONDS};
+use crate::pause::seconds_later;
 
 /// Seconds between two attempts.
 const ATTEMPT_SECONDS: i64 = 3_600;

@@ -20,7 +20,7 @@ mod task;
 mod undo;
 mod validate;
 
-pub use crate::backup_policy::{Event, Invalid, ObservedJob, Refusal};
+pub use crate::backup_policy::{Event, Invalid};
 pub use kept::{KeptStep, kept_config_map, kept_name, kept_step, read_kept};
 pub use observe::{Lock, Observed, ObservedWorkload, WorkloadRefusal, WorkloadState};
 pub use step::{Effect, Step, farewell, reject, step};

@@ -6,7 +6,7 @@ use greenlang_backup_api::restore::Ledger;
 use greenlang_backup_api::v1alpha1::WorkloadRef;
 use jiff::Timestamp;
 
-use crate::backup_policy::ObservedJob;
+use crate::jobs::ObservedJob;
 
 /// What was seen in one pass.
 #[expect(clippy::struct_excessive_bools, reason = "each was seen by itself")]

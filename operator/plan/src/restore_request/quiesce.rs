@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::observe::{WorkloadRefusal, WorkloadState};
 use super::step::{Effect, Pass};
 use super::validate::ValidatedRestore;
-use crate::backup_policy::decide::seconds_later;
+use crate::pause::seconds_later;
 
 /// Seconds between two looks at Pods that are to go.
 const PODS_SECONDS: i64 = 5;

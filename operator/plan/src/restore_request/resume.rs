@@ -5,7 +5,7 @@ use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase};
 
 use super::quiesce;
 use super::step::Pass;
-use crate::backup_policy::decide::seconds_later;
+use crate::pause::seconds_later;
 
 /// Seconds between two looks at applications that come back.
 const READY_SECONDS: i64 = 5;

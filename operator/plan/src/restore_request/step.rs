@@ -14,9 +14,10 @@ use serde_json::Value;
 use super::observe::{Observed, WorkloadRefusal};
 use super::validate::ValidatedRestore;
 use super::{check, follow, load, plan, quiesce, resume, summary, switch, undo};
-use crate::backup_policy::decide::seconds_later;
-use crate::backup_policy::{Event, Invalid, ObservedJob, Refusal};
+use crate::backup_policy::{Event, Invalid};
 use crate::job::RunnerSettings;
+use crate::jobs::{ObservedJob, Refusal};
+use crate::pause::seconds_later;
 
 /// Most entries of `status.phases`.
 const MAX_PHASES: usize = 20;

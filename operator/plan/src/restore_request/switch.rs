@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::follow::{self, Followed};
 use super::quiesce;
 use super::step::{Effect, Pass};
-use crate::backup_policy::decide::seconds_later;
+use crate::pause::seconds_later;
 
 pub(super) const SECONDS_PER_HOUR: i64 = 3_600;
 
@@ -163,6 +163,6 @@ fn give_up(pass: &mut Pass<'_>) {
 /// Nothing else wakes a request whose Job goes on.
 pub(super) fn keep_wake(pass: &mut Pass<'_>) {
     if pass.step.wake.is_none() {
-        pass.wake_in(crate::backup_policy::PROGRESS_SECONDS);
+        pass.wake_in(crate::jobs::PROGRESS_SECONDS);
     }
 }

@@ -20,9 +20,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use super::switch;
 use super::validate::ValidatedRestore;
 use crate::backup_policy::Invalid;
-use crate::backup_policy::decide::seconds_later;
 use crate::backup_policy::task::mounts;
 use crate::job::{JobRequest, RunnerSettings, build_job};
+use crate::pause::seconds_later;
 
 /// Memory limit of a Job in bytes where the user names no resources: 256 MiB, at any size of the database.
 pub(super) const MEMORY: u64 = 256 << 20;

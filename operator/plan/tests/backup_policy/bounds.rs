@@ -2,8 +2,9 @@
 
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::v1alpha1::{MAX_AVAILABLE, MAX_WAITING};
-use greenlang_backup_plan::backup_policy::{ObservedJob, validate};
+use greenlang_backup_plan::backup_policy::validate;
 use greenlang_backup_plan::job_state::{Ended, JobState};
+use greenlang_backup_plan::jobs::ObservedJob;
 use serde_json::json;
 
 use super::backup;

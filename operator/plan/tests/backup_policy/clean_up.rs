@@ -2,7 +2,8 @@
 
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::v1alpha1::{CleanUp, MAX_CLEAN_UPS};
-use greenlang_backup_plan::backup_policy::{Effect, Refusal, validate};
+use greenlang_backup_plan::backup_policy::{Effect, validate};
+use greenlang_backup_plan::jobs::Refusal;
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -6,7 +6,7 @@ use greenlang_backup_plan::job_state::JobState;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
-use super::schedule::{often, schedules, wind_up, with};
+use super::schedule::{at_time, ends, goes_on, made, missed, often, schedules, wind_up, with};
 use super::world::{Cut, Fate, World, at};
 use super::{backup, is, live, step};
 
@@ -60,6 +60,45 @@ proptest! {
             prop_assert_eq!(*times, 1, "Job {} was made more than once", name);
         }
     }
+}
+
+#[test]
+fn a_clock_that_is_set_back_by_an_hour_makes_nothing_again() {
+    let mut world = with(often("Forbid"));
+    for minutes in 1..=13 {
+        world.now = at("2025-11-07T00:00:00Z").checked_add(SignedDuration::from_mins(minutes * 5)).unwrap();
+        world.settle();
+        ends(&mut world, Fate::Succeeds);
+    }
+    assert_eq!(made(&world).len(), 13);
+    for minutes in 2..=13 {
+        world.now = at("2025-11-07T00:01:00Z").checked_add(SignedDuration::from_mins(minutes * 5)).unwrap();
+        world.settle();
+        assert_eq!(goes_on(&world), [""; 0], "at {}", world.now);
+    }
+    at_time(&mut world, "01:10:00");
+    ends(&mut world, Fate::Succeeds);
+    assert_eq!(made(&world).last(), Some(&"20251107-011000"));
+    assert_eq!((made(&world).len(), missed(&backup(&world).schedules[0]).0), (14, 0));
+}
+
+/// What was made under the wrong clock stands for no slot of the true time; that slot gets a backup of its own.
+#[test]
+fn a_clock_that_was_a_day_ahead_makes_one_run_then_and_every_slot_of_the_true_time() {
+    let mut world = with(often("Forbid"));
+    at_time(&mut world, "00:05:00");
+    ends(&mut world, Fate::Succeeds);
+    world.now = at("2025-11-08T00:10:00Z");
+    world.settle();
+    ends(&mut world, Fate::Succeeds);
+    for time in ["00:09:00", "00:10:00", "00:15:00"] {
+        at_time(&mut world, time);
+        ends(&mut world, Fate::Succeeds);
+    }
+    assert_eq!(made(&world), ["20251107-000500", "20251108-001000", "20251107-001000", "20251107-001500"]);
+    world.now = at("2025-11-08T00:10:00Z");
+    world.settle();
+    assert_eq!(goes_on(&world), ["20251108-001001"]);
 }
 
 /// Two schedules share a slot, of which under a clock that is ahead only one makes a run, that is replaced. When the time has really

@@ -1,6 +1,6 @@
 //! A run waits for the probe that tells how much memory its Job needs, but not for long, whatever is cut when.
 
-use greenlang_backup_plan::backup_policy::PROGRESS_SECONDS;
+use greenlang_backup_plan::jobs::PROGRESS_SECONDS;
 use serde_json::json;
 
 use super::world::{Cut, Fate, World, at, policy};

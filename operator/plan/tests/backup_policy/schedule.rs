@@ -27,25 +27,25 @@ pub fn ask(world: &mut World, token: &str) {
     world.policy.metadata.annotations = serde_json::from_value(annotation).unwrap();
 }
 
-fn goes_on(world: &World) -> Vec<String> {
+pub fn goes_on(world: &World) -> Vec<String> {
     backup(world).runs().map(|active| active.run.id.to_string()).collect()
 }
 
-fn made(world: &World) -> Vec<&str> {
+pub fn made(world: &World) -> Vec<&str> {
     world.bucket.iter().map(greenlang_backup_api::names::BackupId::as_str).collect()
 }
 
-fn at_time(world: &mut World, time: &str) {
+pub fn at_time(world: &mut World, time: &str) {
     world.now = at(&format!("2025-11-07T{time}Z"));
     world.settle();
 }
 
-fn ends(world: &mut World, fate: Fate) {
+pub fn ends(world: &mut World, fate: Fate) {
     world.jobs_end(fate);
     world.settle();
 }
 
-fn missed(entry: &ScheduleStatus) -> (u64, Option<String>) {
+pub fn missed(entry: &ScheduleStatus) -> (u64, Option<String>) {
     (entry.missed, entry.last_missed_time.as_ref().map(|time| time.0.to_string()))
 }
 
@@ -341,47 +341,6 @@ fn a_path_that_changes_in_mid_run_is_cleaned_up_where_it_was() {
     let status = backup(&world);
     assert_eq!(status.clean_ups[0].path, "database");
     assert_eq!(status.active.unwrap().path.as_deref(), Some("elsewhere"), "the next attempt");
-}
-
-#[test]
-fn a_clock_that_is_set_back_by_an_hour_makes_nothing_again() {
-    let mut world = with(often("Forbid"));
-    for minutes in 1..=13 {
-        world.now =
-            at("2025-11-07T00:00:00Z").checked_add(jiff::SignedDuration::from_mins(minutes * 5)).unwrap();
-        world.settle();
-        ends(&mut world, Fate::Succeeds);
-    }
-    assert_eq!(made(&world).len(), 13);
-    for minutes in 2..=13 {
-        world.now =
-            at("2025-11-07T00:01:00Z").checked_add(jiff::SignedDuration::from_mins(minutes * 5)).unwrap();
-        world.settle();
-        assert_eq!(goes_on(&world), [""; 0], "at {}", world.now);
-    }
-    at_time(&mut world, "01:10:00");
-    ends(&mut world, Fate::Succeeds);
-    assert_eq!(made(&world).last(), Some(&"20251107-011000"));
-    assert_eq!((made(&world).len(), missed(&backup(&world).schedules[0]).0), (14, 0));
-}
-
-/// What was made under the wrong clock stands for no slot of the true time; that slot gets a backup of its own.
-#[test]
-fn a_clock_that_was_a_day_ahead_makes_one_run_then_and_every_slot_of_the_true_time() {
-    let mut world = with(often("Forbid"));
-    at_time(&mut world, "00:05:00");
-    ends(&mut world, Fate::Succeeds);
-    world.now = at("2025-11-08T00:10:00Z");
-    world.settle();
-    ends(&mut world, Fate::Succeeds);
-    for time in ["00:09:00", "00:10:00", "00:15:00"] {
-        at_time(&mut world, time);
-        ends(&mut world, Fate::Succeeds);
-    }
-    assert_eq!(made(&world), ["20251107-000500", "20251108-001000", "20251107-001000", "20251107-001500"]);
-    world.now = at("2025-11-08T00:10:00Z");
-    world.settle();
-    assert_eq!(goes_on(&world), ["20251108-001001"]);
 }
 
 #[test]

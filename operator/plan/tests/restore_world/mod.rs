@@ -14,8 +14,9 @@ use greenlang_backup_api::v1alpha1::{
 };
 use greenlang_backup_plan::job::RunnerSettings;
 use greenlang_backup_plan::job_state::JobState;
+use greenlang_backup_plan::jobs::ObservedJob;
 use greenlang_backup_plan::restore_request::{
-    Effect, Lock, Observed, ObservedJob, ObservedWorkload, Step, WorkloadState, reject, step, validate,
+    Effect, Lock, Observed, ObservedWorkload, Step, WorkloadState, reject, step, validate,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;

@@ -12,11 +12,10 @@ use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Finding, ProbeReport};
 use greenlang_backup_api::task::{CleanUpTask, TASK_ENV, Task};
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus};
-use greenlang_backup_plan::backup_policy::{
-    Decision, Effect, Observed, ObservedJob, Places, decide, reject, validate,
-};
+use greenlang_backup_plan::backup_policy::{Decision, Effect, Observed, Places, decide, reject, validate};
 use greenlang_backup_plan::job::RunnerSettings;
 use greenlang_backup_plan::job_state::{Ended, JobState};
+use greenlang_backup_plan::jobs::ObservedJob;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Container;
@@ -108,6 +107,8 @@ pub struct World {
     pub claims: Vec<(&'static str, Claim)>,
     /// How many runs may go on at once.
     pub places: usize,
+    /// Whether so many passes go on that what can wait should.
+    pub busy: bool,
     work: BTreeMap<String, Work>,
     uids: u64,
 }
@@ -189,6 +190,7 @@ impl World {
             held_back: 0,
             claims: vec![],
             places: usize::MAX,
+            busy: false,
             work: BTreeMap::new(),
             uids: 0,
         }
@@ -253,6 +255,7 @@ impl World {
             jobs: self.jobs.clone(),
             remains: self.ghosts.keys().cloned().collect(),
             places: Places { limit: self.places, ..Places::default() },
+            busy: self.busy,
         }
     }
 

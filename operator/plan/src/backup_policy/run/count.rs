@@ -7,8 +7,9 @@ use greenlang_backup_api::v1alpha1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::super::decide::{Pass, backoff_seconds, seconds_later};
+use super::super::decide::Pass;
 use super::super::validate::{ValidatedBackup, ValidatedPolicy};
+use crate::pause::{backoff_seconds, seconds_later};
 
 /// Seconds to the second attempt; doubled with each further one.
 const RETRY_SECONDS: i64 = 10;

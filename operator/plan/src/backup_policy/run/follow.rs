@@ -2,22 +2,24 @@
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
-use greenlang_backup_api::v1alpha1::{ActiveRun, BackupStatus, RunProgress, Stopping};
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use greenlang_backup_api::v1alpha1::{ActiveRun, BackupStatus, Stopping};
 
-use super::super::PROGRESS_SECONDS;
 use super::super::clean_up;
-use super::super::decide::{Pass, seconds_later};
+use super::super::decide::Pass;
 use super::super::first_probe;
-use super::super::observe::{ObservedJob, cannot_start};
+use super::super::observe::Observed;
 use super::super::validate::ValidatedBackup;
 use super::{count, stop_reason};
 use crate::job_state::{Ended, JobState};
+use crate::jobs::PROGRESS_SECONDS;
+use crate::jobs::{ObservedJob, cannot_start, shown_progress};
+use crate::pause::seconds_later;
 use crate::queue::Wanted;
 
 /// Seconds between two looks at a Pod that is to go.
 const STOP_SECONDS: i64 = 5;
+/// Seconds after which the UID of a Job is stored however much goes on.
+const UID_SECONDS: i64 = 10;
 
 /// Follows all runs of a backup. `backup` is none when the spec no longer has it.
 pub(super) fn follow_all(pass: &mut Pass<'_>, backup: Option<&ValidatedBackup>, status: &mut BackupStatus) {
@@ -59,15 +61,15 @@ fn follow(
             let report = RunReport::new(Outcome::Retryable, reasons::POD_NOT_STARTED, message);
             count::fail(pass, backup, status, active, &report)
         }
-        (Some(job), None) if is_only_made(&job, &active, now) => {
-            pass.wake_at(seconds_later(job.created, PROGRESS_SECONDS));
+        (Some(job), None) if can_wait(&job, &active, pass.seen) => {
+            pass.wake_at(seconds_later(now, 1));
             Some(active)
         }
         (Some(job), _) => {
             if let JobState::Pending(Some(why)) = &job.state {
                 active.last_error = Some(format!("the Pod has not started: {why}"));
             }
-            active.progress = progress(&job, active.progress.take(), now);
+            active.progress = shown_progress(&job, active.progress.take(), now);
             active.job_uid = Some(job.uid);
             pass.wake_at(seconds_later(now, PROGRESS_SECONDS));
             Some(active)
@@ -75,12 +77,12 @@ fn follow(
     }
 }
 
-/// Whether all that could be stored is the UID of a Job that was just made and has not started. That can wait: the write would take
-/// the API server's time where many slots are due in the same second. Deleted before its start, the Job has done nothing, and is
-/// made again.
-fn is_only_made(job: &ObservedJob, active: &ActiveRun, now: Timestamp) -> bool {
-    let is_new = job.created <= now && now < seconds_later(job.created, PROGRESS_SECONDS);
-    active.job_uid.is_none() && job.state == JobState::Pending(None) && is_new
+/// Whether all that could be stored is the UID of a Job that was just made and has not started. Where many slots are due in the same
+/// second, such writes would take the API server's time from Jobs that are still to be made. Deleted before its start, the Job has
+/// done nothing, and is made again.
+fn can_wait(job: &ObservedJob, active: &ActiveRun, seen: &Observed) -> bool {
+    let is_new = job.created <= seen.now && seen.now < seconds_later(job.created, UID_SECONDS);
+    seen.busy && is_new && active.job_uid.is_none() && job.state == JobState::Pending(None)
 }
 
 /// Makes the Job of an attempt, unless it is to wait. Whoever gives it a place wakes us.
@@ -146,21 +148,4 @@ fn stopped(
 fn stop_report(stopping: Stopping) -> RunReport {
     let (reason, message) = stop_reason(stopping);
     RunReport::new(Outcome::Failed, reason, message)
-}
-
-/// The progress to show: the newest line, but a new one no more often than every [`PROGRESS_SECONDS`].
-fn progress(job: &ObservedJob, shown: Option<RunProgress>, now: Timestamp) -> Option<RunProgress> {
-    let Some(newest) = &job.progress else { return shown };
-    let fresh = shown.as_ref().is_some_and(|old| {
-        old.progress.step == newest.step && now < seconds_later(old.time.0, PROGRESS_SECONDS)
-    });
-    if fresh || shown.as_ref().is_some_and(|old| old.progress == *newest) {
-        return shown;
-    }
-    Some(RunProgress {
-        progress: newest.clone(),
-        percent: newest.percent(),
-        seconds_left: newest.seconds_left(),
-        time: Time(now),
-    })
 }

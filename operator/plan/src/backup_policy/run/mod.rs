@@ -13,8 +13,8 @@ use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::v1alpha1::{BackupStatus, Stopping};
 
 use super::decide::Pass;
-use super::observe::Refusal;
 use super::validate::ValidatedBackup;
+use crate::jobs::Refusal;
 
 /// Advances every backup of the spec, and stops what the spec no longer has.
 pub(super) fn advance_all(pass: &mut Pass<'_>) {

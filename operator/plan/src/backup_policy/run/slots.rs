@@ -6,8 +6,9 @@ use greenlang_backup_api::v1alpha1::{BackupStatus, RunHistory, ScheduleStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::super::decide::{Pass, seconds_later};
+use super::super::decide::Pass;
 use super::super::validate::{ValidatedBackup, ValidatedPolicy, ValidatedSchedule};
+use crate::pause::seconds_later;
 
 /// Most slots of one gap that are counted: an hourly schedule has so many in six weeks.
 const MOST_COUNTED: u64 = 1_000;

@@ -10,10 +10,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::clean_up;
-use super::super::decide::{Pass, seconds_later};
+use super::super::decide::Pass;
 use super::super::validate::ValidatedBackup;
 use super::slots::{self, Due};
 use super::stop_all;
+use crate::pause::seconds_later;
 
 /// A run that is due.
 struct Candidate {
