@@ -9,12 +9,12 @@ pub const FIELD_MANAGER: &str = "greenlang-backup-operator";
 pub const POLICY: &str = "backup.greenlang.io/policy";
 /// Label: name of the backup within the policy; only on backups.
 pub const BACKUP: &str = "backup.greenlang.io/backup";
-/// Label: what the Job does, [`TASK_BACKUP`], [`TASK_PROBE`], [`TASK_CLEAN_UP`], [`TASK_PRUNE`] or
-/// [`TASK_CATALOGUE`].
+/// Label: what the Job does, [`TASK_BACKUP`], [`TASK_PROBE`], [`TASK_CLEAN_UP`], [`TASK_PRUNE`],
+/// [`TASK_CATALOGUE`] or [`TASK_RESTORE`].
 pub const TASK: &str = "backup.greenlang.io/task";
 /// Label: backup id (`yyyymmdd-hhmmss`) of the run; only on backups and clean-ups.
 pub const ID: &str = "backup.greenlang.io/id";
-/// Label: number of the attempt, from 1; only on backups.
+/// Label: number of the attempt, from 1; only on backups and restores.
 pub const ATTEMPT: &str = "backup.greenlang.io/attempt";
 /// Value of [`TASK`] for a Job that makes a backup.
 pub const TASK_BACKUP: &str = "backup";
@@ -50,7 +50,7 @@ pub const ACTION: &str = "backup.greenlang.io/action";
 /// Annotation of a workload that a RestoreRequest has stopped: what brings it back, as JSON
 /// ([`crate::restore::Ledger`]). Written in one request with the stop, removed with the resumption.
 pub const LEDGER: &str = "backup.greenlang.io/quiesced";
-/// Finalizer of a RestoreRequest for as long as applications are stopped by it.
+/// Finalizer of a RestoreRequest for as long as applications may be stopped by it, or a database may have been made.
 pub const RESUME_FINALIZER: &str = "backup.greenlang.io/resume";
 /// Annotation of a RestoreRequest: its own UID as the value ends a request of which nobody knows whether the databases were switched;
 /// the applications come back to whatever database is there.

@@ -37,14 +37,15 @@ use crate::errors::Error;
 const LOG_LINES: i64 = 5;
 /// Most lines that a runner logs after its details.
 const LINES_AFTER_DETAILS: i64 = 20;
-/// Label that the Job controller puts on Pods.
+/// Labels that the Job controller puts on Pods.
 const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 
 /// What the Jobs of a policy have made of themselves.
 #[derive(Default)]
 pub struct Family {
     children: Vec<Child>,
-    /// UIDs of Jobs that are gone while a Pod of theirs is not.
+    /// UIDs and names of Jobs that are gone while a Pod of theirs is not.
     remains: BTreeSet<String>,
 }
 
@@ -146,7 +147,7 @@ async fn list(policy: &BackupPolicy, context: &Context) -> Result<Family, Error>
     let namespace = policy.namespace().unwrap_or_default();
     let ours = ListParams::default().labels(&format!("{}={}", labels::POLICY, policy.name_any()));
     let jobs = Api::<Job>::namespaced(context.client.clone(), &namespace).list(&ours).await?.items;
-    if jobs.is_empty() && !is_stopping(policy) {
+    if jobs.is_empty() && !may_wait_for_a_pod(policy) {
         return Ok(Family::default());
     }
     let pods = Api::<Pod>::namespaced(context.client.clone(), &namespace).list(&ours).await?.items;
@@ -154,9 +155,9 @@ async fn list(policy: &BackupPolicy, context: &Context) -> Result<Family, Error>
 }
 
 /// Whether a Pod is waited for whose Job may be gone.
-fn is_stopping(policy: &BackupPolicy) -> bool {
+fn may_wait_for_a_pod(policy: &BackupPolicy) -> bool {
     let backups = policy.status.iter().flat_map(|status| &status.backups);
-    backups.flat_map(BackupStatus::runs).any(|run| run.stopping.is_some())
+    backups.flat_map(BackupStatus::runs).any(|run| run.stopping.is_some() || run.job_uid.is_none())
 }
 
 /// The Jobs that the policy owns, in the order of their names, each with its newest Pod: a Job whose Pod was replaced has more than one.
@@ -172,7 +173,8 @@ fn family(policy: &BackupPolicy, mut jobs: Vec<Arc<Job>>, mut pods: Vec<Arc<Pod>
         Child { job, pod, progress: None, details: String::new(), told: None }
     };
     let children = jobs.into_iter().map(child).collect();
-    Family { children, remains: newest.into_keys().collect() }
+    let remains = newest.into_iter().flat_map(|(uid, pod)| [Some(uid), pod.labels().get(JOB_NAME).cloned()]);
+    Family { children, remains: remains.flatten().collect() }
 }
 
 impl Child {

@@ -16,7 +16,7 @@ pub struct Observed {
     pub served: bool,
     /// All Jobs that the policy owns.
     pub jobs: Vec<ObservedJob>,
-    /// UIDs of Jobs that are gone while a Pod of theirs is still there.
+    /// UIDs and names of Jobs that are gone while a Pod of theirs is still there.
     pub remains: BTreeSet<String>,
     /// Which of its runs may begin.
     pub places: Places,

@@ -24,7 +24,7 @@ pub struct Observed {
     pub has_finalizer: bool,
     /// All Jobs that the request owns.
     pub jobs: Vec<ObservedJob>,
-    /// UIDs of Jobs that are gone while a Pod of theirs is still there.
+    /// UIDs and names of Jobs that are gone while a Pod of theirs is still there.
     pub remains: BTreeSet<String>,
     /// Who holds the Lease of the target database ([`super::lock_name`]). A holder that is gone or has ended holds nothing.
     pub lock: Lock,

@@ -172,9 +172,14 @@ fn the_uid_of_a_job_waits_for_others_ten_seconds_at_most() {
 }
 
 #[test]
-fn a_job_that_is_deleted_before_its_uid_is_stored_is_made_again() {
+fn a_job_that_is_deleted_before_its_uid_is_stored_is_made_again_once_its_pod_is_gone() {
     let mut world = just_made(true);
-    world.jobs.retain(|job| job.backup.is_none());
+    let job = world.jobs.iter().find(|job| job.backup.is_some()).unwrap().clone();
+    world.jobs.retain(|other| other.name != job.name);
+    world.ghosts.insert(job.uid, job.name);
+    world.settle();
+    assert_eq!((world.jobs.len(), world.decide().wake), (0, Some(at("2025-11-07T00:05:05Z"))));
+    world.ghosts.clear();
     world.settle();
     world.jobs_end(Fate::Succeeds);
     world.settle();

@@ -253,7 +253,7 @@ impl World {
             now: self.now,
             served: true,
             jobs: self.jobs.clone(),
-            remains: self.ghosts.keys().cloned().collect(),
+            remains: self.ghosts.iter().flat_map(|(uid, name)| [uid, name]).cloned().collect(),
             places: Places { limit: self.places, ..Places::default() },
             busy: self.busy,
         }

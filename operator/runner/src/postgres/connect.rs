@@ -175,8 +175,11 @@ impl Session {
         rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| self.not_understood(&error))
     }
 
-    /// The first column of the first row of a statement of the user, as `psql` prints it; none where there is no row, or NULL.
+    /// The first column of the first row of one statement of the user, as `psql` prints it; none where there is no row, or NULL. In a
+    /// transaction that may not write: several statements, which could end it, are refused.
     pub async fn first_text(&self, sql: &str) -> Result<Option<String>, PostgresError> {
+        self.execute("BEGIN READ ONLY").await?;
+        self.client.prepare(sql).await.map_err(|error| self.failed(&error))?;
         let messages = self.client.simple_query(sql).await.map_err(|error| self.failed(&error))?;
         Ok(messages
             .iter()

@@ -78,8 +78,8 @@ fn follow(
 }
 
 /// Whether all that could be stored is the UID of a Job that was just made and has not started. Where many slots are due in the same
-/// second, such writes would take the API server's time from Jobs that are still to be made. Deleted before its start, the Job has
-/// done nothing, and is made again.
+/// second, such writes would take the API server's time from Jobs that are still to be made. One that is deleted before that
+/// is made again, once its Pod is gone.
 fn can_wait(job: &ObservedJob, active: &ActiveRun, seen: &Observed) -> bool {
     let is_new = job.created <= seen.now && seen.now < seconds_later(job.created, UID_SECONDS);
     seen.busy && is_new && active.job_uid.is_none() && job.state == JobState::Pending(None)
@@ -96,6 +96,11 @@ fn begin(pass: &mut Pass<'_>, backup: &ValidatedBackup, active: &ActiveRun) {
         return;
     }
     let job = pass.policy.run_job_name(&backup.name, active);
+    // Its Job was deleted before status had its UID. Two Pods of one attempt would write the same objects.
+    if pass.seen.remains.contains(&job) {
+        pass.wake_at(seconds_later(now, STOP_SECONDS));
+        return;
+    }
     let has_place = pass.seen.places.taken.contains(&job);
     pass.decision.wanted.insert(Wanted { id: active.run.id.clone(), job });
     if !has_place {

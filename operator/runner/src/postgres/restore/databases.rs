@@ -2,8 +2,9 @@
 //! Asks the server and changes it.
 
 use greenlang_backup_api::restore::RequestIdentity;
+use greenlang_backup_api::v1alpha1::NamedDatabase;
 use tokio_postgres::{Error, Row};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::RestoreError;
 use crate::error::RunError;
@@ -92,7 +93,8 @@ pub async fn drop_ours(
     if let Some(oid) = oid.filter(|oid| *oid != found.oid) {
         return Err(refused(format!("has OID {} instead of {oid}", found.oid)).into());
     }
-    if !found.is_of(request) {
+    // One whose OID is known carried the mark once: whoever took it away wants to keep what it is.
+    if !found.is_of(request) || (oid.is_some() && found.comment.is_none()) {
         let why = match &found.comment {
             Some(comment) => format!("has the comment {comment:?} instead of the mark of this request"),
             None => "lacks the mark of this request".to_owned(),
@@ -101,11 +103,34 @@ pub async fn drop_ours(
     }
     let size = format!("SELECT pg_catalog.pg_database_size({}::oid)", found.oid);
     let bytes: i64 = session.value(&size).await.unwrap_or_default();
-    let name = quoted_identifier(name);
-    session.execute(&format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false IS_TEMPLATE false")).await?;
-    session.execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await?;
+    drop_now(session, &found).await?;
     info!(database = found.name, oid = found.oid, bytes, "database dropped");
     Ok(Some(Dropped { bytes: bytes.unsigned_abs() }))
+}
+
+/// Drops the database that a request replaces with strategy Replace: the very one that the plan saw, and no other. Where that fails,
+/// it lets sessions in as before.
+pub async fn drop_replaced(session: &Session, wanted: &NamedDatabase) -> Result<(), RunError> {
+    let Some(found) = named(session, &wanted.name).await? else { return Ok(()) };
+    if found.oid != wanted.oid {
+        let problem = format!("database {} has OID {} instead of {}", wanted.name, found.oid, wanted.oid);
+        return Err(RestoreError::DatabaseChanged(problem).into());
+    }
+    if let Err(failure) = drop_now(session, &found).await {
+        let open = format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS true", quoted_identifier(&found.name));
+        if let Err(error) = session.execute(&open).await {
+            warn!(%error, database = found.name, "it could not be dropped, and lets no session in now");
+        }
+        return Err(failure.into());
+    }
+    info!(database = wanted.name, oid = wanted.oid, "the database to be replaced was dropped");
+    Ok(())
+}
+
+async fn drop_now(session: &Session, found: &Found) -> Result<(), PostgresError> {
+    let name = quoted_identifier(&found.name);
+    session.execute(&format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false IS_TEMPLATE false")).await?;
+    session.execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await
 }
 
 #[cfg(test)]

@@ -117,7 +117,10 @@ impl Feeder {
         stderr: AbortOnDropHandle<Vec<u8>>,
     ) -> Result<(), RunError> {
         let status = child.wait().await.map_err(|error| start_error(program, error))?;
-        let lines = child::lines(&stderr.await.unwrap_or_default());
+        let mut lines = child::lines(&stderr.await.unwrap_or_default());
+        // What follows an error quotes statements and rows, passwords of user mappings and subscriptions among them.
+        let own = format!("{program}: ");
+        lines.retain(|line| line.starts_with(&own));
         for line in &lines {
             warn!(program, line, "said on stderr");
         }

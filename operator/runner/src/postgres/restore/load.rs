@@ -21,7 +21,7 @@ use super::programs::Programs;
 use super::record::Ledger;
 use super::source::Source;
 use super::verify::{self, Verification, Verified};
-use super::{RestoreError, create, databases, done, open_store, properties, roles, switch};
+use super::{RestoreError, create, databases, done, open_store, properties, roles};
 use crate::error::{RunError, until_cancelled};
 use crate::postgres::clients::Clients;
 use crate::postgres::connect::{Endpoint, Session};
@@ -164,7 +164,7 @@ impl Load<'_> {
             ledger.write(record.unwrap_or(blank)).await?;
         }
         self.progress.step("Dropping the database that is replaced");
-        switch::drop_replaced(session, &self.task.request, replaced).await
+        databases::drop_replaced(session, replaced).await
     }
 
     async fn everything(&self) -> Result<LoadReport, RunError> {

@@ -79,5 +79,9 @@ fn urls_and_queries_say_whether_all_is_well() {
     {
         assert!(failed.contains(part), "{failed} lacks {part}");
     }
+    let several = sql("SET default_transaction_read_only = off; DELETE FROM app.agents", "");
+    let refused = check(&request, vec![], vec![several, sql("COMMIT", "")]);
+    let Some(RestoreReport::Check(report)) = &refused.report.restore else { panic!("{:?}", refused.report) };
+    assert!(report.failed[0].contains("multiple commands"), "{:?}", report.failed);
     assert_eq!(POSTGRES.sql("checked", "SELECT count(*) FROM app.agents").trim(), "1");
 }

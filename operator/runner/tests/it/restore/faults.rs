@@ -79,8 +79,7 @@ fn what_cannot_be_opened_or_found_says_so() {
 fn a_pg_restore_that_fails_leaves_nothing() {
     let fixture = backup("load-fails");
     let mut request = Request::new(&fixture, &TARGET, *SEEDED, "u-fails");
-    let halfway =
-        "head -c 300000 | $REAL/pg_restore \"$@\" >/dev/null 2>&1; echo 'pg_restore: error: %' >&2; exit 1";
+    let halfway = "head -c 300000 | $REAL/pg_restore \"$@\" >/dev/null 2>&1; { echo 'pg_restore: error: %'; echo \"Command was: CREATE USER MAPPING FOR a SERVER b OPTIONS (password 'hush');\"; } >&2; exit 1";
     for jobs in [1, 2] {
         request.load().jobs = jobs;
         for (said, outcome, reason) in [
@@ -95,6 +94,7 @@ fn a_pg_restore_that_fails_leaves_nothing() {
             let ended = request.run_with_clients(&[("pg_restore", &halfway.replace('%', said))]);
             ended.expect(outcome, reason);
             ended.expect_message(&[said]);
+            assert!(!format!("{:?}{}{}", ended.report, ended.stdout, ended.stderr).contains("hush"));
             assert!(!request.is_there(), "{jobs} {said}");
         }
     }

@@ -66,6 +66,12 @@ fn a_database_comes_back_and_an_undo_takes_it_away_again() {
     let dropped = Request { task: undo, ..request };
     let left = previous_name(name, "u-undo");
     dropped.drop_database(&left, Some(1)).expect(Outcome::Failed, restore::DATABASE_EXISTS);
+    // Whoever takes the mark away keeps the database.
+    let comment = |text: &str| POSTGRES.sql("postgres", &format!("COMMENT ON DATABASE \"{left}\" IS {text}"));
+    let mark = dropped.task.request.mark();
+    comment("NULL");
+    dropped.drop_database(&left, Some(loaded.oid)).expect(Outcome::Failed, restore::DATABASE_EXISTS);
+    comment(&format!("'{mark}'"));
     dropped.drop_database(&left, Some(loaded.oid)).expect(Outcome::Done, reasons::SUCCEEDED);
     assert!(!databases(&POSTGRES).contains(&left));
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use greenlang_backup_api::contents::{DatabaseContents, LocaleProvider};
 use greenlang_backup_api::globals::Globals;
 use greenlang_backup_api::reasons::restore;
-use greenlang_backup_api::settings::Settings;
+use greenlang_backup_api::settings::{Parameter, Settings};
 use greenlang_backup_api::v1alpha1::RestoreGlobals;
 
 use super::super::roles;
@@ -13,6 +13,7 @@ use super::Findings;
 use crate::error::RunError;
 use crate::postgres::PostgresError;
 use crate::postgres::connect::{Session, quoted_identifier, quoted_literal};
+use crate::postgres::withhold::could_be_secret;
 
 /// Parameters that differ between any two servers, or are about where it is.
 const OF_THE_PLACE: [&str; 12] = [
@@ -173,14 +174,21 @@ pub async fn settings(
         if OF_THE_PLACE.contains(&parameter.name.as_str()) || now.get(&parameter.name) == Some(value) {
             continue;
         }
-        let unit = parameter.unit.as_deref().map_or_else(String::new, |unit| format!(" × {unit}"));
-        let here = now.get(&parameter.name).map_or("unknown", String::as_str);
-        findings
-            .plan
-            .different_settings
-            .push(format!("{} = {here} here, {value}{unit} there", parameter.name));
+        findings.plan.different_settings.push(difference(parameter, now.get(&parameter.name)));
     }
     Ok(())
+}
+
+/// Both values of a parameter. That of the server is no secret of the backup's, but can be one of its own.
+fn difference(parameter: &Parameter, here: Option<&String>) -> String {
+    let Parameter { name, value, unit, .. } = parameter;
+    let here = match here {
+        None => "unknown",
+        Some(here) if could_be_secret(name, here) => "(withheld)",
+        Some(here) => here,
+    };
+    let unit = unit.as_deref().map_or_else(String::new, |unit| format!(" × {unit}"));
+    format!("{name} = {here} here, {}{unit} there", value.as_deref().unwrap_or("(withheld)"))
 }
 
 /// What a second copy of so many bytes means for who follows the server's log.
@@ -196,4 +204,22 @@ pub async fn log_volume(session: &Session, bytes: u64, findings: &mut Findings) 
         findings.warn(format!("loading writes about {} MiB of WAL, more than max_slot_wal_keep_size: {slots} replication slots may be lost if their readers do not keep up", bytes >> 20));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_of_the_server_is_not_shown_beside_a_harmless_value() {
+        let parameter: Parameter =
+            serde_json::from_value(json!({"name": "primary_conninfo", "value": "", "source": "file", "pending_restart": false}))
+                .unwrap();
+        let shown = |here: &str| difference(&parameter, Some(&here.to_owned()));
+        assert_eq!(shown("host=a password=hush"), "primary_conninfo = (withheld) here,  there");
+        assert_eq!(shown("host=a"), "primary_conninfo = host=a here,  there");
+        assert_eq!(difference(&parameter, None), "primary_conninfo = unknown here,  there");
+    }
 }

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use greenlang_backup_api::report::RunReport;
 use greenlang_backup_api::restore::{
-    RecordState, RequestIdentity, RestoreRecord, RestoreReport, RestoreTask, SwitchAction, SwitchReport,
-    marked_by,
+    RecordState, RestoreRecord, RestoreReport, RestoreTask, SwitchAction, SwitchReport, marked_by,
 };
 use greenlang_backup_api::v1alpha1::NamedDatabase;
 use greenlang_backup_store::Store;
@@ -235,13 +234,14 @@ impl<'a> Switch<'a> {
         session.rows(&sql).await.map(drop)
     }
 
-    /// Sessions in one of the two databases, but for our own; background workers of the server are not asked to end.
+    /// Sessions in one of the two databases, but for our own. The server's own workers are of no user, and are not asked to end; what kind
+    /// of session another user's is, not everybody may see.
     fn sessions(&self) -> String {
         let mut oids = vec![self.action.incoming.oid];
         oids.extend(self.action.outgoing.as_ref().map(|outgoing| outgoing.oid));
         let oids: Vec<String> = oids.iter().map(u32::to_string).collect();
         format!(
-            "datid IN ({}) AND pid <> pg_catalog.pg_backend_pid() AND backend_type <> 'autovacuum worker'",
+            "datid IN ({}) AND pid <> pg_catalog.pg_backend_pid() AND usesysid IS NOT NULL",
             oids.join(", ")
         )
     }
@@ -307,27 +307,4 @@ impl<'a> Switch<'a> {
         }
         Ok(())
     }
-}
-
-/// Drops the database that a request replaces with strategy Replace: the very one that the plan saw, and no other.
-pub async fn drop_replaced(
-    session: &Session,
-    request: &RequestIdentity,
-    wanted: &NamedDatabase,
-) -> Result<(), RunError> {
-    let Some(found) = databases::named(session, &wanted.name).await? else { return Ok(()) };
-    if found.oid != wanted.oid {
-        let problem = format!("database {} has OID {} instead of {}", wanted.name, found.oid, wanted.oid);
-        return Err(RestoreError::DatabaseChanged(problem).into());
-    }
-    let name = quoted_identifier(&wanted.name);
-    session.execute(&format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false IS_TEMPLATE false")).await?;
-    session.execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await?;
-    info!(
-        database = wanted.name,
-        oid = wanted.oid,
-        request = request.uid,
-        "the database to be replaced was dropped"
-    );
-    Ok(())
 }

@@ -7,7 +7,7 @@ use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres, S3, run as run_com
 use tempfile::TempDir;
 
 use super::*;
-use greenlang_backup_api::restore::{RestoreAction, previous_name, temporary_name};
+use greenlang_backup_api::restore::{RequestIdentity, RestoreAction, previous_name, temporary_name};
 
 static SERVER: LazyLock<Postgres> =
     LazyLock::new(|| Postgres::start_with(ADMIN_PASSWORD, &[("max_prepared_transactions", "4")]));
@@ -224,4 +224,45 @@ async fn a_request_of_the_same_name_is_not_carried_out_again() {
     let refused = again.switch(None).await.unwrap_err();
     assert_eq!(refused.reason(), restore::ALREADY_CARRIED_OUT);
     assert_eq!(SERVER.sql("once_more", "SELECT one FROM which"), "old\n");
+}
+
+/// As managed services give it: no superuser, who may not see what other users' sessions are.
+#[tokio::test]
+async fn a_user_without_superuser_ends_sessions_of_others() {
+    let world = World::new("of_others", true).await;
+    let temporary = &world.action.incoming.name;
+    SERVER.sql("postgres", &format!(
+        "CREATE ROLE others LOGIN; CREATE ROLE app LOGIN PASSWORD 'app-password'; CREATE ROLE switcher LOGIN CREATEDB PASSWORD 'its-password';
+         GRANT pg_signal_backend, others TO switcher; ALTER DATABASE of_others OWNER TO others; ALTER DATABASE \"{temporary}\" OWNER TO others"));
+    let secrets = tempfile::tempdir().unwrap();
+    let server = tasks::postgres_server(&SERVER, "switcher", "its-password", secrets.path());
+    let world = World { task: RestoreTask { server, ..world.task.clone() }, ..world };
+    let mut held = SERVER.command("psql", "of_others");
+    held.env("PGUSER", "app").env("PGPASSWORD", "app-password").stderr(std::process::Stdio::null());
+    let mut held = held.args(["-qc", "SELECT pg_sleep(600)"]).spawn().unwrap();
+    while SERVER.sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'") == "0\n" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.switch(None).await.unwrap();
+    world.expect_switched().await;
+    assert!(!held.wait().unwrap().success(), "its session was ended");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_dropped_lets_sessions_in_as_before() {
+    let world = World::new("undroppable", true).await;
+    let switch = Switch::open(&world.task, &world.action, &world.store).await.unwrap();
+    let session = switch.session().await.unwrap();
+    let replaced = NamedDatabase { name: "undroppable".into(), oid: oid("undroppable") };
+    SERVER.sql(
+        "undroppable",
+        "BEGIN; INSERT INTO which VALUES ('prepared'); PREPARE TRANSACTION 'undroppable'",
+    );
+    databases::drop_replaced(&session, &replaced).await.unwrap_err();
+    assert_eq!(SERVER.sql("undroppable", "SELECT one FROM which"), "old\n");
+    SERVER.sql("undroppable", "ROLLBACK PREPARED 'undroppable'");
+    let other = NamedDatabase { oid: replaced.oid + 1, ..replaced.clone() };
+    databases::drop_replaced(&session, &other).await.unwrap_err();
+    databases::drop_replaced(&session, &replaced).await.unwrap();
+    assert_eq!(databases::named(&session, "undroppable").await.unwrap(), None);
 }
