@@ -19,6 +19,8 @@ pub struct Context {
     pub events: Events,
     /// Namespaces in which Jobs may be made.
     pub namespaces: BTreeSet<String>,
+    /// Namespace of the Leases by which one request at a time restores a database.
+    pub lease_namespace: String,
     /// Jobs and Pods in these, as the watches have them.
     pub children: Children,
     /// What passes have done and the watches do not show yet.

@@ -9,12 +9,17 @@ mod crash;
 mod crds;
 mod errors;
 mod events;
+mod family;
 #[cfg(test)]
 mod fixture;
 mod leader;
 mod metrics;
 mod passes;
+mod restore_request;
 mod run;
+mod time;
+mod unreadable;
+mod writes;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use greenlang_backup_api::v1alpha1::{BackupPolicy, MANUAL, RunHistory, Verification};
+use greenlang_backup_api::v1alpha1::{BackupPolicy, MANUAL, RestoreRequest, RunHistory, Verification};
 use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
@@ -14,6 +14,8 @@ use prometheus::{
 
 use crate::backup_policy::Places;
 
+mod restores;
+
 /// Labels of every series about backups.
 const LABELS: &[&str] = &["namespace", "policy", "backup", "schedule"];
 
@@ -22,6 +24,7 @@ pub struct Metrics {
     process: Registry,
     leader: IntGauge,
     leads: OnceLock<(Store<DeserializeGuard<BackupPolicy>>, Arc<Places>)>,
+    restores: OnceLock<Store<DeserializeGuard<RestoreRequest>>>,
 }
 
 /// Counts passes of the reconciler.
@@ -39,14 +42,14 @@ impl Metrics {
         let total = IntCounterVec::new(
             Opts::new(
                 "greenlang_backup_operator_reconciliations_total",
-                "Passes over a policy, by outcome (ok or the reason of the error). A rising error rate means that statuses are getting old.",
+                "Passes over a policy or request, by outcome (ok or the reason of the error). A rising error rate means that statuses are getting old.",
             ),
             &["outcome"],
         )?;
         let seconds = HistogramVec::new(
             HistogramOpts::new(
                 "greenlang_backup_operator_reconcile_duration_seconds",
-                "Time of a pass over a policy.",
+                "Time of a pass over a policy or request.",
             ),
             &["outcome"],
         )?;
@@ -55,7 +58,8 @@ impl Metrics {
         process.register(Box::new(leader.clone()))?;
         process.register(Box::new(total.clone()))?;
         process.register(Box::new(seconds.clone()))?;
-        Ok((Self { process, leader, leads: OnceLock::new() }, Reconciles { total, seconds }))
+        let metrics = Self { process, leader, leads: OnceLock::new(), restores: OnceLock::new() };
+        Ok((metrics, Reconciles { total, seconds }))
     }
 
     /// From now on this replica leads, its cache has all policies, and it knows which runs go on.
@@ -65,12 +69,20 @@ impl Metrics {
         let _ = self.leads.set((policies, places));
     }
 
+    /// From now on the cache has all requests.
+    pub fn restores(&self, requests: Store<DeserializeGuard<RestoreRequest>>) {
+        let _ = self.restores.set(requests);
+    }
+
     /// The text that Prometheus reads.
     pub fn encode(&self) -> prometheus::Result<String> {
         let mut families = self.process.gather();
         if let Some((policies, places)) = self.leads.get() {
             families.extend(Backups::collect(&policies.state())?.gather());
             families.extend(runs(places)?.gather());
+        }
+        if let Some(requests) = self.restores.get() {
+            families.extend(restores::collect(&requests.state())?.gather());
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;

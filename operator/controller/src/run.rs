@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +17,7 @@ use crate::errors::Error;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::passes::Passes;
+use crate::restore_request::{self, Wake};
 use crate::{backup_policy, cluster, crds, leader};
 
 /// How long an answer of the API server may stay away. The server ends quiet watches after 290 s.
@@ -81,13 +83,17 @@ async fn work(
     };
     let namespaces = settings.namespaces.iter().cloned().collect();
     let limit = settings.max_concurrent_runs.get();
-    let (policies, children, places) = backup_policy::watch(&client, &namespaces, limit, &admin.metrics);
-    let passes = Passes::default();
     let (events, published) = Events::start(Recorder::new(client.clone(), reporter));
+    let (wake, woken) = Wake::new();
+    let restores = restore_request::watch(&client, woken, &events, &admin.metrics);
+    let (policies, children, places) =
+        backup_policy::watch(&client, &namespaces, limit, &wake, &admin.metrics);
+    let passes = Passes::default();
     let context = Arc::new(Context {
         events,
         client,
         namespaces,
+        lease_namespace: settings.lease_namespace.clone(),
         children,
         expected: backup_policy::Expected::default(),
         places,
@@ -95,9 +101,13 @@ async fn work(
         passes: passes.clone(),
         reconciles,
     });
-    let controller = backup_policy::run(policies, context, admin.stop.clone());
+    let controllers = future::join3(
+        backup_policy::run(policies, context.clone(), admin.stop.clone()),
+        restore_request::run(restores, context.clone(), admin.stop.clone()),
+        restore_request::run_kept(context, admin.stop.clone()),
+    );
     let led = tokio::select! {
-        () = controller => Ok(()),
+        _ = controllers => Ok(()),
         // Whoever leads now may be acting already: nothing more may be written, not even by passes that have begun.
         () = leadership.lost() => Err(Error::LeaseLost),
         // A pass that is cut off is repeated by the next leader, as after a crash.

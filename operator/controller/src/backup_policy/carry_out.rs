@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 
-use super::gather::Family;
-use super::{act, gather, judge, pause, status};
+use super::{act, gather, judge, status};
 use crate::context::Context;
 use crate::errors::Error;
+use crate::family::Family;
+use crate::time::pause;
 
 /// Most writes of one pass; what is left is for the next.
 const WRITES: usize = 3;
@@ -78,7 +79,7 @@ async fn rounds(
             // Without a valid spec there were no effects.
             Err(_) => decision,
         });
-        let wake = pause(decision.wake, &policy);
+        let wake = pause(decision.wake, &policy.metadata);
         read = Instant::now();
         let Some(written) = status::write(&policy, &decision, context).await? else {
             return Ok(Action::requeue(wake));

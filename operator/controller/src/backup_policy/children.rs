@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{Places, Policies};
+use crate::restore_request::Wake;
 
 /// How long after the start passes wait for the first lists. Later a namespace without them is read by requests.
 pub const FIRST_LISTS: Duration = Duration::from_secs(10);
@@ -43,11 +44,12 @@ struct Watched<K: Resource<DynamicType = ()> + 'static> {
 
 impl Children {
     /// Begins the watches, one for each namespace and kind: the operator has no right to watch them anywhere else. What they
-    /// see of a policy's children triggers a pass over it.
+    /// see of a policy's children triggers a pass over it, and what they see of a restore's a pass over that.
     pub fn watch<'a>(
         client: &Client,
         namespaces: impl IntoIterator<Item = &'a String>,
         places: &Arc<Places>,
+        restores: &Wake,
         mut controller: Policies,
     ) -> (Self, Policies) {
         let mut watched = BTreeMap::new();
@@ -55,9 +57,10 @@ impl Children {
             let (jobs, seen) = watch(Api::namespaced(client.clone(), namespace), trim_job);
             let (places, all, of) = (places.clone(), jobs.store.clone(), namespace.clone());
             let seen = seen.inspect(move |news| places.jobs(&of, news, || all.state()));
+            let seen = seen.inspect(restores.on());
             controller = controller.watches_stream(applied(seen), policy_of);
             let (pods, seen) = watch(Api::namespaced(client.clone(), namespace), trim_pod);
-            controller = controller.watches_stream(applied(seen), policy_of);
+            controller = controller.watches_stream(applied(seen.inspect(restores.on())), policy_of);
             watched.insert(namespace.clone(), (jobs, pods));
         }
         (Self { namespaces: watched, patience: Instant::now() + FIRST_LISTS }, controller)

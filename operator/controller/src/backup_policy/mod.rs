@@ -9,14 +9,12 @@ mod places;
 mod status;
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::StreamExt as _;
 use greenlang_backup_api::v1alpha1::BackupPolicy;
 use greenlang_backup_plan::backup_policy::{Decision, Observed, decide, reject, validate};
-use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
@@ -32,12 +30,12 @@ pub use places::Places;
 use crate::context::Context;
 use crate::errors::Error;
 use crate::metrics::Metrics;
+use crate::restore_request::Wake;
+use crate::time::{now, pause};
+use crate::unreadable;
 
 /// Passes at the same time, over different policies. They wait for answers most of the time.
 const CONCURRENCY: u16 = 32;
-/// A policy is looked at about this often even when nothing seems to change. It costs no request: what asks the API server
-/// anew whatever the watches say is the hourly probe.
-const SAFETY_NET: Duration = Duration::from_hours(1);
 /// Policies of a list that are read at once; the answer is in memory as a whole.
 const PAGE: u32 = 100;
 
@@ -49,6 +47,7 @@ pub fn watch(
     client: &Client,
     namespaces: &BTreeSet<String>,
     limit: usize,
+    restores: &Wake,
     metrics: &Metrics,
 ) -> (Policies, Children, Arc<Places>) {
     let policies: Api<DeserializeGuard<BackupPolicy>> = Api::all(client.clone());
@@ -66,7 +65,7 @@ pub fn watch(
         .applied_objects();
     let controller = Controller::for_stream(seen, store).reconcile_on(woken);
     metrics.lead(controller.store(), places.clone());
-    let (children, controller) = Children::watch(client, namespaces, &places, controller);
+    let (children, controller) = Children::watch(client, namespaces, &places, restores, controller);
     (controller.with_config(Config::default().concurrency(CONCURRENCY)), children, places)
 }
 
@@ -112,7 +111,9 @@ async fn reconcile(
         Ok(policy) => pass(policy, &context).await,
         Err(invalid) => {
             context.places.rest(&invalid.metadata);
-            status::unreadable(&context, invalid).await.map(|()| Action::await_change())
+            unreadable::tell::<BackupPolicy>(&context.client, invalid, now())
+                .await
+                .map(|()| Action::await_change())
         }
     };
     // After a conflict the next pass follows at once.
@@ -138,7 +139,7 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
     let children = gather::look(cached, context, now).await?;
     let first = judge(cached, &mut gather::observe(&children, cached, context, now), context);
     if first.effects.is_empty() && cached.status.as_ref() == Some(&first.status) {
-        return Ok(Action::requeue(pause(first.wake, cached)));
+        return Ok(Action::requeue(pause(first.wake, &cached.metadata)));
     }
     let mut done = Done::default();
     let passed = carry_out(cached, children, first, now, context, &mut done).await;
@@ -160,51 +161,4 @@ fn judge(policy: &BackupPolicy, seen: &mut Observed, context: &Context) -> Decis
     let decision = decide(&valid, seen, &before, &context.runner);
     seen.places = context.places.ask(policy, seen, &decision.wanted);
     if decision.wanted.is_empty() { decision } else { decide(&valid, seen, &before, &context.runner) }
-}
-
-/// The time of a pass, in whole seconds as the API writes them. The only reading of the clock for decisions.
-fn now() -> Timestamp {
-    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-/// How long to wait for a time, which is to the point: 200 slots of one second have no second to lose.
-fn pause(wake: Option<Timestamp>, policy: &BackupPolicy) -> Duration {
-    let safety_net = spread(SAFETY_NET, &policy.uid().unwrap_or_default());
-    let Some(wake) = wake else { return safety_net };
-    // A time that has passed is no duration.
-    Duration::try_from(wake.duration_since(Timestamp::now())).unwrap_or_default().min(safety_net)
-}
-
-/// A duration and up to a quarter of it, the same for the same key: what began together at a start does not come back together.
-fn spread(duration: Duration, key: &str) -> Duration {
-    let mut hash = DefaultHasher::new();
-    key.hash(&mut hash);
-    let quarter = duration.as_secs() / 4;
-    duration + Duration::from_secs(hash.finish() % quarter.max(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture;
-
-    #[test]
-    fn what_begins_together_does_not_come_back_together() {
-        let times: BTreeSet<Duration> =
-            (0..1000).map(|number| spread(SAFETY_NET, &format!("uid-{number}"))).collect();
-        assert!(times.len() > 500, "{} different times", times.len());
-        assert!(times.iter().all(|time| (SAFETY_NET..SAFETY_NET * 5 / 4).contains(time)));
-        assert_eq!(spread(SAFETY_NET, "a"), spread(SAFETY_NET, "a"));
-    }
-
-    #[test]
-    fn a_time_is_waited_for_to_the_point_and_one_that_has_passed_not_at_all() {
-        let policy = fixture::policy("greenlang", "main");
-        let soon = Timestamp::now() + Duration::from_millis(700);
-        let waited = pause(Some(soon), &policy);
-        assert!(waited <= Duration::from_millis(700) && waited > Duration::from_millis(300), "{waited:?}");
-        assert_eq!(pause(Some(Timestamp::UNIX_EPOCH), &policy), Duration::ZERO);
-        assert!(pause(Some(Timestamp::MAX), &policy) >= SAFETY_NET);
-        assert!(pause(None, &policy) < SAFETY_NET * 5 / 4);
-    }
 }

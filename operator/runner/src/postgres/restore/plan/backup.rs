@@ -214,9 +214,10 @@ mod tests {
 
     #[test]
     fn a_secret_of_the_server_is_not_shown_beside_a_harmless_value() {
-        let parameter: Parameter =
-            serde_json::from_value(json!({"name": "primary_conninfo", "value": "", "source": "file", "pending_restart": false}))
-                .unwrap();
+        let parameter: Parameter = serde_json::from_value(
+            json!({"name": "primary_conninfo", "value": "", "source": "file", "pending_restart": false}),
+        )
+        .unwrap();
         let shown = |here: &str| difference(&parameter, Some(&here.to_owned()));
         assert_eq!(shown("host=a password=hush"), "primary_conninfo = (withheld) here,  there");
         assert_eq!(shown("host=a"), "primary_conninfo = host=a here,  there");

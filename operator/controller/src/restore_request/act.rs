@@ -1,0 +1,128 @@
+//! Step 4, act: carries out the effects of a decision on a request, in their order. I/O, no decisions.
+
+use std::time::Instant;
+
+use greenlang_backup_api::labels;
+use greenlang_backup_api::v1alpha1::RestoreRequest;
+use greenlang_backup_plan::jobs::Refusal;
+use greenlang_backup_plan::restore_request::{Effect, WorkloadRefusal, kept_config_map};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
+use super::gather::Seen;
+use super::{lock, workloads};
+use crate::context::Context;
+use crate::errors::Error;
+use crate::{crash, writes};
+
+/// What came of the effects.
+pub struct Acted {
+    /// The request as it is now; none when it went with its finalizer.
+    pub request: Option<RestoreRequest>,
+    /// Jobs that the API server would not have.
+    pub jobs: Vec<Refusal>,
+    /// Workloads that it would not change.
+    pub workloads: Vec<WorkloadRefusal>,
+}
+
+impl Acted {
+    /// Whether anything was refused.
+    pub fn was_refused(&self) -> bool {
+        !self.jobs.is_empty() || !self.workloads.is_empty()
+    }
+}
+
+/// Carries out all effects of a decision on what was seen from `read` on.
+pub async fn act(seen: &Seen, read: Instant, effects: &[Effect], context: &Context) -> Result<Acted, Error> {
+    let mut acted = Acted { request: Some(seen.request.clone()), jobs: vec![], workloads: vec![] };
+    for effect in effects {
+        let Some(request) = acted.request.take() else { break };
+        writes::still_so(&request, read, &context.client).await?;
+        acted.request = carry_out(request, effect, seen, context, &mut acted).await?;
+    }
+    Ok(acted)
+}
+
+async fn carry_out(
+    mut request: RestoreRequest,
+    effect: &Effect,
+    seen: &Seen,
+    context: &Context,
+    acted: &mut Acted,
+) -> Result<Option<RestoreRequest>, Error> {
+    let (client, namespace) = (context.client.clone(), request.namespace().unwrap_or_default());
+    match effect {
+        Effect::CreateJob(job) => {
+            crash::before_write();
+            let (uid, name) = (request.uid().unwrap_or_default(), request.name_any());
+            let jobs = Api::namespaced(client, &namespace);
+            acted.jobs.extend(writes::create_job(job, &uid, (labels::RESTORE, &name), &jobs).await?);
+        }
+        Effect::DeleteJob { name, uid } => {
+            writes::delete_job(name, uid, &Api::<Job>::namespaced(client, &namespace)).await?;
+        }
+        Effect::AddFinalizer => {
+            let mut finalizers = request.finalizers().to_vec();
+            finalizers.push(labels::RESUME_FINALIZER.to_owned());
+            return finalize(request, finalizers, context).await;
+        }
+        Effect::RemoveFinalizer => {
+            let mut finalizers = std::mem::take(request.finalizers_mut());
+            finalizers.retain(|finalizer| finalizer != labels::RESUME_FINALIZER);
+            return finalize(request, finalizers, context).await;
+        }
+        Effect::AcquireLock => {
+            if let (Ok(valid), Some(held)) = (&seen.valid, &seen.held) {
+                lock::acquire(&valid.identity, held, context).await?;
+            }
+        }
+        Effect::ReleaseLock => {
+            if let Some(held) = &seen.held {
+                lock::release(held, context).await?;
+            }
+        }
+        Effect::PatchWorkload { workload, patch } => {
+            acted.workloads.extend(workloads::patch(&namespace, workload, patch, context).await?);
+        }
+        Effect::KeepDatabase(kept) => {
+            keep(&kept_config_map(kept), &Api::namespaced(client, &namespace)).await?
+        }
+    }
+    Ok(Some(request))
+}
+
+/// Sets the finalizers of a request that nobody has changed meanwhile, and returns it as it is then.
+async fn finalize(
+    request: RestoreRequest,
+    finalizers: Vec<String>,
+    context: &Context,
+) -> Result<Option<RestoreRequest>, Error> {
+    let requests: Api<RestoreRequest> =
+        Api::namespaced(context.client.clone(), &request.namespace().unwrap_or_default());
+    let version = &request.metadata.resource_version;
+    let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}}));
+    let ours = PatchParams { field_manager: Some(labels::FIELD_MANAGER.into()), ..PatchParams::default() };
+    crash::before_write();
+    match requests.patch(&request.name_any(), &ours, &patch).await {
+        // With its last finalizer a request that is being deleted goes.
+        Ok(now) => {
+            Ok(Some(now)
+                .filter(|now| now.metadata.deletion_timestamp.is_none() || !now.finalizers().is_empty()))
+        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the ConfigMap that remembers the replaced database. Its name says whose it is.
+async fn keep(kept: &ConfigMap, config_maps: &Api<ConfigMap>) -> Result<(), Error> {
+    crash::before_write();
+    match config_maps.create(&writes::ours(), kept).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,140 @@
+//! Databases that were replaced and are dropped when their time is over: wires the watches of their ConfigMaps to the decisions of
+//! `plan`. I/O. Each namespace has a watch of its own: the operator has no right to watch them anywhere else.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use futures::future::join_all;
+use greenlang_backup_api::labels;
+use greenlang_backup_api::restore::RequestIdentity;
+use greenlang_backup_api::v1alpha1::RestoreRequest;
+use greenlang_backup_plan::backup_policy::Event;
+use greenlang_backup_plan::restore_request::{KeptStep, kept_step, read_kept};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{DeleteParams, Preconditions};
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::watcher;
+use kube::{Api, Resource as _, ResourceExt as _};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::errors::Error;
+use crate::family::Family;
+use crate::time::{now, pause};
+use crate::{crash, writes};
+
+/// Looks after the kept databases of all served namespaces until told to stop.
+pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let namespaces = context.namespaces.iter().map(|namespace| in_namespace(namespace, &context, &stop));
+    join_all(namespaces).await;
+}
+
+async fn in_namespace(namespace: &str, context: &Arc<Context>, stop: &CancellationToken) {
+    let config_maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
+    let ours = watcher::Config::default().labels(labels::KEPT_DATABASE);
+    let passes = Controller::new(config_maps, ours).graceful_shutdown_on(stop.clone().cancelled_owned()).run(
+        in_own_task,
+        |_, error: &Error, _| Action::requeue(error.pause()),
+        context.clone(),
+    );
+    passes
+        .for_each(|pass| async move {
+            if let Err(error) = pass {
+                tracing::warn!(%error, "a pass over a kept database failed");
+            }
+        })
+        .await;
+}
+
+async fn in_own_task(kept: Arc<ConfigMap>, context: Arc<Context>) -> Result<Action, Error> {
+    let passes = context.passes.clone();
+    passes.run(async move { pass(&kept, &context).await }).await.unwrap_or_else(|| Ok(Action::await_change()))
+}
+
+#[tracing::instrument(skip_all, fields(namespace = cached.namespace(), name = cached.name_any()))]
+async fn pass(cached: &ConfigMap, context: &Context) -> Result<Action, Error> {
+    let read = Instant::now();
+    let namespace = cached.namespace().unwrap_or_default();
+    let config_maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
+    let Some(config_map) = config_maps.get_opt(&cached.name_any()).await? else {
+        return Ok(Action::await_change());
+    };
+    let Some(kept) = read_kept(&config_map) else {
+        tracing::warn!("this is no kept database: it is left alone");
+        return Ok(Action::await_change());
+    };
+    let (uid, label) =
+        (config_map.uid().unwrap_or_default(), (labels::RESTORE_UID, kept.request.uid.as_str()));
+    let mut family = Family::list(&uid, &namespace, label, false, &context.client).await?;
+    let now = now();
+    for child in &mut family.children {
+        child.ask_events(&namespace, &context.client, now).await;
+    }
+    let step = kept_step(&config_map, &family.observe(now), now, &context.runner);
+    writes::still_so(&config_map, read, &context.client).await?;
+    act(&config_map, &kept.request, &step, context).await?;
+    Ok(Action::requeue(pause(step.wake, &config_map.metadata)))
+}
+
+async fn act(
+    config_map: &ConfigMap,
+    request: &RequestIdentity,
+    step: &KeptStep,
+    context: &Context,
+) -> Result<(), Error> {
+    let (namespace, uid) = (config_map.namespace().unwrap_or_default(), config_map.uid().unwrap_or_default());
+    let jobs: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
+    for (name, uid) in &step.delete {
+        writes::delete_job(name, uid, &jobs).await?;
+    }
+    if let Some(job) = &step.create {
+        crash::before_write();
+        let refused = writes::create_job(job, &uid, (labels::RESTORE_UID, &request.uid), &jobs).await?;
+        if let Some(refusal) = refused {
+            let event = Event { warning: true, reason: refusal.reason, message: refusal.message };
+            tell(config_map, request, &event, context).await?;
+        }
+    }
+    if let Some(event) = &step.event {
+        tell(config_map, request, event, context).await?;
+    }
+    if step.forget {
+        forget(config_map, context).await?;
+    }
+    Ok(())
+}
+
+/// On the ConfigMap, and on the request if it is still there.
+async fn tell(
+    config_map: &ConfigMap,
+    request: &RequestIdentity,
+    event: &Event,
+    context: &Context,
+) -> Result<(), Error> {
+    context.events.tell(&config_map.object_ref(&()), event);
+    let requests: Api<RestoreRequest> = Api::namespaced(context.client.clone(), &request.namespace);
+    let found =
+        requests.get_opt(&request.name).await?.filter(|found| found.uid().as_ref() == Some(&request.uid));
+    if let Some(found) = found {
+        context.events.tell(&found.object_ref(&()), event);
+    }
+    Ok(())
+}
+
+/// The database is gone: its ConfigMap goes, and with that the Jobs.
+async fn forget(config_map: &ConfigMap, context: &Context) -> Result<(), Error> {
+    let config_maps: Api<ConfigMap> =
+        Api::namespaced(context.client.clone(), &config_map.namespace().unwrap_or_default());
+    let this_one = Preconditions { uid: config_map.uid(), resource_version: None };
+    crash::before_write();
+    match config_maps
+        .delete(&config_map.name_any(), &DeleteParams::background().preconditions(this_one))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,188 @@
+//! RestoreRequest: wires the watches to the steps of a pass: gather, validate, decide, act, status. I/O.
+//!
+//! Restores are few, and a mistake costs a database: unlike a pass over a policy, a pass over a request asks the API server for all that
+//! it decides on. The watches only say when.
+
+mod act;
+mod gather;
+mod kept;
+mod lock;
+mod managers;
+mod workloads;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use greenlang_backup_api::labels;
+use greenlang_backup_api::v1alpha1::RestoreRequest;
+use greenlang_backup_plan::restore_request::{Step, farewell, reject, step};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt as _, reflector, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use tokio_util::sync::CancellationToken;
+
+pub use kept::run as run_kept;
+
+use crate::context::Context;
+use crate::errors::Error;
+use crate::events::Events;
+use crate::metrics::Metrics;
+use crate::time::{now, pause};
+use crate::{unreadable, writes};
+
+/// Passes at the same time, over different requests.
+const CONCURRENCY: u16 = 8;
+/// Requests of a list that are read at once.
+const PAGE: u32 = 100;
+
+/// A request as the controller names it.
+type RequestRef = ObjectRef<DeserializeGuard<RestoreRequest>>;
+/// The controller of all requests, not yet running.
+pub type Restores = Controller<DeserializeGuard<RestoreRequest>>;
+
+/// Asks for a pass over a request because of what became of a Job or Pod of it.
+pub struct Wake(UnboundedSender<RequestRef>);
+
+impl Wake {
+    /// A sender, and what it sends.
+    pub fn new() -> (Self, UnboundedReceiver<RequestRef>) {
+        let (wake, woken) = unbounded();
+        (Self(wake), woken)
+    }
+
+    /// Takes in news of Jobs or Pods.
+    pub fn on<K: Resource<DynamicType = ()>>(&self) -> impl FnMut(&Event<K>) + use<K> {
+        let wake = self.0.clone();
+        move |news| {
+            let (Event::Apply(child) | Event::InitApply(child) | Event::Delete(child)) = news else { return };
+            let namespace = child.meta().namespace.as_deref().unwrap_or_default();
+            if let Some(name) = child.labels().get(labels::RESTORE) {
+                // Fails only when the controller has ended.
+                let _ = wake.unbounded_send(ObjectRef::new(name).within(namespace));
+            }
+        }
+    }
+}
+
+/// Begins the watch. Whoever scrapes metrics sees the requests from now on.
+pub fn watch(
+    client: &Client,
+    woken: UnboundedReceiver<RequestRef>,
+    events: &Events,
+    metrics: &Metrics,
+) -> Restores {
+    let requests: Api<DeserializeGuard<RestoreRequest>> = Api::all(client.clone());
+    let (store, writer) = reflector::store();
+    let events = events.clone();
+    let seen = watcher(requests, watcher::Config::default().page_size(PAGE))
+        .modify(|request| request.meta_mut().managed_fields = None)
+        .reflect(writer)
+        .inspect(move |news| {
+            if let Ok(Event::Delete(DeserializeGuard(Ok(gone)))) = news {
+                say_farewell(gone, &events);
+            }
+        })
+        .applied_objects();
+    metrics.restores(store.clone());
+    Controller::for_stream(seen, store)
+        .reconcile_on(woken)
+        .with_config(Config::default().concurrency(CONCURRENCY))
+}
+
+fn say_farewell(gone: &RestoreRequest, events: &Events) {
+    if let Some(event) = farewell(gone) {
+        events.tell(&gone.object_ref(&()), &event);
+    }
+}
+
+/// Carries out all requests until told to stop; passes that have begun are finished.
+pub async fn run(controller: Restores, context: Arc<Context>, stop: CancellationToken) {
+    let passes = controller.graceful_shutdown_on(stop.cancelled_owned()).run(
+        in_own_task,
+        |_, error, _| Action::requeue(error.pause()),
+        context,
+    );
+    passes
+        .for_each(|pass| async move {
+            if let Err(error) = pass {
+                tracing::warn!(%error, "a pass failed");
+            }
+        })
+        .await;
+}
+
+async fn in_own_task(
+    request: Arc<DeserializeGuard<RestoreRequest>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let passes = context.passes.clone();
+    passes.run(reconcile(request, context)).await.unwrap_or_else(|| Ok(Action::await_change()))
+}
+
+async fn reconcile(
+    request: Arc<DeserializeGuard<RestoreRequest>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let began = Instant::now();
+    let passed = match &request.0 {
+        Ok(request) => pass(request, &context).await,
+        Err(invalid) => unreadable::tell::<RestoreRequest>(&context.client, invalid, now())
+            .await
+            .map(|()| Action::await_change()),
+    };
+    context.reconciles.observe(passed.as_ref().map_or_else(Error::reason, |_| "ok"), began.elapsed());
+    passed
+}
+
+/// One pass over one request: a look at everything, a decision, and its doing.
+#[tracing::instrument(skip_all, fields(namespace = cached.namespace(), name = cached.name_any()))]
+async fn pass(cached: &RestoreRequest, context: &Context) -> Result<Action, Error> {
+    let read = Instant::now();
+    let Some(seen) = gather::gather(cached, context, now()).await? else { return Ok(Action::await_change()) };
+    let before = seen.request.status.clone().unwrap_or_default();
+    let decided = match &seen.valid {
+        Ok(valid) => step(valid, &seen.observed, &before, &context.runner),
+        Err(invalid) => reject(&before, seen.request.generation(), invalid, seen.observed.now),
+    };
+    let acted = act::act(&seen, read, &decided.effects, context).await?;
+    let decided = match &seen.valid {
+        Ok(valid) if acted.was_refused() => {
+            let (jobs, workloads) = (&acted.jobs, &acted.workloads);
+            decided.refused(valid, &seen.observed, &before, &context.runner, jobs, workloads)
+        }
+        _ => decided,
+    };
+    let Some(request) = acted.request else { return Ok(Action::await_change()) };
+    say(&request, &decided, context).await?;
+    Ok(again(&decided, &request))
+}
+
+/// Writes the status if it differs from what the request has, and tells people what it says then.
+async fn say(request: &RestoreRequest, decided: &Step, context: &Context) -> Result<(), Error> {
+    let differs = request.status.as_ref() != Some(&decided.status);
+    if differs && writes::replace_status(request, decided.status.clone(), &context.client).await?.is_none() {
+        return Ok(());
+    }
+    let about = request.object_ref(&());
+    for event in &decided.events {
+        context.events.tell(&about, event);
+    }
+    Ok(())
+}
+
+/// When to come back. Of a request that has ended nothing is expected but what it says itself.
+fn again(decided: &Step, request: &RestoreRequest) -> Action {
+    let ended = decided.status.phase.is_some_and(|phase| phase.is_end());
+    match decided.wake {
+        None if ended => Action::await_change(),
+        wake => Action::requeue(pause(wake, &request.metadata).max(SHORTEST)),
+    }
+}
+
+/// Between two passes over a request: each asks for much, and what a status announced is done by the next.
+const SHORTEST: Duration = Duration::from_millis(20);

@@ -1,0 +1,119 @@
+//! Writes that a pass makes for any of our resources, each protected against being made on what is old. I/O, no decisions.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use greenlang_backup_api::{conditions, labels, reasons};
+use greenlang_backup_plan::jobs::Refusal;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::core::object::HasStatus;
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::crash;
+use crate::errors::Error;
+
+/// An object that was read longer ago is read again before something is made for it.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Parameters of what we make and replace.
+pub fn ours() -> PostParams {
+    PostParams { field_manager: Some(labels::FIELD_MANAGER.into()), ..PostParams::default() }
+}
+
+/// Fails where a process that hung for a while would make what another one has made, seen to its end and deleted meanwhile: a name
+/// protects only while that is there. Writes of status and deletions carry their own protection.
+pub async fn still_so<K>(object: &K, read: Instant, client: &Client) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    if read.elapsed() <= FRESH {
+        return Ok(());
+    }
+    let objects: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let now = objects.get_metadata_opt(&object.name_any()).await?;
+    let is_same = now.is_some_and(|now| now.metadata.resource_version == object.meta().resource_version);
+    if is_same { Ok(()) } else { Err(Error::Overtaken) }
+}
+
+/// Makes a Job. One that is there already is the one that was wanted if `owner` owns it and its label says so; else, and where the API
+/// server would not have it, that is for status to say.
+pub async fn create_job(
+    job: &Job,
+    owner: &str,
+    label: (&str, &str),
+    jobs: &Api<Job>,
+) -> Result<Option<Refusal>, Error> {
+    let name = job.name_any();
+    match jobs.create(&ours(), job).await {
+        Ok(_) => {
+            tracing::info!(job = name, "made a Job");
+            Ok(None)
+        }
+        Err(kube::Error::Api(status)) if status.is_already_exists() => adopt(&name, owner, label, jobs).await,
+        Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
+            // It repeats what the spec says, however long that is.
+            let message = format!("the API server refused Job {name}: {}", status.message);
+            let message = conditions::cut(&message).to_owned();
+            Ok(Some(Refusal { job: name, reason: reasons::JOB_REFUSED, message }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A Job of that name is there. One that is on its way out is waited for.
+async fn adopt(
+    name: &str,
+    owner: &str,
+    (key, value): (&str, &str),
+    jobs: &Api<Job>,
+) -> Result<Option<Refusal>, Error> {
+    let Some(job) = jobs.get_opt(name).await? else {
+        return Ok(None);
+    };
+    let is_owned = job.owner_references().iter().any(|reference| reference.uid == owner);
+    // Without its label it would never be seen again, and waited for without end.
+    if is_owned && job.labels().get(key).is_some_and(|label| label == value) {
+        tracing::info!(job = name, "the Job was there already");
+        return Ok(None);
+    }
+    let message = format!("a Job {name} that is not ours, or has lost its labels, is in the way: delete it");
+    Ok(Some(Refusal { job: name.to_owned(), reason: reasons::NAME_COLLISION, message }))
+}
+
+/// Deletes a Job with its Pods, in the background.
+pub async fn delete_job(name: &str, uid: &str, jobs: &Api<Job>) -> Result<(), Error> {
+    crash::before_write();
+    let this_one = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    match jobs.delete(name, &DeleteParams::background().preconditions(this_one)).await {
+        Ok(_) => Ok(()),
+        // Gone already, or a namesake has taken its place: either way there is nothing of ours to delete.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes a status, and returns the object as it is then; none if it was deleted meanwhile, and its status with it. The write carries the
+/// resourceVersion that the decision was made on, so a decision on anything older is refused and made anew.
+pub async fn replace_status<K>(object: &K, status: K::Status, client: &Client) -> Result<Option<K>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + HasStatus
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    let objects: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    crash::before_write();
+    let mut next = object.clone();
+    *next.status_mut() = Some(status);
+    match objects.replace_status(&object.name_any(), &ours(), &next).await {
+        Ok(written) => Ok(Some(written)),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
