@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
+
+use crate::digest;
 
 #[derive(Deserialize)]
 struct Line<T> {
@@ -12,13 +13,13 @@ struct Line<T> {
 /// The details among the lines of a log; none when they are not those that the digest in the report is of. Lines of other kinds
 /// are passed over.
 pub fn read<T: DeserializeOwned>(log: &str, sha256: &str) -> Option<Vec<T>> {
-    let mut hash = Sha256::new();
+    let mut text = String::new();
     let mut details = Vec::new();
     for line in log.lines() {
         let Ok(Line { detail }) = serde_json::from_str(line) else { continue };
-        hash.update(line.as_bytes());
-        hash.update(b"\n");
+        text.push_str(line);
+        text.push('\n');
         details.push(detail);
     }
-    (base16ct::lower::encode_string(&hash.finalize()) == sha256).then_some(details)
+    (digest::sha256(text) == sha256).then_some(details)
 }

@@ -3,6 +3,7 @@
 pub mod conditions;
 pub mod contents;
 pub mod details;
+pub mod digest;
 pub mod globals;
 pub mod labels;
 pub mod manifest;

@@ -8,7 +8,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+use crate::digest;
 
 /// `strftime` pattern of a backup id: the shape that the shell procedures used (BACKUP-001), so runbooks stay true.
 const ID_FORMAT: &str = "%Y%m%d-%H%M%S";
@@ -84,13 +85,7 @@ const HASH_DIGITS: usize = 10;
 /// Name of the Job for one attempt: readable first, unique by a hash of all that identifies it. The same identity gives
 /// the same name, so a second POST after a crash meets the first Job instead of making another.
 pub fn job_name(policy_uid: &str, policy: &str, subject: &str, key: &str, attempt: u32) -> String {
-    let mut hash = Sha256::new();
-    for part in [policy_uid, subject, key, &attempt.to_string()] {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    let mut digits = base16ct::lower::encode_string(&hash.finalize());
-    digits.truncate(HASH_DIGITS);
+    let digits = digest::short(&[policy_uid, subject, key, &attempt.to_string()], HASH_DIGITS);
     let mut readable = format!("{policy}-{subject}");
     readable.truncate(MAX_JOB_NAME - HASH_DIGITS - 1);
     format!("{}-{digits}", readable.trim_end_matches(['-', '.']))
@@ -99,12 +94,8 @@ pub fn job_name(policy_uid: &str, policy: &str, subject: &str, key: &str, attemp
 /// A number below `below` that follows from `parts` alone, spread evenly: for delays that must be the same each time.
 /// 0 where `below` is 0.
 pub fn number_below(parts: &[&str], below: u64) -> u64 {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    let number = hash.finalize().iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let number =
+        digest::of_parts(parts).iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     number.checked_rem(below).unwrap_or(0)
 }
 

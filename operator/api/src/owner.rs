@@ -1,7 +1,8 @@
 //! `.owner.json`: who writes below a prefix of a bucket. Whoever does not own it is refused, until told to adopt it. Pure.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+
+use crate::digest;
 
 /// File name at the top of the prefix.
 pub const FILE_NAME: &str = ".owner.json";
@@ -48,14 +49,7 @@ pub struct OwnerFile {
 impl Owner {
     /// Short name that tells it from any other.
     pub fn id(&self) -> String {
-        let mut hash = Sha256::new();
-        for part in [&self.cluster_uid, &self.namespace, &self.policy] {
-            hash.update(part.as_bytes());
-            hash.update([0]);
-        }
-        let mut digits = base16ct::lower::encode_string(&hash.finalize());
-        digits.truncate(ID_DIGITS);
-        digits
+        digest::short(&[&self.cluster_uid, &self.namespace, &self.policy], ID_DIGITS)
     }
 
     /// The mark on every object that it stores.

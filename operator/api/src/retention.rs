@@ -1,8 +1,8 @@
 //! What a prune is told of how long backups are kept, and who needs which. Pure.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use crate::digest;
 use crate::names::BackupId;
 
 /// Hexadecimal digits of a digest.
@@ -29,8 +29,7 @@ pub struct Retention {
 impl Retention {
     /// Short text that changes with any of it.
     pub fn digest(&self) -> String {
-        let mut digits =
-            base16ct::lower::encode_string(&Sha256::digest(serde_json::to_vec(self).unwrap_or_default()));
+        let mut digits = digest::sha256(serde_json::to_vec(self).unwrap_or_default());
         digits.truncate(DIGEST_DIGITS);
         digits
     }

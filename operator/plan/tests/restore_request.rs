@@ -4,15 +4,23 @@
 
 #[path = "restore_request/blows.rs"]
 mod blows;
+#[path = "restore_request/invalid.rs"]
+mod invalid;
 #[path = "restore_request/jobs.rs"]
 mod jobs;
+#[path = "restore_request/kept.rs"]
+mod kept;
+#[path = "restore_request/others.rs"]
+mod others;
+#[path = "restore_request/refused.rs"]
+mod refused;
 mod restore_world;
 
 use greenlang_backup_api::conditions;
 use greenlang_backup_api::restore::RecordState;
 use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase, WorkloadKind};
-use greenlang_backup_plan::restore_request::{Lock, kept_config_map, kept_step, read_kept, validate};
-use restore_world::{DATABASE, Database, Fate, OLD, World, request, runner};
+use greenlang_backup_plan::restore_request::{Lock, validate};
+use restore_world::{DATABASE, Database, Fate, OLD, World, runner};
 use serde_json::{Value, json};
 
 const AS_BEFORE: (Option<i32>, Option<i32>, Option<bool>) = (Some(6), Some(4), Some(false));
@@ -372,63 +380,4 @@ fn a_namespace_that_is_deleted_is_not_held_up() {
     let valid = validate(&world.request, world.policy.as_ref()).unwrap();
     let step = greenlang_backup_plan::restore_request::step(&valid, &seen, &world.status(), &runner());
     assert_eq!(step.effects, [greenlang_backup_plan::restore_request::Effect::RemoveFinalizer]);
-}
-
-#[test]
-fn a_spec_that_cannot_be_carried_out_says_which_field() {
-    let cases = [
-        (json!({"spec": {"confirm": "other"}}), "ConfirmMismatch", "spec.confirm"),
-        (
-            json!({"spec": {"source": {"backup": {"name": "packs"}}}}),
-            "BackupNotInPolicy",
-            "spec.source.backup.name",
-        ),
-        (
-            json!({"spec": {"confirm": null, "database": {"strategy": "NewDatabase", "target": {"name": "ä".repeat(40)}}}}),
-            "InvalidSpec",
-            "spec.database.target.name",
-        ),
-        (
-            json!({"spec": {"confirm": "template1", "database": {"target": {"name": "template1"}}}}),
-            "InvalidSpec",
-            "spec.database.target.name",
-        ),
-    ];
-    for (change, reason, field) in cases {
-        let mut world = World::new(&change);
-        let invalid = validate(&world.request, world.policy.as_ref()).unwrap_err();
-        assert_eq!((invalid.reason, invalid.field.as_str()), (reason, field));
-        world.turn();
-        assert_eq!(world.condition(conditions::READY), ("False".into(), reason.into()));
-        assert_eq!(world.condition(conditions::FINISHED).0, "False");
-    }
-    let invalid = validate(&request(&swap()), None).unwrap_err();
-    assert_eq!(invalid.reason, "PolicyNotFound");
-}
-
-#[test]
-fn what_was_replaced_is_dropped_when_its_time_is_over() {
-    let mut world = World::new(&swap());
-    world.run_to_end();
-    let kept = world.kept.clone().unwrap();
-    let mut config_map = kept_config_map(&kept);
-    config_map.metadata.uid = Some("cm".into());
-    assert_eq!(read_kept(&config_map), Some(kept.clone()));
-    assert!(config_map.metadata.owner_references.is_none(), "it outlives the request");
-    let early = kept_step(&config_map, &[], world.now, &runner());
-    assert!(early.create.is_none() && early.wake == Some(kept.drop_after));
-    let due = kept_step(&config_map, &[], kept.drop_after, &runner());
-    let later =
-        kept_step(&config_map, &[], kept.drop_after + jiff::SignedDuration::from_secs(3_599), &runner());
-    let name = |job: Option<Box<k8s_openapi::api::batch::v1::Job>>| job.unwrap().metadata.name.unwrap();
-    let first = name(due.create);
-    assert_eq!(first, name(later.create), "one attempt an hour");
-    let next =
-        kept_step(&config_map, &[], kept.drop_after + jiff::SignedDuration::from_secs(3_600), &runner());
-    assert_ne!(first, name(next.create));
-    // Once the ConfigMap is gone, the request says that the database is.
-    world.now = kept.drop_after;
-    world.kept = None;
-    world.turn();
-    assert!(world.status().previous.unwrap().dropped_time.is_some());
 }

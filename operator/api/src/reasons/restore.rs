@@ -7,6 +7,8 @@ reasons! {
     NOT_YET = "NotYet";
     /// Another request works on the same database.
     WAITING_FOR_OTHER = "WaitingForOther";
+    /// Another request took the Lease of the database from this one.
+    LOCK_LOST = "LockLost";
     /// A Job finds out whether the request can work.
     PLANNING = "Planning";
     /// The plan was made and can work.
@@ -29,7 +31,7 @@ reasons! {
     CHECKING = "Checking";
     /// What was done is being undone.
     UNDOING = "Undoing";
-    /// What was done was undone.
+    /// It was done, and undone with all the rest.
     UNDONE = "Undone";
 
     /// The policy that the request names is not there, or cannot be used.
@@ -75,7 +77,7 @@ reasons! {
     WORKLOAD_NOT_FOUND = "WorkloadNotFound";
     /// The API server refused to stop an application, or to bring it back.
     WORKLOAD_REFUSED = "WorkloadRefused";
-    /// Another request has stopped this application.
+    /// Another request has stopped this application: it is left as that one has it.
     WORKLOAD_TAKEN = "WorkloadTaken";
     /// A StatefulSet would lose its volumes at 0 replicas.
     VOLUMES_WOULD_GO = "VolumesWouldGo";
@@ -125,6 +127,8 @@ reasons! {
     PREVIOUS_KEPT = "PreviousKept";
     /// Event: a replaced database was dropped.
     PREVIOUS_DROPPED = "PreviousDropped";
+    /// Event: a replaced database was not there any more when its time was over, as after an undo.
+    PREVIOUS_GONE = "PreviousGone";
     /// Event and condition: applications are down, and will be until a person acts.
     APPLICATIONS_DOWN = "ApplicationsDown";
 }

@@ -2,8 +2,8 @@
 //! alone. Pure.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use crate::digest;
 use crate::v1alpha1::RestoreRequestSpec;
 
 /// Longest name of a database in bytes: PostgreSQL cuts longer ones off without an error, and the rest may be the name of another.
@@ -55,13 +55,7 @@ pub fn previous_name(database: &str, uid: &str) -> String {
 /// The name of a database, cut so that the whole fits, what it is for, and a hash of the request's UID and the whole name: names
 /// that are equal up to the cut stay different.
 fn derived_name(database: &str, purpose: &str, uid: &str) -> String {
-    let mut hash = Sha256::new();
-    for part in [uid, database] {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    let mut digits = base16ct::lower::encode_string(&hash.finalize());
-    digits.truncate(HASH_DIGITS);
+    let digits = digest::short(&[uid, database], HASH_DIGITS);
     let room = MAX_DATABASE_NAME - purpose.len() - HASH_DIGITS;
     let readable = &database[..database.floor_char_boundary(room)];
     format!("{readable}{purpose}{digits}")
@@ -70,7 +64,7 @@ fn derived_name(database: &str, purpose: &str, uid: &str) -> String {
 /// SHA-256 of what a request asks for, hexadecimal. `cancel`, which may change, does not count.
 pub fn spec_sha256(spec: &RestoreRequestSpec) -> String {
     let asked = RestoreRequestSpec { cancel: false, ..spec.clone() };
-    base16ct::lower::encode_string(&Sha256::digest(serde_json::to_vec(&asked).unwrap_or_default()))
+    digest::sha256(serde_json::to_vec(&asked).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -196,10 +196,9 @@ mod tests {
 
     #[test]
     fn a_plan_is_read_by_its_digest() {
-        use sha2::{Digest as _, Sha256};
         let plan = RestorePlan { feasible: true, steps: vec!["Load".into()], ..RestorePlan::default() };
         let line = serde_json::json!({"detail": plan}).to_string();
-        let digest = base16ct::lower::encode_string(&Sha256::digest(format!("{line}\n")));
+        let digest = crate::digest::sha256(format!("{line}\n"));
         let report = PlanReport { details: 1, details_sha256: digest, ..PlanReport::default() };
         let log = format!("{{\"progress\":{{\"step\":\"Planning\"}}}}\n{line}\n");
         assert_eq!(report.plan(&log), Some(plan));

@@ -3,15 +3,13 @@
 //! Every action may be cut off anywhere and asked for again: each looks first how far it came, by the OIDs and marks of databases
 //! and by the record in the bucket, and goes on from there.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::RequestIdentity;
 use crate::names::BackupId;
 use crate::task::{Bucket, MountedSecret, PostgresServer};
 use crate::v1alpha1::{
-    ChosenBackup, HealthCheck, NamedDatabase, RestoreGlobals, RestoreInclude, RestoreStrategy, SqlCheck,
-    VerifyRestored,
+    ChosenBackup, HealthCheck, NamedDatabase, RestoreGlobals, RestoreStrategy, SqlCheck, VerifyRestored,
 };
 
 /// Progress steps of a Load begin with this word once it verifies.
@@ -75,8 +73,6 @@ pub struct PlanAction {
     pub globals: RestoreGlobals,
     /// How it will be verified.
     pub verify: VerifyRestored,
-    /// Only this part.
-    pub include: Option<RestoreInclude>,
     /// Go on although logical replication of the database ends.
     pub allow_logical_replication_loss: bool,
     /// Write the record ([`super::RecordState::Started`]) if it can work; false for a dry run.
@@ -139,8 +135,6 @@ pub struct LoadAction {
     pub globals: RestoreGlobals,
     /// How it is verified.
     pub verify: VerifyRestored,
-    /// Only this part.
-    pub include: Option<RestoreInclude>,
     /// Strategy Replace: the database that is dropped first, if it is still there under the name and with this OID. The record
     /// says [`super::RecordState::Switching`] before that.
     pub drop_first: Option<NamedDatabase>,
@@ -160,8 +154,6 @@ pub struct SwitchAction {
     pub backup: Option<ChosenBackup>,
     /// The request that this one undoes: `incoming` carries that one's mark, and its comment is in that one's record.
     pub undo_of: Option<String>,
-    /// When `outgoing` will be dropped, for the record of what people read.
-    pub drop_after: Option<Timestamp>,
 }
 
 /// Drop a database, if it is still there with this name, OID and mark. A database that is gone is success.

@@ -8,6 +8,7 @@ use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RestorePh
 
 use super::follow::{self, Followed};
 use super::step::Pass;
+use super::switch::fate_of;
 use crate::job_state::Ended;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
@@ -19,8 +20,14 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
         next(pass, None);
         return;
     };
-    let Followed::Ended(ended) = follow::follow(pass, active.clone()) else { return };
-    if passed(&active, &ended) {
+    if let Followed::Ended(ended) = follow::follow(pass, active.clone()) {
+        self::ended(pass, active, &ended);
+    }
+}
+
+/// What follows from the end of an attempt.
+pub(super) fn ended(pass: &mut Pass<'_>, active: ActiveRestoreJob, ended: &Ended) {
+    if passed(&active, ended) {
         pass.status().active = None;
         next(pass, Some(&active));
         return;
@@ -31,7 +38,7 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
         follow::retry(pass, active, report);
         return;
     }
-    let message = describe(&active, &ended);
+    let message = describe(&active, ended);
     fail(pass, &message);
 }
 
@@ -74,10 +81,12 @@ fn describe(active: &ActiveRestoreJob, ended: &Ended) -> String {
 fn fail(pass: &mut Pass<'_>, what: &str) {
     let request = &pass.request.identity;
     let way_out = match &pass.step.status.previous {
-        Some(previous) => format!(
-            "; what was replaced is kept as {} until {}: to go back to it, apply a RestoreRequest with spec.source.undoOf.name: {}",
-            previous.name, previous.drop_after.0, request.name
+        Some(previous) if pass.now() < previous.drop_after.0 => format!(
+            "; {}: to go back to it, apply a RestoreRequest with spec.source.undoOf.name: {}",
+            fate_of(previous, pass.now()),
+            request.name
         ),
+        Some(previous) => format!("; {}", fate_of(previous, pass.now())),
         None => String::new(),
     };
     let message = format!("a check failed: {what}{way_out}");

@@ -2,10 +2,11 @@
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
-use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind};
+use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RestorePhase};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::step::{Effect, Pass};
+use super::{check, load, plan, switch, undo};
 use crate::job_state::{Ended, JobState};
 use crate::jobs::{ObservedJob, PROGRESS_SECONDS, Refusal, cannot_start, shown_progress, superfluous};
 use crate::pause::{backoff_seconds, seconds_later};
@@ -50,16 +51,15 @@ pub(super) fn follow(pass: &mut Pass<'_>, mut active: ActiveRestoreJob) -> Follo
     match pass.job(&name).cloned() {
         None => absent(pass, &active),
         Some(ObservedJob { state: JobState::Ended(ended), .. }) if is_lost(&ended) => {
-            // Its container may still write to the server: nothing else may before it is known to be gone.
-            active.last_error = Some(format!("{}: {}", ended.report.reason, ended.report.message));
-            pass.status().active = Some(active);
-            pass.wake_in(PROGRESS_SECONDS);
+            lost(pass, active, &ended);
             Followed::Going
         }
         Some(ObservedJob { state: JobState::Ended(ended), .. }) => Followed::Ended(ended),
-        Some(ObservedJob { state: JobState::Stuck(why), .. }) => {
-            let message = cannot_start(&name, &why);
-            over(pass, RunReport::new(Outcome::Retryable, reasons::POD_NOT_STARTED, message))
+        Some(ObservedJob { state: JobState::Stuck(why), .. }) => not_started(pass, &name, &why),
+        Some(ObservedJob { state: JobState::Pending(why), created, .. })
+            if pass.now() >= seconds_later(created, i64::from(pass.request.deadline(&active))) =>
+        {
+            not_started(pass, &name, why.as_deref().unwrap_or("nothing says why"))
         }
         Some(job) => {
             if let JobState::Pending(Some(why)) = &job.state {
@@ -74,6 +74,24 @@ pub(super) fn follow(pass: &mut Pass<'_>, mut active: ActiveRestoreJob) -> Follo
     }
 }
 
+fn not_started(pass: &Pass<'_>, job: &str, why: &str) -> Followed {
+    let report = RunReport::new(Outcome::Retryable, reasons::POD_NOT_STARTED, cannot_start(job, why));
+    Followed::Ended(over(pass, report))
+}
+
+/// Its container may still write to the server: nothing else may before it is known to be gone.
+fn lost(pass: &mut Pass<'_>, mut active: ActiveRestoreJob, ended: &Ended) {
+    let error = format!("{}: {}", ended.report.reason, ended.report.message);
+    if active.last_error.as_ref() != Some(&error) && pass.owes() {
+        let message =
+            format!("applications stay stopped until it is known to be over: {}", ended.report.message);
+        pass.event(true, reasons::restore::APPLICATIONS_DOWN, message);
+    }
+    active.last_error = Some(error);
+    pass.status().active = Some(active);
+    pass.wake_in(PROGRESS_SECONDS);
+}
+
 fn absent(pass: &mut Pass<'_>, active: &ActiveRestoreJob) -> Followed {
     if let Some(uid) = &active.job_uid {
         if pass.seen.remains.contains(uid) {
@@ -81,7 +99,8 @@ fn absent(pass: &mut Pass<'_>, active: &ActiveRestoreJob) -> Followed {
             return Followed::Going;
         }
         let message = "the Job was deleted before its end could be read";
-        return over(pass, RunReport::new(Outcome::Retryable, reasons::JOB_DELETED, message));
+        let report = RunReport::new(Outcome::Retryable, reasons::JOB_DELETED, message);
+        return Followed::Ended(over(pass, report));
     }
     if let Some(time) = active.not_before.as_ref().map(|time| time.0).filter(|time| *time > pass.now()) {
         pass.wake_at(time);
@@ -93,18 +112,24 @@ fn absent(pass: &mut Pass<'_>, active: &ActiveRestoreJob) -> Followed {
         pass.wake_in(STOP_SECONDS);
         return Followed::Going;
     }
-    // Validation has measured every Task, so an error cannot come here; without a Job the pass is simply repeated.
-    if let Ok(Some(job)) = pass.request.job(pass.stored, active, pass.runner) {
-        pass.effect(Effect::CreateJob(Box::new(job)));
-    }
-    pass.wake_in(PROGRESS_SECONDS);
-    Followed::Going
+    let (reason, message) = match pass.request.job(pass.stored, active, pass.runner) {
+        Ok(Some(job)) => {
+            pass.effect(Effect::CreateJob(Box::new(job)));
+            pass.wake_in(PROGRESS_SECONDS);
+            return Followed::Going;
+        }
+        Ok(None) => (
+            reasons::INVALID_OBJECT,
+            "status lacks what the next Job needs: it was changed by hand, or by another release".to_owned(),
+        ),
+        Err(error) => (reasons::INVALID_SPEC, error.to_string()),
+    };
+    Followed::Ended(over(pass, RunReport::new(Outcome::Failed, reason, message)))
 }
 
 /// An end without a Job that says it.
-fn over(pass: &Pass<'_>, report: RunReport) -> Followed {
-    let time = pass.now();
-    Followed::Ended(Box::new(Ended { time, report, container_ended: false, exit_code: None }))
+fn over(pass: &Pass<'_>, report: RunReport) -> Box<Ended> {
+    Box::new(Ended { time: pass.now(), report, container_ended: false, exit_code: None })
 }
 
 /// Whether a Pod that was told to stop does not go: it may still run on a node that nobody hears of.
@@ -169,17 +194,21 @@ pub(super) fn stop(pass: &mut Pass<'_>, mut active: ActiveRestoreJob) -> bool {
     false
 }
 
-/// The API server refused a Job: that attempt has failed.
+/// The API server refused a Job: its attempt has failed, and each phase does what it does then.
 pub(super) fn refused(pass: &mut Pass<'_>, refusal: &Refusal) {
     let Some(active) = pass.step.status.active.clone() else { return };
     if pass.request.job_name(&active) != refusal.job {
         return;
     }
-    let report = RunReport::new(Outcome::Retryable, refusal.reason, refusal.message.clone());
-    if active.attempt < ATTEMPTS || pass.is_past_return() {
-        retry(pass, active, &report);
-    } else {
-        pass.fail(refusal.reason, &refusal.message);
+    let ended = over(pass, RunReport::new(Outcome::Retryable, refusal.reason, refusal.message.clone()));
+    match pass.phase() {
+        RestorePhase::Planning => plan::ended(pass, active, &ended),
+        RestorePhase::Restoring | RestorePhase::Verifying => load::ended(pass, active, &ended),
+        RestorePhase::Switching => switch::ended(pass, active, &ended),
+        RestorePhase::Checking => check::ended(pass, active, &ended),
+        RestorePhase::Undoing => undo::ended(pass, active, &ended),
+        // No other has Jobs.
+        _ => {}
     }
 }
 

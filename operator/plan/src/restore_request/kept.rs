@@ -3,7 +3,9 @@
 use greenlang_backup_api::labels;
 use greenlang_backup_api::names::job_name;
 use greenlang_backup_api::reasons;
-use greenlang_backup_api::restore::{KEPT_KEY, KeptDatabase, RequestIdentity};
+use greenlang_backup_api::report::RunReport;
+use greenlang_backup_api::restore::{KEPT_KEY, KeptDatabase, RequestIdentity, RestoreReport};
+use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -18,15 +20,19 @@ use crate::pause::seconds_later;
 
 /// Seconds between two attempts.
 const ATTEMPT_SECONDS: i64 = 3_600;
+/// Seconds between two looks at an attempt that does not start: so often people are told.
+const STUCK_SECONDS: i64 = 600;
+/// Seconds between two looks whether a request still needs the database.
+const HELD_SECONDS: i64 = 60;
 
 /// What to do for one kept database.
 #[derive(Clone, Debug, Default)]
 pub struct KeptStep {
     /// A Job to make.
     pub create: Option<Box<Job>>,
-    /// Jobs to delete, by name and UID: attempts that failed, and have another after them.
+    /// Jobs to delete, by name and UID: attempts of earlier hours that failed, or came to nothing.
     pub delete: Vec<(String, String)>,
-    /// The database is gone: delete the ConfigMap, and with it the Jobs.
+    /// The database is gone, dropped or not: delete the ConfigMap, and with it the Jobs.
     pub forget: bool,
     /// What to tell people, on the ConfigMap and on the request if it is there.
     pub event: Option<Event>,
@@ -64,10 +70,24 @@ pub fn read_kept(config_map: &ConfigMap) -> Option<KeptDatabase> {
     serde_json::from_str(config_map.data.as_ref()?.get(KEPT_KEY)?).ok()
 }
 
-/// Decides for one kept database. Each hour has one attempt, named after it, so nothing needs to be remembered.
+/// Whether a request keeps a replaced database from being dropped: the one that replaced it, or that is about to, and one that is to
+/// bring it back. None does once it has ended.
+pub fn holds(request: &RestoreRequest, kept: &KeptDatabase) -> bool {
+    let (metadata, spec) = (&request.metadata, &request.spec);
+    let own = metadata.uid.as_ref() == Some(&kept.request.uid);
+    let undone = spec.source.undo_of.as_ref().filter(|_| !spec.dry_run);
+    let undoes = metadata.namespace.as_ref() == Some(&kept.request.namespace)
+        && undone.is_some_and(|undone| undone.name == kept.request.name);
+    let phase = request.status.as_ref().and_then(|status| status.phase);
+    (own || undoes) && !phase.is_some_and(RestorePhase::is_end)
+}
+
+/// Decides for one kept database. Each hour has one attempt, named after it, so nothing needs to be remembered. `held` says whether
+/// a request still needs it ([`holds`]).
 pub fn kept_step(
     config_map: &ConfigMap,
     jobs: &[ObservedJob],
+    held: bool,
     now: Timestamp,
     runner: &RunnerSettings,
 ) -> KeptStep {
@@ -75,43 +95,80 @@ pub fn kept_step(
     if now < kept.drop_after {
         return KeptStep { wake: Some(kept.drop_after), ..KeptStep::default() };
     }
-    let name = &kept.previous.name;
-    let done = jobs
-        .iter()
-        .any(|job| matches!(&job.state, JobState::Ended(ended) if ended.report.outcome.is_success()));
-    if done {
-        let message =
-            format!("database {name}, which RestoreRequest {} had replaced, was dropped", kept.request.name);
-        let event = Event { warning: false, reason: reasons::restore::PREVIOUS_DROPPED, message };
-        return KeptStep { forget: true, event: Some(event), ..KeptStep::default() };
+    if held {
+        return KeptStep { wake: Some(seconds_later(now, HELD_SECONDS)), ..KeptStep::default() };
     }
-    if jobs.iter().any(|job| !matches!(job.state, JobState::Ended(_))) {
-        return KeptStep { wake: Some(seconds_later(now, PROGRESS_SECONDS)), ..KeptStep::default() };
+    match jobs.iter().find_map(succeeded) {
+        Some(report) => gone(&kept, report),
+        None => attempt(&kept, config_map, jobs, now, runner),
     }
+}
+
+fn succeeded(job: &ObservedJob) -> Option<&RunReport> {
+    match &job.state {
+        JobState::Ended(ended) if ended.report.outcome.is_success() => Some(&ended.report),
+        _ => None,
+    }
+}
+
+/// A Job has looked, and the database is not there any more.
+fn gone(kept: &KeptDatabase, report: &RunReport) -> KeptStep {
+    let (name, request) = (&kept.previous.name, &kept.request.name);
+    let dropped = matches!(&report.restore, Some(RestoreReport::Drop(drop)) if drop.dropped);
+    let (reason, message) = if dropped {
+        let message = format!("database {name}, which RestoreRequest {request} had replaced, was dropped");
+        (reasons::restore::PREVIOUS_DROPPED, message)
+    } else {
+        let message = format!("there is no database {name} of RestoreRequest {request}: nothing was dropped");
+        (reasons::restore::PREVIOUS_GONE, message)
+    };
+    KeptStep { forget: true, event: Some(Event { warning: false, reason, message }), ..KeptStep::default() }
+}
+
+/// The attempt of this hour. One that has not begun to work, or should be over, makes room for the next.
+fn attempt(
+    kept: &KeptDatabase,
+    config_map: &ConfigMap,
+    jobs: &[ObservedJob],
+    now: Timestamp,
+    runner: &RunnerSettings,
+) -> KeptStep {
     let passed = now.duration_since(kept.drop_after).as_secs() / ATTEMPT_SECONDS;
     let slot = seconds_later(kept.drop_after, passed * ATTEMPT_SECONDS);
-    let wake = Some(seconds_later(slot, ATTEMPT_SECONDS));
-    let Some(job) = drop_previous_job(&kept, owner(config_map), slot, runner).ok() else {
-        return KeptStep { wake, ..KeptStep::default() };
+    let next = seconds_later(slot, ATTEMPT_SECONDS);
+    let job = match drop_previous_job(kept, owner(config_map), slot, runner) {
+        Ok(job) => job,
+        Err(error) => return not_dropped(kept, &error.to_string(), vec![], next),
     };
     let (current, earlier): (Vec<_>, Vec<_>) =
         jobs.iter().partition(|seen| Some(&seen.name) == job.metadata.name.as_ref());
-    let delete = earlier.iter().map(|job| (job.name.clone(), job.uid.clone())).collect();
-    if let Some(failed) = current.first() {
-        let why = match &failed.state {
-            JobState::Ended(ended) => ended.report.message.clone(),
-            _ => String::new(),
-        };
-        let message = format!("database {name} could not be dropped yet: {why}; it is tried again each hour");
-        let event = Event { warning: true, reason: reasons::restore::DROP_FAILED, message };
-        return KeptStep { delete, event: Some(event), wake, ..KeptStep::default() };
+    let works = |job: &&ObservedJob| {
+        job.state == JobState::Running && now < seconds_later(job.created, 2 * ATTEMPT_SECONDS)
+    };
+    let (working, over): (Vec<_>, Vec<_>) = earlier.into_iter().partition(works);
+    let stays = over.iter().any(|job| !matches!(job.state, JobState::Ended(_)));
+    let over = over.into_iter().filter(|job| !job.deleting);
+    let delete: Vec<_> = over.map(|job| (job.name.clone(), job.uid.clone())).collect();
+    let soon = Some(seconds_later(now, PROGRESS_SECONDS));
+    match current.first().map(|job| &job.state) {
+        Some(JobState::Ended(ended)) => not_dropped(kept, &ended.report.message, delete, next),
+        Some(JobState::Stuck(why) | JobState::Pending(Some(why))) => {
+            let why = format!("its Job does not start: {why}");
+            not_dropped(kept, &why, delete, next.min(seconds_later(now, STUCK_SECONDS)))
+        }
+        Some(JobState::Running | JobState::Pending(None)) => {
+            KeptStep { delete, wake: soon, ..KeptStep::default() }
+        }
+        None if stays || !working.is_empty() => KeptStep { delete, wake: soon, ..KeptStep::default() },
+        None => KeptStep { create: Some(Box::new(job)), delete, wake: soon, ..KeptStep::default() },
     }
-    KeptStep {
-        create: Some(Box::new(job)),
-        delete,
-        wake: Some(seconds_later(now, PROGRESS_SECONDS)),
-        ..KeptStep::default()
-    }
+}
+
+fn not_dropped(kept: &KeptDatabase, why: &str, delete: Vec<(String, String)>, wake: Timestamp) -> KeptStep {
+    let name = &kept.previous.name;
+    let message = format!("database {name} could not be dropped yet: {why}; it is tried again each hour");
+    let event = Event { warning: true, reason: reasons::restore::DROP_FAILED, message };
+    KeptStep { delete, event: Some(event), wake: Some(wake), ..KeptStep::default() }
 }
 
 fn owner(config_map: &ConfigMap) -> OwnerReference {

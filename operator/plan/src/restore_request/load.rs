@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::follow::{self, Followed};
 use super::step::{Effect, Pass};
 use super::{quiesce, switch};
+use crate::job_state::Ended;
 
 /// Attempts to load where the old database was dropped already.
 const PATIENT_ATTEMPTS: u32 = 20;
@@ -21,7 +22,7 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
         }
     }
     // What is made from here on is undone even if the request is deleted.
-    if !pass.seen.has_finalizer {
+    if !pass.seen.has_finalizer && !pass.seen.deleting {
         pass.effect(Effect::AddFinalizer);
         pass.wake_in(1);
         return;
@@ -40,7 +41,12 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
         note_verifying(pass);
         return;
     };
-    let report = ended.report;
+    self::ended(pass, active, &ended);
+}
+
+/// What follows from the end of an attempt.
+pub(super) fn ended(pass: &mut Pass<'_>, active: ActiveRestoreJob, ended: &Ended) {
+    let report = &ended.report;
     match report.restore.clone() {
         Some(RestoreReport::Load(loaded)) if report.outcome.is_success() => {
             let status = pass.status();
@@ -53,7 +59,7 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
             let waits = !pass.request.stops_first() && !pass.request.workloads.is_empty();
             pass.enter(if waits { RestorePhase::Quiescing } else { RestorePhase::Switching });
         }
-        _ if may_retry(pass, &active, &report) => follow::retry(pass, active, &report),
+        _ if may_retry(pass, &active, report) => follow::retry(pass, active, report),
         // A success that says nothing of what it made cannot be switched to.
         _ if report.outcome.is_success() => {
             pass.fail(reasons::REPORT_LOST, "the Job that loaded did not say what it made");

@@ -12,6 +12,7 @@ mod load;
 mod observe;
 mod plan;
 mod quiesce;
+mod reject;
 mod resume;
 mod step;
 mod summary;
@@ -21,7 +22,8 @@ mod undo;
 mod validate;
 
 pub use crate::backup_policy::{Event, Invalid};
-pub use kept::{KeptStep, kept_config_map, kept_name, kept_step, read_kept};
+pub use kept::{KeptStep, holds, kept_config_map, kept_name, kept_step, read_kept};
 pub use observe::{Lock, Observed, ObservedWorkload, WorkloadRefusal, WorkloadState};
-pub use step::{Effect, Step, farewell, reject, step};
+pub use reject::{farewell, leftover, reject};
+pub use step::{Effect, Step, step};
 pub use validate::{ValidatedRestore, lock_name, validate};

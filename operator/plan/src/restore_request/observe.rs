@@ -30,8 +30,9 @@ pub struct Observed {
     pub lock: Lock,
     /// The workloads that spec and ledger name.
     pub workloads: Vec<ObservedWorkload>,
-    /// Whether the ConfigMap that remembers the replaced database is there.
-    pub kept: bool,
+    /// When the replaced database is dropped, as the ConfigMap says that remembers it ([`super::read_kept`]); none where there is
+    /// none.
+    pub kept: Option<Timestamp>,
 }
 
 /// Who works on a database.

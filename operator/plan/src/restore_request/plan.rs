@@ -13,15 +13,22 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::follow::{self, Followed};
 use super::quiesce;
 use super::step::Pass;
+use crate::job_state::Ended;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
     let Some(active) = pass.step.status.active.clone() else {
         follow::start(pass, RestoreJobKind::Plan, None);
         return;
     };
+    if let Followed::Ended(ended) = follow::follow(pass, active.clone()) {
+        self::ended(pass, active, &ended);
+    }
+}
+
+/// What follows from the end of an attempt.
+pub(super) fn ended(pass: &mut Pass<'_>, active: ActiveRestoreJob, ended: &Ended) {
     let details = pass.job(&pass.request.job_name(&active)).map(|job| job.details.clone());
-    let Followed::Ended(ended) = follow::follow(pass, active.clone()) else { return };
-    let report = ended.report;
+    let report = &ended.report;
     let found = match report.restore.clone() {
         Some(RestoreReport::Plan(found)) => found,
         _ => PlanReport::default(),
@@ -37,8 +44,8 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
     if plan.is_some() {
         pass.status().plan = plan;
     }
-    if follow::may_retry(&active, &report) {
-        follow::retry(pass, active, &report);
+    if follow::may_retry(&active, report) {
+        follow::retry(pass, active, report);
     } else {
         give_up(pass, &report.reason, &report.message);
     }
@@ -113,14 +120,8 @@ fn look_at_workloads(pass: &Pass<'_>, plan: &mut RestorePlan) {
             refuse(plan, reasons::restore::WORKLOAD_NOT_FOUND, message);
             continue;
         };
-        if let Some(ledger) = &state.ledger
-            && ledger.request_uid != pass.request.identity.uid
-        {
-            let message = format!(
-                "{workload} was stopped by RestoreRequest {}: wait until that has ended",
-                ledger.request
-            );
-            refuse(plan, reasons::restore::WORKLOAD_TAKEN, message);
+        if let Some(ledger) = quiesce::of_another(pass.request, state) {
+            refuse(plan, reasons::restore::WORKLOAD_TAKEN, quiesce::taken(workload, ledger));
         }
         if state.volumes_would_go {
             let message = format!(

@@ -21,13 +21,15 @@ use crate::pause::seconds_later;
 const PODS_SECONDS: i64 = 5;
 /// Seconds in which the Pods of all applications must be gone.
 const LIMIT_SECONDS: i64 = 900;
+/// Seconds between two attempts to bring back a workload that the API server refuses to change.
+const REFUSED_SECONDS: i64 = 30;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
     if pass.step.status.quiesced.is_empty() && !pass.request.workloads.is_empty() {
         record(pass);
         return;
     }
-    if !pass.step.status.quiesced.is_empty() && !pass.seen.has_finalizer {
+    if !pass.step.status.quiesced.is_empty() && !pass.seen.has_finalizer && !pass.seen.deleting {
         pass.effect(Effect::AddFinalizer);
         pass.wake_in(1);
         return;
@@ -45,6 +47,20 @@ pub(super) fn carries_ours(pass: &Pass<'_>) -> bool {
     let uid = &pass.request.identity.uid;
     let states = pass.seen.workloads.iter().filter_map(|seen| seen.state.as_ref());
     states.filter_map(|state| state.ledger.as_ref()).any(|ledger| ledger.request_uid == *uid)
+}
+
+/// What a workload carries of another request, which has stopped it and will bring it back.
+pub(super) fn of_another<'a>(request: &ValidatedRestore, state: &'a WorkloadState) -> Option<&'a Ledger> {
+    state.ledger.as_ref().filter(|ledger| ledger.request_uid != request.identity.uid)
+}
+
+/// Why such a workload is not touched, and what to do.
+pub(super) fn taken(workload: &WorkloadRef, ledger: &Ledger) -> String {
+    format!(
+        "{workload} was stopped by RestoreRequest {}: wait until that has ended; if there is no such request any more, give {workload} \
+         back what its annotation {LEDGER} says, and remove that",
+        ledger.request
+    )
 }
 
 /// What a workload carries of this request.
@@ -80,11 +96,8 @@ fn record(pass: &mut Pass<'_>) {
             pass.fail(reasons::restore::WORKLOAD_NOT_FOUND, &message);
             return;
         };
-        if let Some(ledger) =
-            state.ledger.as_ref().filter(|ledger| ledger.request_uid != request.identity.uid)
-        {
-            let message = format!("{workload} was stopped by RestoreRequest {} meanwhile", ledger.request);
-            pass.fail(reasons::restore::WORKLOAD_TAKEN, &message);
+        if let Some(ledger) = of_another(request, state) {
+            pass.fail(reasons::restore::WORKLOAD_TAKEN, &taken(workload, ledger));
             return;
         }
         recorded.push(entry(request, workload, state));
@@ -107,13 +120,17 @@ pub(super) fn recover(pass: &mut Pass<'_>) {
     pass.status().quiesced = carried;
 }
 
-/// Notes which workloads are gone. One that was made anew is another.
+/// Notes which workloads are gone. One that was made anew is another, unless it was made of a copy that says that it is stopped.
 pub(super) fn note_gone(pass: &mut Pass<'_>) {
-    let seen = pass.seen;
+    let (request, seen) = (pass.request, pass.seen);
     let mut told = Vec::new();
     for entry in &mut pass.step.status.quiesced {
         let state = seen.workload(entry.kind, &entry.name);
         if entry.state != QuiesceState::Recorded || state.is_some_and(|state| state.uid == entry.uid) {
+            continue;
+        }
+        if let Some(copy) = state.filter(|state| ours(request, state).is_some()) {
+            entry.uid.clone_from(&copy.uid);
             continue;
         }
         let what = if state.is_some() { "was made anew" } else { "was deleted" };
@@ -122,12 +139,34 @@ pub(super) fn note_gone(pass: &mut Pass<'_>) {
             entry.kind.as_str(),
             entry.name
         );
-        entry.state = QuiesceState::Gone;
-        entry.message = Some(message.clone());
-        told.push(message);
+        told.push(leave(entry, QuiesceState::Gone, message));
     }
+    tell(pass, reasons::restore::WORKLOAD_NOT_FOUND, told);
+}
+
+/// Notes which workloads another request has stopped: they are that one's to bring back.
+pub(super) fn note_taken(pass: &mut Pass<'_>) {
+    let (request, seen) = (pass.request, pass.seen);
+    let mut told = Vec::new();
+    for entry in pass.step.status.quiesced.iter_mut().filter(|entry| entry.state == QuiesceState::Recorded) {
+        let state = seen.workload(entry.kind, &entry.name);
+        if let Some(ledger) = state.and_then(|state| of_another(request, state)) {
+            let message = taken(&reference(entry), ledger);
+            told.push(leave(entry, QuiesceState::Taken, message));
+        }
+    }
+    tell(pass, reasons::restore::WORKLOAD_TAKEN, told);
+}
+
+fn leave(entry: &mut QuiescedWorkload, state: QuiesceState, message: String) -> String {
+    entry.state = state;
+    entry.message = Some(message.clone());
+    message
+}
+
+fn tell(pass: &mut Pass<'_>, reason: &'static str, told: Vec<String>) {
     for message in told {
-        pass.event(true, reasons::restore::WORKLOAD_NOT_FOUND, message);
+        pass.event(true, reason, message);
         pass.wake_now();
     }
 }
@@ -139,12 +178,28 @@ fn started(entry: &QuiescedWorkload, state: &WorkloadState, carries: bool) -> bo
     match entry.state {
         QuiesceState::Recorded => carries && !stopped,
         QuiesceState::Gone => !stopped,
-        QuiesceState::Resumed => false,
+        QuiesceState::Resumed | QuiesceState::Taken => false,
     }
 }
 
-/// Whether somebody started what is to be stopped; if so, the request fails and is undone. Only before the switch.
+/// Whether another request has stopped what this one is to stop; if so, this one fails and is undone.
+fn is_taken(pass: &mut Pass<'_>) -> bool {
+    let (request, seen) = (pass.request, pass.seen);
+    let mut entries = pass.step.status.quiesced.iter().filter(|entry| entry.state == QuiesceState::Recorded);
+    let found = entries.find_map(|entry| {
+        let ledger = of_another(request, seen.workload(entry.kind, &entry.name)?)?;
+        Some(taken(&reference(entry), ledger))
+    });
+    let Some(message) = found else { return false };
+    pass.fail(reasons::restore::WORKLOAD_TAKEN, &message);
+    true
+}
+
+/// Whether somebody started or took what is to be stopped; if so, the request fails and is undone. Only before the switch.
 pub(super) fn contested(pass: &mut Pass<'_>) -> bool {
+    if is_taken(pass) {
+        return true;
+    }
     let (request, seen) = (pass.request, pass.seen);
     let stopped_before = pass.step.status.quiesced_time.is_some();
     let found = pass.step.status.quiesced.iter().find_map(|entry| {
@@ -258,14 +313,18 @@ pub(super) fn give_back(
 pub(super) fn refused(pass: &mut Pass<'_>, refusal: &WorkloadRefusal) {
     let message = format!("the API server refused to change {}: {}", refusal.workload, refusal.message);
     let (kind, name) = (refusal.workload.kind, &refusal.workload.name);
-    if let Some(entry) =
-        pass.step.status.quiesced.iter_mut().find(|entry| entry.kind == kind && entry.name == *name)
-    {
-        entry.message = Some(message.clone());
-    }
+    let mut entries = pass.step.status.quiesced.iter_mut();
+    let known = entries.find(|entry| entry.kind == kind && entry.name == *name).is_some_and(|entry| {
+        let before = entry.message.replace(message.clone());
+        before.as_ref() == Some(&message)
+    });
     if pass.phase() == RestorePhase::Quiescing {
         pass.fail(reasons::restore::WORKLOAD_REFUSED, &message);
         return;
     }
-    pass.wake_in(30);
+    if !known {
+        let message = format!("{message}; it stays stopped, and is tried again until it comes back");
+        pass.event(true, reasons::restore::APPLICATIONS_DOWN, message);
+    }
+    pass.wake_in(REFUSED_SECONDS);
 }

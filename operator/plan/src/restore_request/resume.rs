@@ -40,6 +40,7 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
 /// Gives back what was recorded, in the opposite order. True once that is done and stored.
 pub(super) fn give_back(pass: &mut Pass<'_>) -> bool {
     quiesce::note_gone(pass);
+    quiesce::note_taken(pass);
     let (request, seen) = (pass.request, pass.seen);
     let mut effects = Vec::new();
     for entry in pass.step.status.quiesced.iter_mut().rev() {

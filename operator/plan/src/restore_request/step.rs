@@ -1,20 +1,20 @@
 //! Decides the next step of one request, from what was seen and what status says. Pure.
 
-use greenlang_backup_api::conditions::{self, State};
+use greenlang_backup_api::conditions;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::restore::KeptDatabase;
 use greenlang_backup_api::v1alpha1::{
-    PhaseTimes, QuiesceState, RestoreFailure, RestorePhase, RestoreRequest, RestoreRequestStatus, WorkloadRef,
+    PhaseTimes, QuiesceState, RestoreFailure, RestorePhase, RestoreRequestStatus, WorkloadRef,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
-use super::observe::{Observed, WorkloadRefusal};
+use super::observe::{Lock, Observed, WorkloadRefusal};
 use super::validate::ValidatedRestore;
 use super::{check, follow, load, plan, quiesce, resume, summary, switch, undo};
-use crate::backup_policy::{Event, Invalid};
+use crate::backup_policy::Event;
 use crate::job::RunnerSettings;
 use crate::jobs::{ObservedJob, Refusal};
 use crate::pause::seconds_later;
@@ -22,9 +22,11 @@ use crate::pause::seconds_later;
 /// Most entries of `status.phases`.
 const MAX_PHASES: usize = 20;
 /// Seconds after which a request in a namespace without rights, or without its policy, is looked at again.
-const UNSERVED_SECONDS: i64 = 60;
+pub(super) const UNSERVED_SECONDS: i64 = 60;
 /// Seconds between two looks at who holds the lock.
 const LOCK_SECONDS: i64 = 10;
+/// Seconds between two looks whether a replaced database was dropped.
+const DROPPED_SECONDS: i64 = 600;
 
 /// What to do, and what status will then say.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +69,7 @@ pub enum Effect {
         /// decides anew.
         patch: Value,
     },
-    /// Make the ConfigMap that remembers the replaced database, if it is not there; it has no owner.
+    /// Make the ConfigMap that remembers the replaced database, in place of one that cannot be read; it has no owner.
     KeepDatabase(Box<KeptDatabase>),
 }
 
@@ -81,7 +83,17 @@ pub(super) struct Pass<'a> {
     pub step: Step,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    pub fn new(
+        request: &'a ValidatedRestore,
+        seen: &'a Observed,
+        stored: &'a RestoreRequestStatus,
+        runner: &'a RunnerSettings,
+    ) -> Self {
+        let step = Step { status: stored.clone(), ..Step::default() };
+        Self { request, seen, stored, runner, step }
+    }
+
     pub fn now(&self) -> Timestamp {
         self.seen.now
     }
@@ -160,6 +172,13 @@ impl Pass<'_> {
         self.step.status.failure = Some(RestoreFailure { phase, end, reason, message, time });
     }
 
+    /// What else is to be known of a failure: events are forgotten.
+    pub fn add_to_failure(&mut self, message: &str) {
+        if let Some(failure) = &mut self.step.status.failure {
+            failure.message = conditions::cut(&format!("{}; {message}", failure.message)).to_owned();
+        }
+    }
+
     /// The request fails: before the point of no return everything is undone, after it the applications come back to what is
     /// there.
     pub fn fail(&mut self, reason: &str, message: &str) {
@@ -197,14 +216,16 @@ pub fn step(
     before: &RestoreRequestStatus,
     runner: &RunnerSettings,
 ) -> Step {
-    let step = Step { status: before.clone(), ..Step::default() };
-    let mut pass = Pass { request, seen, stored: before, runner, step };
-    if seen.namespace_deleting {
+    decide(Pass::new(request, seen, before, runner))
+}
+
+pub(super) fn decide(mut pass: Pass<'_>) -> Step {
+    if pass.seen.namespace_deleting {
         // Everything goes with the namespace; a finalizer would hold it for ever, for nothing can be made there any more.
-        if seen.has_finalizer {
+        if pass.seen.has_finalizer {
             pass.effect(Effect::RemoveFinalizer);
         }
-    } else if seen.served {
+    } else if pass.seen.served {
         advance(&mut pass);
         follow::sweep(&mut pass);
     } else {
@@ -215,11 +236,15 @@ pub fn step(
 }
 
 fn advance(pass: &mut Pass<'_>) {
+    tell_too_late(pass);
     if pass.phase().is_end() {
         rest(pass);
         return;
     }
     turn_back(pass);
+    if !keeps_lock(pass) {
+        return;
+    }
     match pass.phase() {
         RestorePhase::Pending => begin(pass),
         RestorePhase::Planning => plan::advance(pass),
@@ -240,7 +265,11 @@ fn advance(pass: &mut Pass<'_>) {
 /// Cancelled, or deleted: before the point of no return everything is undone.
 fn turn_back(pass: &mut Pass<'_>) {
     let (end, reason, message) = if pass.request.cancel {
-        (RestorePhase::Cancelled, reasons::restore::CANCELLED, "spec.cancel is true")
+        (
+            RestorePhase::Cancelled,
+            reasons::restore::CANCELLED,
+            "spec.cancel is true: what was done was undone",
+        )
     } else if pass.seen.deleting {
         (RestorePhase::Failed, reasons::restore::DELETED, "the request was deleted")
     } else {
@@ -260,29 +289,75 @@ fn turn_back(pass: &mut Pass<'_>) {
     pass.enter(RestorePhase::Undoing);
 }
 
+/// Whether `spec.cancel` changes nothing any more.
+pub(super) fn too_late(pass: &Pass<'_>) -> bool {
+    pass.request.cancel && pass.is_past_return() && pass.step.status.failure.is_none()
+}
+
+/// Once: nothing but `cancel` can change in a spec.
+fn tell_too_late(pass: &mut Pass<'_>) {
+    if too_late(pass) && pass.stored.observed_generation != Some(pass.request.generation) {
+        let message = summary::why_too_late(pass.request);
+        pass.event(true, reasons::restore::TOO_LATE_TO_CANCEL, message);
+    }
+}
+
+/// Whether nobody else works on the database, as far as the Lease tells. One that was deleted is taken again. What is past the
+/// point of no return goes forward: a switch looks at OIDs itself.
+fn keeps_lock(pass: &mut Pass<'_>) -> bool {
+    use RestorePhase::{Planning, Quiescing, Restoring, Switching, Verifying};
+    let works = matches!(pass.phase(), Planning | Quiescing | Restoring | Verifying | Switching);
+    if !works || pass.request.dry_run {
+        return true;
+    }
+    match &pass.seen.lock {
+        Lock::Ours => true,
+        Lock::Free => {
+            pass.effect(Effect::AcquireLock);
+            pass.wake_in(1);
+            pass.is_past_return()
+        }
+        Lock::Other(_) if pass.is_past_return() => true,
+        Lock::Other(other) => {
+            let message = format!(
+                "RestoreRequest {other} took the Lease of database {}: apply a new request once it has ended",
+                pass.request.database
+            );
+            pass.fail(reasons::restore::LOCK_LOST, &message);
+            false
+        }
+    }
+}
+
+/// Whether `startBefore` has passed; if so, the request ends.
+pub(super) fn expires(pass: &mut Pass<'_>) -> bool {
+    let Some(limit) = pass.request.start_before else { return false };
+    if pass.now() < limit {
+        pass.wake_at(limit);
+        return false;
+    }
+    let message = format!("spec.startBefore, {limit}, has passed; nothing was touched");
+    pass.note_failure(RestorePhase::Expired, reasons::restore::EXPIRED, &message);
+    pass.end(RestorePhase::Expired);
+    true
+}
+
 /// Waits for its turn, takes the lock, and stores where it will read and write.
 fn begin(pass: &mut Pass<'_>) {
-    let (request, now) = (pass.request, pass.now());
+    let request = pass.request;
     // One whose status was lost has begun already.
-    let fresh = !quiesce::carries_ours(pass);
-    if fresh && let Some(limit) = request.start_before {
-        if now >= limit {
-            let message = format!("spec.startBefore, {limit}, has passed; nothing was touched");
-            pass.note_failure(RestorePhase::Expired, reasons::restore::EXPIRED, &message);
-            pass.end(RestorePhase::Expired);
-            return;
-        }
-        pass.wake_at(limit);
+    if !quiesce::carries_ours(pass) && expires(pass) {
+        return;
     }
     if !request.dry_run {
         match &pass.seen.lock {
-            super::Lock::Ours => {}
-            super::Lock::Free => {
+            Lock::Ours => {}
+            Lock::Free => {
                 pass.effect(Effect::AcquireLock);
                 pass.wake_in(1);
                 return;
             }
-            super::Lock::Other(_) => {
+            Lock::Other(_) => {
                 pass.wake_in(LOCK_SECONDS);
                 return;
             }
@@ -310,61 +385,34 @@ fn rest(pass: &mut Pass<'_>) {
         if pass.seen.has_finalizer {
             pass.effect(Effect::RemoveFinalizer);
         }
-        if pass.seen.lock == super::Lock::Ours {
+        if pass.seen.lock == Lock::Ours {
             pass.effect(Effect::ReleaseLock);
         }
     }
+    follow_previous(pass);
+}
+
+/// What was replaced stays until the ConfigMap says, which a person may have changed, and is gone when that is.
+fn follow_previous(pass: &mut Pass<'_>) {
     let (now, kept) = (pass.now(), pass.seen.kept);
     let Some(previous) = &mut pass.step.status.previous else { return };
     if previous.dropped_time.is_some() {
         return;
     }
-    if now < previous.drop_after.0 {
-        let time = previous.drop_after.0;
-        pass.wake_at(time);
-    } else if !kept {
-        // The Job that dropped it has ended, and with that the ConfigMap went.
+    if let Some(drop_after) = kept {
+        previous.drop_after = Time(drop_after);
+        pass.wake_at(drop_after.max(seconds_later(now, DROPPED_SECONDS)));
+    } else if now >= previous.drop_after.0 {
         previous.dropped_time = Some(Time(now));
+    } else if let Some(kept) = switch::to_keep(pass) {
+        // Somebody deleted it too early: without it nobody would drop the database.
+        pass.effect(Effect::KeepDatabase(Box::new(kept)));
+        pass.wake_in(1);
     }
-}
-
-/// The status of a request whose spec cannot be carried out. Nothing starts; a policy that is missing may come.
-pub fn reject(before: &RestoreRequestStatus, generation: i64, invalid: &Invalid, now: Timestamp) -> Step {
-    let mut status = before.clone();
-    let message = invalid.to_string();
-    if status.phase.is_some_and(RestorePhase::is_end) {
-        return Step { status, ..Step::default() };
-    }
-    let mut set = |type_, state, reason: &str, message: &str| {
-        conditions::set(&mut status.conditions, type_, state, reason, message, generation, now);
-    };
-    set(conditions::READY, State::False, invalid.reason, &message);
-    set(conditions::STALLED, State::True, invalid.reason, &message);
-    set(conditions::RECONCILING, State::False, invalid.reason, "waiting for a change");
-    set(conditions::FINISHED, State::False, invalid.reason, &message);
-    status.observed_generation = Some(generation);
-    status.phase.get_or_insert(RestorePhase::Pending);
-    let known = conditions::find(&before.conditions, conditions::STALLED).is_some_and(|condition| {
-        condition.status == "True" && condition.message == conditions::cut(&message)
-    });
-    let event = Event { warning: true, reason: invalid.reason, message };
-    let events = if known { vec![] } else { vec![event] };
-    Step { status, events, wake: Some(seconds_later(now, UNSERVED_SECONDS)), ..Step::default() }
-}
-
-/// What is to be said when a request is gone: the database that it replaced stays for its time.
-pub fn farewell(request: &RestoreRequest) -> Option<Event> {
-    let previous =
-        request.status.as_ref()?.previous.as_ref().filter(|previous| previous.dropped_time.is_none())?;
-    let message = format!(
-        "the request was deleted; the database {} that it replaced stays until {}",
-        previous.name, previous.drop_after.0
-    );
-    Some(Event { warning: false, reason: reasons::restore::PREVIOUS_KEPT, message })
 }
 
 impl Step {
-    /// Takes in what the API server refused: a Job is a failed attempt, a workload cannot be stopped.
+    /// Takes in what the API server refused: a Job is a failed attempt, a workload cannot be stopped or brought back.
     #[must_use]
     pub fn refused(
         mut self,
@@ -376,8 +424,8 @@ impl Step {
         workloads: &[WorkloadRefusal],
     ) -> Self {
         let status = std::mem::take(&mut self.status);
-        let step = Step { status, effects: vec![], ..self };
-        let mut pass = Pass { request, seen, stored: before, runner, step };
+        let mut pass = Pass::new(request, seen, before, runner);
+        pass.step = Step { status, effects: vec![], ..self };
         for refusal in jobs {
             follow::refused(&mut pass, refusal);
         }

@@ -5,11 +5,13 @@ use greenlang_backup_api::conditions::{
     VERIFIED,
 };
 use greenlang_backup_api::reasons::{self, restore as why};
-use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase, RestoreRequestStatus};
+use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase, RestoreRequestStatus, RestoreStrategy};
+use jiff::Timestamp;
 
 use super::Lock;
-use super::step::{Pass, owes};
-use super::switch::way_out;
+use super::step::{Pass, owes, too_late};
+use super::switch::{fate_of, way_out};
+use super::validate::ValidatedRestore;
 use crate::backup_policy::Event;
 use crate::backup_policy::decide::not_served;
 
@@ -36,7 +38,7 @@ pub(super) fn summarise(pass: &mut Pass<'_>) {
         (VERIFIED, verified(pass)),
         (SWITCHED, switched(status)),
         (RESUMED, resumed(status)),
-        (FINISHED, finished(status)),
+        (FINISHED, finished(pass)),
     ];
     let status = &mut pass.step.status;
     for (type_, (state, reason, message)) in verdicts {
@@ -70,8 +72,24 @@ fn progress(pass: &mut Pass<'_>) {
 fn uncertain(pass: &Pass<'_>) -> Option<String> {
     let status = &pass.step.status;
     let active = status.active.as_ref().filter(|_| phase(status) == RestorePhase::Switching)?;
-    let error = active.last_error.as_ref().filter(|_| active.attempt > 1)?;
-    Some(way_out(pass, error))
+    let error = active.last_error.as_ref()?;
+    let is_lost = error.starts_with(reasons::NODE_LOST);
+    if pass.request.give_up {
+        return status.progress.clone();
+    }
+    (active.attempt > 1 || is_lost).then(|| way_out(pass, error))
+}
+
+/// Why `spec.cancel` changes nothing any more, and what does.
+pub(super) fn why_too_late(request: &ValidatedRestore) -> String {
+    let begin = "spec.cancel came too late, for the databases were being switched already: the request goes on to its end";
+    match request.strategy {
+        RestoreStrategy::Swap => format!(
+            "{begin}; to go back, apply a RestoreRequest with spec.source.undoOf.name: {} then",
+            request.identity.name
+        ),
+        RestoreStrategy::Replace | RestoreStrategy::NewDatabase => begin.to_owned(),
+    }
 }
 
 fn ready(pass: &Pass<'_>) -> Verdict {
@@ -84,7 +102,7 @@ fn ready(pass: &Pass<'_>) -> Verdict {
         return verdict(State::False, why::SWITCH_UNCERTAIN, message);
     }
     match (phase(status), &status.failure) {
-        (RestorePhase::Succeeded, _) => verdict(State::True, reasons::SUCCEEDED, success(status)),
+        (RestorePhase::Succeeded, _) => verdict(State::True, reasons::SUCCEEDED, success(status, pass.now())),
         (RestorePhase::Planned, _) => verdict(State::True, why::PLANNED, "it can work: see status.plan"),
         (_, Some(failure)) => verdict(State::False, &failure.reason, failure.message.clone()),
         (phase, None) => {
@@ -94,13 +112,10 @@ fn ready(pass: &Pass<'_>) -> Verdict {
     }
 }
 
-fn success(status: &RestoreRequestStatus) -> String {
+fn success(status: &RestoreRequestStatus, now: Timestamp) -> String {
     match &status.previous {
         Some(previous) if previous.dropped_time.is_none() => {
-            format!(
-                "all was done; what was replaced is kept as {} until {}",
-                previous.name, previous.drop_after.0
-            )
+            format!("all was done; {}", fate_of(previous, now))
         }
         _ => "all was done".to_owned(),
     }
@@ -129,7 +144,11 @@ fn going_on(pass: &Pass<'_>, phase: RestorePhase) -> (&'static str, String) {
     };
     let error = status.active.as_ref().and_then(|active| active.last_error.clone());
     let words = error.or_else(|| status.progress.clone());
-    (reason, words.unwrap_or_else(|| format!("{} goes on", phase.as_str())))
+    let words = words.unwrap_or_else(|| format!("{} goes on", phase.as_str()));
+    if too_late(pass) {
+        return (why::TOO_LATE_TO_CANCEL, format!("{words}. {}", why_too_late(pass.request)));
+    }
+    (reason, words)
 }
 
 fn reconciling(pass: &Pass<'_>) -> Verdict {
@@ -191,9 +210,20 @@ fn not_yet(status: &RestoreRequestStatus, what: &str) -> Verdict {
     }
 }
 
+/// Whether what was loaded is not of use any more: it was dropped, or is to be dropped by hand.
+fn is_undone(status: &RestoreRequestStatus) -> bool {
+    status.restored.is_some() && status.databases.is_none()
+}
+
+fn undone(status: &RestoreRequestStatus) -> Verdict {
+    let why = status.failure.as_ref().map_or("", |failure| &failure.message);
+    verdict(State::False, why::UNDONE, format!("it was done, and undone with all the rest: {why}"))
+}
+
 fn restored(pass: &Pass<'_>) -> Verdict {
     let status = &pass.step.status;
     match &status.restored {
+        Some(_) if is_undone(status) => undone(status),
         Some(data) => verdict(
             State::True,
             reasons::SUCCEEDED,
@@ -210,6 +240,7 @@ fn verified(pass: &Pass<'_>) -> Verdict {
     let status = &pass.step.status;
     let data = status.restored.as_ref();
     match data.and_then(|data| data.verified.as_ref()) {
+        Some(_) if is_undone(status) => undone(status),
         Some(how) => verdict(State::True, reasons::SUCCEEDED, how.clone()),
         None if data.is_some() => {
             verdict(State::False, why::NOT_YET, "the backup does not say what it should hold")
@@ -247,18 +278,23 @@ fn resumed(status: &RestoreRequestStatus) -> Verdict {
     if owes(status) {
         return verdict(State::False, why::QUIESCED, "applications are stopped");
     }
+    let taken = entries().filter(|entry| entry.state == QuiesceState::Taken);
+    if let Some(message) = taken.filter_map(|entry| entry.message.clone()).next() {
+        return verdict(State::True, why::WORKLOAD_TAKEN, message);
+    }
     verdict(State::True, reasons::SUCCEEDED, "the applications were given back what they had")
 }
 
-fn finished(status: &RestoreRequestStatus) -> Verdict {
+fn finished(pass: &Pass<'_>) -> Verdict {
+    let status = &pass.step.status;
     let failure = status.failure.as_ref();
     let told =
         || failure.map(|failure| format!("{}: {}", failure.reason, failure.message)).unwrap_or_default();
     match phase(status) {
-        RestorePhase::Succeeded => verdict(State::True, reasons::SUCCEEDED, success(status)),
+        RestorePhase::Succeeded => verdict(State::True, reasons::SUCCEEDED, success(status, pass.now())),
         RestorePhase::Planned => verdict(State::True, why::PLANNED, "it was a dry run: see status.plan"),
         RestorePhase::Cancelled => {
-            verdict(State::True, why::CANCELLED, "it was cancelled, and everything was undone")
+            verdict(State::True, why::CANCELLED, failure.map_or("", |failure| &failure.message))
         }
         RestorePhase::Expired => verdict(State::True, why::EXPIRED, told()),
         RestorePhase::Failed => verdict(State::True, why::RESTORE_FAILED, told()),
@@ -271,7 +307,7 @@ fn tell_end(pass: &mut Pass<'_>) {
     if !pass.phase().is_end() || pass.stored.phase.is_some_and(RestorePhase::is_end) {
         return;
     }
-    let (_, _, message) = finished(&pass.step.status);
+    let (_, _, message) = finished(pass);
     let (warning, reason) = match pass.phase() {
         RestorePhase::Succeeded => (false, why::RESTORE_SUCCEEDED),
         RestorePhase::Failed => (true, why::RESTORE_FAILED),

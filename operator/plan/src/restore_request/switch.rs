@@ -5,17 +5,20 @@ use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
 use greenlang_backup_api::restore::{KeptDatabase, RestoreReport, SwitchReport};
 use greenlang_backup_api::v1alpha1::{
-    ActiveRestoreJob, NamedDatabase, PreviousDatabase, RestoreJobKind, RestorePhase,
+    ActiveRestoreJob, NamedDatabase, PreviousDatabase, RestoreJobKind, RestorePhase, RestoreRequestStatus,
+    RestoreStrategy,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::follow::{self, Followed};
-use super::quiesce;
 use super::step::{Effect, Pass};
+use super::validate::ValidatedRestore;
+use super::{kept, quiesce};
+use crate::job_state::Ended;
 use crate::pause::seconds_later;
 
-pub(super) const SECONDS_PER_HOUR: i64 = 3_600;
+const SECONDS_PER_HOUR: i64 = 3_600;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
     if !pass.is_past_return() {
@@ -31,7 +34,7 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
         give_up(pass);
         return;
     }
-    if let Some(kept) = to_keep(pass).filter(|_| !pass.seen.kept) {
+    if let Some(kept) = to_keep(pass).filter(|_| pass.seen.kept.is_none()) {
         pass.effect(Effect::KeepDatabase(Box::new(kept)));
         pass.wake_in(1);
         return;
@@ -40,8 +43,14 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
         follow::start(pass, RestoreJobKind::Switch, None);
         return;
     };
-    let Followed::Ended(ended) = follow::follow(pass, active.clone()) else { return };
-    let report = ended.report;
+    if let Followed::Ended(ended) = follow::follow(pass, active.clone()) {
+        self::ended(pass, active, &ended);
+    }
+}
+
+/// What follows from the end of an attempt.
+pub(super) fn ended(pass: &mut Pass<'_>, active: ActiveRestoreJob, ended: &Ended) {
+    let report = &ended.report;
     match report.restore.clone() {
         Some(RestoreReport::Switch(switched)) if report.outcome.is_success() => done(pass, &switched),
         // It looked: nothing was renamed. What was made can be undone, unless the old database was dropped first.
@@ -50,29 +59,39 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
         {
             not_done(pass, &report.reason, &report.message);
         }
-        _ => uncertain(pass, active, &report),
+        _ => uncertain(pass, active, report),
     }
 }
 
-/// When the replaced database is dropped: always the same for the same request.
+/// When the replaced database is dropped: as the ConfigMap says once it is there, also where status was lost since.
 fn drop_after(pass: &Pass<'_>) -> Timestamp {
-    let started = pass.step.status.switch_started_time.as_ref().map_or(pass.now(), |time| time.0);
-    seconds_later(started, i64::from(pass.request.keep_previous_hours) * SECONDS_PER_HOUR)
+    let status = &pass.step.status;
+    let told = status.previous.as_ref().map(|previous| previous.drop_after.0);
+    pass.seen.kept.or(told).unwrap_or_else(|| {
+        let started = status.switch_started_time.as_ref().map_or(pass.now(), |time| time.0);
+        seconds_later(started, i64::from(pass.request.keep_previous_hours) * SECONDS_PER_HOUR)
+    })
+}
+
+/// What becomes of what was replaced, in words.
+pub(super) fn fate_of(previous: &PreviousDatabase, now: Timestamp) -> String {
+    if now < previous.drop_after.0 {
+        format!("what was replaced is kept as {} until {}", previous.name, previous.drop_after.0)
+    } else {
+        format!("what was replaced, {}, is dropped once the request has ended", previous.name)
+    }
 }
 
 /// The database that leaves its place, by the name that it gets.
-pub(super) fn outgoing(
-    request: &super::ValidatedRestore,
-    status: &greenlang_backup_api::v1alpha1::RestoreRequestStatus,
-) -> Option<NamedDatabase> {
-    use greenlang_backup_api::v1alpha1::RestoreStrategy::Replace;
+pub(super) fn outgoing(request: &ValidatedRestore, status: &RestoreRequestStatus) -> Option<NamedDatabase> {
     let databases = status.databases.as_ref()?;
     // Replace has dropped it.
-    let oid = databases.target_oid.filter(|_| request.strategy != Replace)?;
+    let oid = databases.target_oid.filter(|_| request.strategy != RestoreStrategy::Replace)?;
     Some(NamedDatabase { name: databases.previous.clone(), oid })
 }
 
-fn to_keep(pass: &Pass<'_>) -> Option<KeptDatabase> {
+/// What the ConfigMap is to remember; none where nothing is replaced.
+pub(super) fn to_keep(pass: &Pass<'_>) -> Option<KeptDatabase> {
     let (request, status) = (pass.request, &pass.step.status);
     Some(KeptDatabase {
         request: request.identity.clone(),
@@ -101,10 +120,9 @@ fn done(pass: &mut Pass<'_>, switched: &SwitchReport) {
     status.active = None;
     let database = &pass.request.database;
     let message = match &pass.step.status.previous {
-        Some(previous) => format!(
-            "database {database} is the restored one; what it replaced is kept as {} until {}",
-            previous.name, previous.drop_after.0
-        ),
+        Some(previous) => {
+            format!("database {database} is the restored one; {}", fate_of(previous, pass.now()))
+        }
         None => format!("database {database} is the restored one"),
     };
     pass.event(false, reasons::restore::SWITCHED, message);
@@ -112,9 +130,17 @@ fn done(pass: &mut Pass<'_>, switched: &SwitchReport) {
 }
 
 fn not_done(pass: &mut Pass<'_>, reason: &str, message: &str) {
+    let dropped = pass.request.strategy == RestoreStrategy::Replace;
     pass.note_failure(RestorePhase::Failed, reason, message);
+    if dropped {
+        let message = format!(
+            "database {} was dropped before, and what was restored stays as {}: rename it by hand, or apply a new request",
+            pass.request.database,
+            pass.request.temporary()
+        );
+        pass.add_to_failure(&message);
+    }
     pass.status().active = None;
-    let dropped = pass.request.strategy == greenlang_backup_api::v1alpha1::RestoreStrategy::Replace;
     pass.enter(if dropped { RestorePhase::Resuming } else { RestorePhase::Undoing });
 }
 
@@ -149,15 +175,45 @@ pub(super) fn way_out(pass: &Pass<'_>, why: &str) -> String {
 
 /// A person has looked. A Job that still runs is stopped first: it could rename later.
 fn give_up(pass: &mut Pass<'_>) {
-    if let Some(active) = pass.step.status.active.clone()
-        && !follow::stop(pass, active)
-    {
-        return;
+    if let Some(active) = pass.step.status.active.clone() {
+        let job = pass.request.job_name(&active);
+        if !follow::stop(pass, active) {
+            pass.status().progress = Some(format!("given up: waiting until Job {job} and its Pod are gone"));
+            return;
+        }
     }
-    let message =
-        "a person ended it before it was known whether the databases were switched; both databases stay";
-    pass.note_failure(RestorePhase::Failed, reasons::restore::GIVEN_UP, message);
+    let message = what_stays(pass);
+    pass.note_failure(RestorePhase::Failed, reasons::restore::GIVEN_UP, &message);
     pass.enter(RestorePhase::Resuming);
+}
+
+/// What a person finds who gave up: nobody knows which of the two it is.
+fn what_stays(pass: &Pass<'_>) -> String {
+    let (request, database) = (pass.request, &pass.request.database);
+    let incoming = pass
+        .step
+        .status
+        .databases
+        .as_ref()
+        .map_or_else(|| request.temporary(), |known| known.temporary.clone());
+    let switched = match to_keep(pass) {
+        Some(kept) => format!(
+            "what was replaced is {}, and is dropped at {} unless ConfigMap {} is deleted before",
+            kept.previous.name,
+            kept.drop_after,
+            kept::kept_name(&request.identity)
+        ),
+        None => "nothing else is left".to_owned(),
+    };
+    let unswitched = match request.strategy {
+        RestoreStrategy::Swap => format!("database {database} is as it was"),
+        RestoreStrategy::Replace => format!("database {database} was dropped before"),
+        RestoreStrategy::NewDatabase => format!("there is no database {database}"),
+    };
+    format!(
+        "a person ended it before it was known whether the databases were switched. If there is no database {incoming}, they were: \
+         {switched}. If there is one, they were not: {unswitched}, and it is for you to rename or drop the other"
+    )
 }
 
 /// Nothing else wakes a request whose Job goes on.

@@ -22,7 +22,6 @@ use super::validate::ValidatedRestore;
 use crate::backup_policy::Invalid;
 use crate::backup_policy::task::mounts;
 use crate::job::{JobRequest, RunnerSettings, build_job};
-use crate::pause::seconds_later;
 
 /// Memory limit of a Job in bytes where the user names no resources: 256 MiB, at any size of the database.
 pub(super) const MEMORY: u64 = 256 << 20;
@@ -61,7 +60,7 @@ impl ValidatedRestore {
         }
         let Some(action) = self.action(status, active.kind) else { return Ok(None) };
         let task = Task::Restore(self.task(action));
-        let request = self.job_request(active, task.encode()?, mounts(&task), self.deadline(active.kind));
+        let request = self.job_request(active, task.encode()?, mounts(&task), self.deadline(active));
         Ok(Some(build_job(request, runner)))
     }
 
@@ -114,13 +113,19 @@ impl ValidatedRestore {
         }
     }
 
-    fn deadline(&self, kind: RestoreJobKind) -> u32 {
-        match kind {
+    /// Seconds until the Job of an attempt is stopped, or given up if it has not started.
+    pub(super) fn deadline(&self, active: &ActiveRestoreJob) -> u32 {
+        match active.kind {
             RestoreJobKind::Plan => PLAN_SECONDS,
             RestoreJobKind::Load => LOAD_SECONDS,
             RestoreJobKind::Switch => SWITCH_SECONDS,
             RestoreJobKind::DropTemporary | RestoreJobKind::DropPrevious => DROP_SECONDS,
-            RestoreJobKind::Check | RestoreJobKind::CheckJob => {
+            RestoreJobKind::CheckJob => {
+                let mut checks = self.checks.jobs.iter();
+                let check = checks.find(|check| Some(&check.name) == active.check.as_ref());
+                check.and_then(|check| check.timeout_seconds).unwrap_or(CHECK_JOB_SECONDS)
+            }
+            RestoreJobKind::Check => {
                 let health = self.checks.health.iter();
                 let seconds =
                     health.map(|check| check.timeout_seconds.unwrap_or(HEALTH_SECONDS)).sum::<u32>();
@@ -163,8 +168,6 @@ impl ValidatedRestore {
             jobs: self.jobs,
             globals: self.globals,
             verify: self.verify,
-            // No spec asks for part of a database yet.
-            include: None,
             allow_logical_replication_loss: self.allow_logical_replication_loss,
             claim: !self.dry_run,
         }
@@ -180,33 +183,26 @@ impl ValidatedRestore {
             jobs: self.jobs,
             globals: self.globals,
             verify: self.verify,
-            // No spec asks for part of a database yet.
-            include: None,
             drop_first: dropped.map(|oid| NamedDatabase { name: self.database.clone(), oid }),
         })
     }
 
     fn switch_action(&self, status: &RestoreRequestStatus) -> Option<SwitchAction> {
         let databases = status.databases.as_ref()?;
-        let outgoing = switch::outgoing(self, status);
-        let drop_after = outgoing.as_ref().and(status.switch_started_time.as_ref()).map(|time| {
-            seconds_later(time.0, i64::from(self.keep_previous_hours) * switch::SECONDS_PER_HOUR)
-        });
         Some(SwitchAction {
             incoming: NamedDatabase { name: databases.temporary.clone(), oid: databases.temporary_oid? },
-            outgoing,
+            outgoing: switch::outgoing(self, status),
             backup: status.backup.clone(),
             undo_of: match &self.source {
                 greenlang_backup_api::restore::PlanSource::Undo { of } => Some(of.clone()),
                 _ => None,
             },
-            drop_after,
         })
     }
 
     /// The user's program in a Pod like ours: without rights, token or root.
     fn check_job(&self, check: &JobCheck, active: &ActiveRestoreJob, runner: &RunnerSettings) -> Job {
-        let deadline = check.timeout_seconds.unwrap_or(CHECK_JOB_SECONDS);
+        let deadline = self.deadline(active);
         let mut job = build_job(self.job_request(active, String::new(), BTreeMap::new(), deadline), runner);
         let pod = job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut());
         if let Some(pod) = pod {

@@ -3,23 +3,51 @@
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
-use greenlang_backup_api::v1alpha1::{RestoreJobKind, RestorePhase};
+use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RestorePhase};
 
 use super::follow::{self, Followed};
 use super::step::Pass;
 use super::{quiesce, resume};
+use crate::job_state::{Ended, JobState};
+use crate::pause::seconds_later;
 
 /// Attempts to drop what was made.
 const DROP_ATTEMPTS: u32 = 6;
+/// Seconds between two looks at Jobs that are to go.
+const STRAYS_SECONDS: i64 = 5;
+/// Seconds for which they are waited for.
+const STRAYS_LIMIT_SECONDS: i64 = 300;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
     quiesce::recover(pass);
-    let back = resume::give_back(pass);
+    let back = !has_strays(pass) && resume::give_back(pass);
     let clean = clean(pass);
     if back && clean {
         let end = pass.step.status.failure.as_ref().map_or(RestorePhase::Failed, |failure| failure.end);
         pass.end(end);
     }
+}
+
+/// Whether Jobs may still work that a status named which was lost: one of them may be about to rename. They are deleted as
+/// superfluous at the end of the pass; the applications do not wait for a lost node.
+fn has_strays(pass: &mut Pass<'_>) -> bool {
+    let status = &pass.step.status;
+    let limit = seconds_later(pass.phase_start(), STRAYS_LIMIT_SECONDS);
+    // A plan is made only when no other Job works.
+    if status.plan.is_some() || pass.now() >= limit {
+        return false;
+    }
+    let active = status.active.as_ref();
+    let name = active.map(|active| pass.request.job_name(active));
+    let uid = active.and_then(|active| active.job_uid.as_ref());
+    let mut jobs = pass.seen.jobs.iter().filter(|job| !matches!(job.state, JobState::Ended(_)));
+    let mut remains = pass.seen.remains.iter();
+    let found = jobs.any(|job| Some(&job.name) != name.as_ref())
+        || remains.any(|gone| Some(gone) != name.as_ref() && Some(gone) != uid);
+    if found {
+        pass.wake_in(STRAYS_SECONDS);
+    }
+    found
 }
 
 /// Stops what runs, then drops what was made. True once nothing is left to do.
@@ -35,31 +63,38 @@ fn clean(pass: &mut Pass<'_>) -> bool {
             false
         }
         Some(active) => {
-            let Followed::Ended(ended) = follow::follow(pass, active.clone()) else { return false };
-            let report = ended.report;
-            if !report.outcome.is_success() {
-                if report.outcome != Outcome::Failed && active.attempt < DROP_ATTEMPTS {
-                    follow::retry(pass, active, &report);
-                    return false;
-                }
-                let message = format!(
-                    "database {} of this request could not be dropped and stays: {}; drop it by hand",
-                    pass.request.temporary(),
-                    report.message
-                );
-                pass.event(true, reasons::restore::DROP_FAILED, message);
+            if let Followed::Ended(ended) = follow::follow(pass, active.clone()) {
+                self::ended(pass, active, &ended);
             }
-            let status = pass.status();
-            status.active = None;
-            // There is nothing of it any more.
-            status.databases = None;
-            pass.wake_now();
             false
         }
     }
 }
 
+/// What follows from the end of an attempt to drop what was made.
+pub(super) fn ended(pass: &mut Pass<'_>, active: ActiveRestoreJob, ended: &Ended) {
+    let report = &ended.report;
+    if !report.outcome.is_success() {
+        if report.outcome != Outcome::Failed && active.attempt < DROP_ATTEMPTS {
+            follow::retry(pass, active, report);
+            return;
+        }
+        let message = format!(
+            "database {} of this request could not be dropped and stays: {}; drop it by hand",
+            pass.request.temporary(),
+            report.message
+        );
+        pass.add_to_failure(&message);
+        pass.event(true, reasons::restore::DROP_FAILED, message);
+    }
+    let status = pass.status();
+    status.active = None;
+    // Nothing of it is there any more, or nothing more is done about it.
+    status.databases = None;
+    pass.wake_now();
+}
+
 /// Whether the plan has written a record, or a database may have been made.
 fn made_something(pass: &Pass<'_>) -> bool {
-    !pass.request.dry_run && pass.step.status.databases.is_some()
+    !pass.request.dry_run && pass.step.status.databases.is_some() && pass.step.status.place.is_some()
 }

@@ -1,17 +1,16 @@
 //! Turns the spec of a RestoreRequest into a form that cannot be wrong, or says which field is. Pure.
 
 use greenlang_backup_api::labels::GIVE_UP;
-use greenlang_backup_api::reasons;
 use greenlang_backup_api::restore::{
     MAX_DATABASE_NAME, OpeningKeys, PlanSource, RequestIdentity, previous_name, spec_sha256, temporary_name,
 };
-use greenlang_backup_api::task::PostgresServer;
+use greenlang_backup_api::task::{Bucket, PostgresServer};
 use greenlang_backup_api::v1alpha1::{
-    BackupPolicy, Checks, JobTemplate, QuiesceWhen, RestoreGlobals, RestorePlace, RestoreRequest,
+    BackupPolicy, Checks, Checksum, JobTemplate, QuiesceWhen, RestoreGlobals, RestorePlace, RestoreRequest,
     RestoreStrategy, RestoreTarget, SecretRef, VerifyRestored, WorkloadRef,
 };
+use greenlang_backup_api::{digest, reasons};
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 
 use crate::backup_policy::Invalid;
 use crate::backup_policy::validate::{DATABASE_CA, DATABASE_CREDENTIALS, bucket, secret, server};
@@ -83,25 +82,68 @@ pub fn validate(
     request: &RestoreRequest,
     policy: Option<&BackupPolicy>,
 ) -> Result<ValidatedRestore, Invalid> {
+    let (place, database) = match begun(request) {
+        Some(begun) => begun,
+        None => (place(request, policy)?, database(request, policy)?),
+    };
+    check_database(request, &database)?;
+    let source = source(request, place.path.as_ref())?;
+    let valid = assemble(request, place, database, source);
+    valid.check_task_sizes()?;
+    Ok(valid)
+}
+
+/// What can still be done for a request that [`validate`] refuses: give back, undo, go forward. Bucket and server are those of its
+/// status; without them there is no Job to make, for status has no databases either.
+pub fn leftover(request: &RestoreRequest) -> ValidatedRestore {
+    let (place, database) = begun(request).unwrap_or_else(|| (nowhere(request), String::new()));
+    let path = place.path.clone().unwrap_or_default();
+    let none = PlanSource::Latest { path, schedule: None, database: None };
+    let source = source(request, place.path.as_ref()).unwrap_or(none);
+    assemble(request, place, database, source)
+}
+
+fn nowhere(request: &RestoreRequest) -> RestorePlace {
+    let bucket = Bucket {
+        name: String::new(),
+        prefix: String::new(),
+        region: String::new(),
+        endpoint: None,
+        force_path_style: false,
+        ca: None,
+        credentials: None,
+        storage_class: None,
+        server_side_encryption: None,
+        checksum: Checksum::default(),
+    };
+    let credentials = &request.spec.database.credentials_secret_ref;
+    RestorePlace { bucket, path: None, server: own_server("", &RestoreTarget::default(), credentials) }
+}
+
+/// Bucket, server and database of a request that has begun.
+fn begun(request: &RestoreRequest) -> Option<(RestorePlace, String)> {
+    let status = request.status.as_ref()?;
+    Some((status.place.clone()?, status.target.clone()?.database))
+}
+
+fn assemble(
+    request: &RestoreRequest,
+    place: RestorePlace,
+    database: String,
+    source: PlanSource,
+) -> ValidatedRestore {
     let (spec, metadata) = (&request.spec, &request.metadata);
     let identity = RequestIdentity {
         namespace: metadata.namespace.clone().unwrap_or_default(),
         name: metadata.name.clone().unwrap_or_default(),
         uid: metadata.uid.clone().unwrap_or_default(),
     };
-    let status = request.status.as_ref();
-    let begun = status.and_then(|status| Some((status.place.clone()?, status.target.clone()?.database)));
-    let (place, database) = match begun {
-        Some(begun) => begun,
-        None => (place(request, policy)?, database(request, policy)?),
-    };
-    check_database(request, &database)?;
     let given_up = metadata.annotations.as_ref().and_then(|annotations| annotations.get(GIVE_UP));
     let quiesce = spec.quiesce.clone().unwrap_or_default();
-    let valid = ValidatedRestore {
+    ValidatedRestore {
         generation: request.generation(),
         spec_sha256: spec_sha256(spec),
-        source: source(request, place.path.as_ref())?,
+        source,
         keys: OpeningKeys {
             identity: mounted(spec.identity_secret_ref.as_ref(), IDENTITY),
             legacy_passphrase: mounted(spec.legacy_passphrase_secret_ref.as_ref(), LEGACY_PASSPHRASE),
@@ -125,9 +167,7 @@ pub fn validate(
         identity,
         place,
         database,
-    };
-    valid.check_task_sizes()?;
-    Ok(valid)
+    }
 }
 
 impl ValidatedRestore {
@@ -156,14 +196,8 @@ impl ValidatedRestore {
 
 /// Name of the Lease that serialises restores of one database.
 pub fn lock_name(server: &PostgresServer, database: &str) -> String {
-    let mut hash = Sha256::new();
-    for part in [server.host.to_ascii_lowercase().as_str(), &server.port.to_string(), database] {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    let digits: String =
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).take(LOCK_DIGITS / 2).collect();
-    format!("greenlang-restore-{digits}")
+    let parts = [server.host.to_ascii_lowercase(), server.port.to_string(), database.to_owned()];
+    format!("greenlang-restore-{}", digest::short(&parts.each_ref().map(String::as_str), LOCK_DIGITS))
 }
 
 fn mounted(

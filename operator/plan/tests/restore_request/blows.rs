@@ -9,7 +9,7 @@ use super::restore_world::{Blow, Fate};
 use super::{assert_back, assert_switched, assert_untouched, ways, world};
 
 /// How many writes a way takes.
-fn writes(way: &str, change: &Value) -> usize {
+pub fn writes(way: &str, change: &Value) -> usize {
     let mut world = world(way, change);
     world.run_to_end();
     world.writes
@@ -59,7 +59,11 @@ fn cancelled_before_the_switch_it_is_undone_and_after_it_finished() {
                     assert!(world.status().switch_started_time.is_none(), "{what}");
                     assert_eq!(world.condition(conditions::FINISHED), ("True".into(), "Cancelled".into()));
                 }
-                RestorePhase::Succeeded => assert_switched(&world, way, &what),
+                RestorePhase::Succeeded => {
+                    assert_switched(&world, way, &what);
+                    let told = world.events.iter().filter(|reason| **reason == "TooLateToCancel").count();
+                    assert_eq!(told, 1, "{what}");
+                }
                 phase => panic!("{what}: {phase:?}: {:#?}", world.status()),
             }
             assert_eq!(world.lock, Lock::Free, "{what}");

@@ -1,5 +1,6 @@
 //! What the Jobs of the model do to its server and its bucket, as the runner would.
 
+use greenlang_backup_api::digest::sha256;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::restore::{
@@ -8,7 +9,6 @@ use greenlang_backup_api::restore::{
 };
 use greenlang_backup_api::v1alpha1::{ChosenBackup, NamedDatabase, RestoredData};
 use greenlang_backup_plan::job_state::{Ended, JobState};
-use sha2::{Digest as _, Sha256};
 
 use super::{DATABASE, Database, Fate, World};
 
@@ -23,7 +23,11 @@ impl World {
 
     pub(super) fn run(&mut self, at: usize) {
         let Some(task) = self.jobs[at].task.clone() else {
-            let passes = self.fate("check-job") == Fate::Succeeds;
+            let fate = self.fate("check-job");
+            if self.hangs(at, fate) {
+                return;
+            }
+            let passes = fate == Fate::Succeeds;
             let report = RunReport::new(Outcome::Retryable, reasons::REPORT_LOST, "no report");
             self.end(at, report, String::new(), Some(i32::from(!passes)));
             return;
@@ -36,6 +40,9 @@ impl World {
             RestoreAction::Check(_) => "check",
         };
         let fate = self.fate(kind);
+        if self.hangs(at, fate) {
+            return;
+        }
         let lost = || RunReport::new(Outcome::Retryable, reasons::REPORT_LOST, "no report");
         let (report, details) = match fate {
             Fate::Succeeds => self.act(&task),
@@ -43,7 +50,7 @@ impl World {
                 self.act(&task);
                 (lost(), String::new())
             }
-            Fate::IsKilled => (lost(), String::new()),
+            Fate::IsKilled | Fate::NeverStarts | Fate::IsLost => (lost(), String::new()),
             Fate::FailsForNow => {
                 (RunReport::new(Outcome::Retryable, "ConnectionFailed", "away"), String::new())
             }
@@ -61,6 +68,21 @@ impl World {
             }
         };
         self.end(at, report, details, None);
+    }
+
+    /// Whether it does not come to an end.
+    fn hangs(&mut self, at: usize, fate: Fate) -> bool {
+        let state = &mut self.jobs[at].seen.state;
+        match fate {
+            Fate::NeverStarts => *state = JobState::Pending(Some("Unschedulable: no node has room".into())),
+            Fate::IsLost => {
+                let report = RunReport::new(Outcome::Retryable, reasons::NODE_LOST, "its node is lost");
+                let ended = Ended { time: self.now, report, container_ended: false, exit_code: None };
+                *state = JobState::Ended(Box::new(ended));
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn end(&mut self, at: usize, report: RunReport, details: String, exit_code: Option<i32>) {
@@ -157,7 +179,7 @@ impl World {
                 previous: self.record_pair.1.clone(),
             }),
             details: 1,
-            details_sha256: base16ct::lower::encode_string(&Sha256::digest(PLAN_LINE)),
+            details_sha256: sha256(PLAN_LINE),
         })
     }
 

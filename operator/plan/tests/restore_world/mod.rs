@@ -5,18 +5,19 @@ mod jobs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use greenlang_backup_api::labels;
 use greenlang_backup_api::restore::{KeptDatabase, Ledger, RecordState, RestoreTask};
 use greenlang_backup_api::task::{TASK_ENV, Task};
 use greenlang_backup_api::v1alpha1::{
     BackupPolicy, NamedDatabase, RestorePhase, RestoreRequest, RestoreRequestStatus, WorkloadKind,
     WorkloadRef,
 };
+use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::job::RunnerSettings;
 use greenlang_backup_plan::job_state::JobState;
-use greenlang_backup_plan::jobs::ObservedJob;
+use greenlang_backup_plan::jobs::{ObservedJob, Refusal};
 use greenlang_backup_plan::restore_request::{
-    Effect, Lock, Observed, ObservedWorkload, Step, WorkloadState, reject, step, validate,
+    Effect, Invalid, Lock, Observed, ObservedWorkload, Step, ValidatedRestore, WorkloadRefusal,
+    WorkloadState, leftover, reject, step, validate,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
@@ -39,6 +40,10 @@ pub enum Fate {
     SucceedsUnheard,
     /// Nothing, and its report is lost.
     IsKilled,
+    /// Its Pod waits for a node for ever.
+    NeverStarts,
+    /// Nobody hears of its node any more.
+    IsLost,
 }
 
 /// What comes from outside, once.
@@ -54,6 +59,16 @@ pub enum Blow {
     Wipe,
     /// The policy is deleted.
     PolicyGone,
+    /// Status is lost, and the policy is deleted.
+    WipeAndPolicyGone,
+    /// A release comes that refuses the spec.
+    Refuse,
+    /// A person deletes the Jobs.
+    JobsGone,
+    /// A person deletes the Lease.
+    LeaseGone,
+    /// Another request has the Lease.
+    LeaseTaken,
 }
 
 /// A database of the model: its name and whose mark it carries.
@@ -86,6 +101,10 @@ pub struct World {
     pub done: BTreeMap<String, u32>,
     /// What jobs do, by what they are for; else they succeed.
     pub fates: Vec<(&'static str, Fate)>,
+    /// Jobs that the API server refuses, by what they are for.
+    pub refused: Vec<&'static str>,
+    /// Whether it refuses to change workloads.
+    pub refuses_workloads: bool,
     /// After so many writes this happens.
     pub blow: Option<(usize, Blow)>,
     /// Every Job that was made, as it was built.
@@ -96,7 +115,7 @@ pub struct World {
 }
 
 /// The pass ends here, as if the process had died.
-struct Died;
+pub struct Died;
 
 pub fn request(change: &Value) -> RestoreRequest {
     let mut request = json!({
@@ -116,7 +135,7 @@ pub fn request(change: &Value) -> RestoreRequest {
     serde_json::from_value(request).unwrap()
 }
 
-fn merge(target: &mut Value, change: &Value) {
+pub fn merge(target: &mut Value, change: &Value) {
     match (target, change) {
         (Value::Object(target), Value::Object(change)) => {
             for (key, value) in change {
@@ -190,6 +209,8 @@ impl World {
             events: vec![],
             done: BTreeMap::new(),
             fates: vec![],
+            refused: vec![],
+            refuses_workloads: false,
             blow: None,
             made: vec![],
             jobs: vec![],
@@ -249,15 +270,23 @@ impl World {
             remains: BTreeSet::new(),
             lock: self.lock.clone(),
             workloads: workloads.collect(),
-            kept: self.kept.is_some(),
+            kept: self.kept.as_ref().map(|kept| kept.drop_after),
+        }
+    }
+
+    /// As the controller: what cannot be carried out is looked at all the same.
+    fn read(&self) -> (ValidatedRestore, Option<Invalid>) {
+        match validate(&self.request, self.policy.as_ref()) {
+            Ok(valid) => (valid, None),
+            Err(invalid) => (leftover(&self.request), Some(invalid)),
         }
     }
 
     pub fn decide(&self) -> Step {
-        let before = self.status();
-        match validate(&self.request, self.policy.as_ref()) {
-            Ok(valid) => step(&valid, &self.observe(), &before, &runner()),
-            Err(invalid) => reject(&before, 1, &invalid, self.now),
+        let (before, seen) = (self.status(), self.observe());
+        match self.read() {
+            (valid, None) => step(&valid, &seen, &before, &runner()),
+            (rest, Some(invalid)) => reject(&rest, &seen, &before, &runner(), &invalid),
         }
     }
 
@@ -273,16 +302,30 @@ impl World {
         }
     }
 
-    fn strike(&mut self, blow: Blow) -> Result<(), Died> {
+    pub fn cancel(&mut self) {
+        self.request.spec.cancel = true;
+        self.request.metadata.generation = Some(self.request.generation() + 1);
+    }
+
+    pub fn delete_jobs(&mut self) {
+        self.jobs.clear();
+    }
+
+    pub fn strike(&mut self, blow: Blow) -> Result<(), Died> {
         match blow {
             Blow::Cut => return Err(Died),
-            Blow::Cancel => self.request.spec.cancel = true,
+            Blow::Cancel => self.cancel(),
             Blow::Delete => {
                 let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now);
                 self.request.metadata.deletion_timestamp = Some(time);
             }
             Blow::Wipe => self.request.status = None,
             Blow::PolicyGone => self.policy = None,
+            Blow::WipeAndPolicyGone => (self.request.status, self.policy) = (None, None),
+            Blow::Refuse => self.request.spec.confirm = Some("another".into()),
+            Blow::JobsGone => self.delete_jobs(),
+            Blow::LeaseGone => self.lock = Lock::Free,
+            Blow::LeaseTaken => self.lock = Lock::Other("greenlang/other".into()),
         }
         // What was decided was decided on the object as it was: its write is refused.
         Err(Died)
@@ -299,9 +342,28 @@ impl World {
     }
 
     fn carry_out(&mut self, step: &Step, before: &RestoreRequestStatus) -> Result<(), Died> {
+        let seen = self.observe();
+        let (mut jobs, mut workloads) = (vec![], vec![]);
         for effect in &step.effects {
             self.before_write()?;
-            self.effect(effect)?;
+            match effect {
+                Effect::CreateJob(job) if self.refuses(job) => jobs.push(Refusal {
+                    job: job.metadata.name.clone().unwrap(),
+                    reason: reasons::JOB_REFUSED,
+                    message: "exceeded quota".into(),
+                }),
+                Effect::PatchWorkload { workload, .. } if self.refuses_workloads => {
+                    workloads.push(WorkloadRefusal {
+                        workload: workload.clone(),
+                        message: "denied by a webhook".into(),
+                    })
+                }
+                effect => self.effect(effect)?,
+            }
+        }
+        let mut step = step.clone();
+        if !jobs.is_empty() || !workloads.is_empty() {
+            step = step.refused(&self.read().0, &seen, before, &runner(), &jobs, &workloads);
         }
         if step.status != *before {
             self.before_write()?;
@@ -309,6 +371,11 @@ impl World {
             self.events.extend(step.events.iter().map(|event| event.reason));
         }
         Ok(())
+    }
+
+    fn refuses(&self, job: &Job) -> bool {
+        let action = &job.metadata.labels.as_ref().unwrap()[labels::ACTION];
+        self.refused.contains(&action.as_str())
     }
 
     fn count(&mut self, what: String) {

@@ -1,12 +1,12 @@
 //! What the Jobs of the model say at their end, and what they leave in its bucket.
 
+use greenlang_backup_api::digest::sha256;
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::prune::{CatalogueEntry, CatalogueReport, CatalogueTask, PruneReport, PruneTask};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{BackupReport, Outcome, RunReport};
 use greenlang_backup_api::task::CleanUpTask;
 use greenlang_backup_api::v1alpha1::Verification;
-use sha2::Digest as _;
 
 use super::{Fate, World};
 
@@ -126,8 +126,4 @@ pub(super) fn lost() -> RunReport {
 
 pub(super) fn away() -> RunReport {
     RunReport::new(Outcome::Retryable, reasons::CONNECTION_FAILED, "away")
-}
-
-fn sha256(text: &str) -> String {
-    base16ct::lower::encode_string(&sha2::Sha256::digest(text))
 }

@@ -37,8 +37,8 @@ pub struct RestoreDatabase {
     /// table; `Full` dumps it again and compares the content of each table too. Default: `Full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<VerifyRestored>,
-    /// Hours that the replaced database is kept under another name, for an undo. It takes its space on the server meanwhile. 0 to
-    /// 8760. Default: 72.
+    /// Hours that the replaced database is kept under another name, for an undo. It takes its space on the server meanwhile. With 0
+    /// it is dropped as soon as the request has ended, and there is no undo. 0 to 8760. Default: 72.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 8_760))]
     pub keep_previous_hours: Option<u32>,
@@ -109,32 +109,4 @@ pub enum VerifyRestored {
     /// Numbers of rows and the content of each table.
     #[default]
     Full,
-}
-
-/// Part of a database: what one of the two lists names.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("(has(self.schemas) && self.schemas.size() > 0) || (has(self.tables) && self.tables.size() > 0)",
-    "database.include needs schemas or tables"))]
-pub struct RestoreInclude {
-    /// Schemas that are restored with all that is in them, by their names as they are, up to 100.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
-    pub schemas: Vec<String>,
-    /// Tables that are restored with their data and indexes, up to 100, each as schema and name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["schema", "name"]))]
-    pub tables: Vec<RestoreTable>,
-}
-
-/// A table.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RestoreTable {
-    /// Its schema, by its name as it is.
-    #[schemars(length(min = 1, max = 63))]
-    pub schema: String,
-    /// Its name as it is.
-    #[schemars(length(min = 1, max = 63))]
-    pub name: String,
 }

@@ -297,6 +297,8 @@ pub enum QuiesceState {
     Resumed,
     /// It was deleted meanwhile, or made anew with another UID: there is nothing to give back.
     Gone,
+    /// Another request has stopped it, and brings it back: it is left as it is.
+    Taken,
 }
 
 /// A database by name and OID. The OID says which one it is, whatever it is called.
@@ -333,9 +335,9 @@ pub struct PreviousDatabase {
     pub name: String,
     /// Its OID.
     pub oid: u32,
-    /// When it is dropped.
+    /// When it is dropped, but not before the request has ended, nor while an undo of it goes on.
     pub drop_after: Time,
-    /// When it was dropped.
+    /// When it was found to be gone: dropped, or back in its place after an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped_time: Option<Time>,
 }

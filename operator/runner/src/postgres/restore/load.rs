@@ -179,7 +179,6 @@ impl Load<'_> {
             clients: &self.prepared.clients,
             endpoint: &self.prepared.endpoint,
             database: &self.action.temporary,
-            include: self.action.include.as_ref(),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use greenlang_backup_api::v1alpha1::RestoreInclude;
 use tokio::process::Command;
 
 use crate::postgres::connect::Endpoint;
@@ -19,8 +18,6 @@ pub struct Programs<'a> {
     pub endpoint: &'a Endpoint,
     /// Name of the database.
     pub database: &'a str,
-    /// Only this part of the archive.
-    pub include: Option<&'a RestoreInclude>,
 }
 
 impl Programs<'_> {
@@ -30,9 +27,6 @@ impl Programs<'_> {
         command.args(["--format=custom", "--exit-on-error"]);
         command.arg(format!("--dbname={}", libpq::connection_string(self.database)));
         command.args(sections.iter().map(|section| format!("--section={section}")));
-        if let Some(include) = self.include {
-            command.args(include.schemas.iter().map(|schema| format!("--schema={schema}")));
-        }
         command
     }
 

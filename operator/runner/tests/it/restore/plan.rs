@@ -24,7 +24,6 @@ pub fn action(request: &Request<'_>) -> PlanAction {
         jobs: 4,
         globals: RestoreGlobals::Restore,
         verify: VerifyRestored::Full,
-        include: None,
         allow_logical_replication_loss: false,
         claim: false,
     }

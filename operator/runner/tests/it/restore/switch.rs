@@ -40,7 +40,6 @@ fn a_database_comes_back_and_an_undo_takes_it_away_again() {
         outgoing: Some(previous.clone()),
         backup: None,
         undo_of: None,
-        drop_after: None,
     };
     for _ in 0..2 {
         let ended = switch(&request, &request.task, action.clone());

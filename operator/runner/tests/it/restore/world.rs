@@ -45,7 +45,6 @@ impl<'a> Request<'a> {
             jobs: 1,
             globals: RestoreGlobals::Restore,
             verify: VerifyRestored::Full,
-            include: None,
             drop_first: None,
         };
         let directory = fixture.directory.path().join("admin");

@@ -289,9 +289,6 @@ async fn of_both(
         let error = RestoreError::ServerTooOld { backup, server: major };
         findings.refuse(error.reason(), error.to_string());
     }
-    if action.include.is_some() {
-        findings.refuse(restore::NOT_SUPPORTED, "this release restores whole databases only: leave database.include out, and copy what is wanted out of the new database");
-    }
     let globals = source.globals().await?;
     backup::extensions(session, contents, findings).await?;
     backup::locale(session, contents, findings).await?;

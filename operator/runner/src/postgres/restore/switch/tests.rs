@@ -58,7 +58,6 @@ impl World {
                 .then(|| NamedDatabase { name: previous_name(database, &request.uid), oid: oid(database) }),
             backup: None,
             undo_of: None,
-            drop_after: None,
         };
         let task = RestoreTask {
             request,

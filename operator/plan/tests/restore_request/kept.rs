@@ -1,0 +1,238 @@
+//! What was replaced: how long it stays, and how it goes.
+
+use greenlang_backup_api::conditions;
+use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_api::restore::{DropReport, KeptDatabase, RestoreReport};
+use greenlang_backup_api::v1alpha1::RestorePhase;
+use greenlang_backup_plan::job_state::{Ended, JobState};
+use greenlang_backup_plan::jobs::ObservedJob;
+use greenlang_backup_plan::restore_request::{KeptStep, holds, kept_config_map, kept_step, read_kept};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::json;
+
+use super::restore_world::{Fate, World, request, runner};
+use super::swap;
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+fn config_map(kept: &KeptDatabase) -> ConfigMap {
+    let mut config_map = kept_config_map(kept);
+    config_map.metadata.uid = Some("cm".into());
+    config_map
+}
+
+/// What a Swap has left, once it has ended.
+fn replaced() -> (World, KeptDatabase) {
+    let mut world = World::new(&swap());
+    world.run_to_end();
+    let kept = world.kept.clone().unwrap();
+    (world, kept)
+}
+
+fn at(kept: &KeptDatabase, jobs: &[ObservedJob], now: Timestamp) -> KeptStep {
+    kept_step(&config_map(kept), jobs, false, now, &runner())
+}
+
+/// The Job of a step, as it is seen later.
+fn seen(step: &KeptStep, created: Timestamp, state: JobState) -> ObservedJob {
+    let name = step.create.as_ref().unwrap().metadata.name.clone().unwrap();
+    ObservedJob {
+        uid: format!("{name}-uid"),
+        name,
+        created,
+        backup: None,
+        deleting: false,
+        state,
+        progress: None,
+        details: String::new(),
+    }
+}
+
+fn ended(outcome: Outcome, restore: Option<RestoreReport>, time: Timestamp) -> JobState {
+    let report = RunReport { restore, ..RunReport::new(outcome, "Reason", "why") };
+    JobState::Ended(Box::new(Ended { time, report, container_ended: true, exit_code: Some(0) }))
+}
+
+#[test]
+fn it_is_dropped_when_its_time_is_over() {
+    let (mut world, kept) = replaced();
+    let config_map = config_map(&kept);
+    assert_eq!(read_kept(&config_map), Some(kept.clone()));
+    assert!(config_map.metadata.owner_references.is_none(), "it outlives the request");
+    let early = at(&kept, &[], world.now);
+    assert!(early.create.is_none() && early.wake == Some(kept.drop_after));
+    let name = |step: KeptStep| step.create.unwrap().metadata.name.unwrap();
+    let first = name(at(&kept, &[], kept.drop_after));
+    let later = at(&kept, &[], kept.drop_after + SignedDuration::from_secs(3_599));
+    assert_eq!(first, name(later), "one attempt an hour");
+    assert_ne!(first, name(at(&kept, &[], kept.drop_after + HOUR)));
+    // Once the ConfigMap is gone, the request says that the database is.
+    world.now = kept.drop_after;
+    world.kept = None;
+    world.turn();
+    assert!(world.status().previous.unwrap().dropped_time.is_some());
+}
+
+#[test]
+fn it_is_told_as_dropped_only_if_it_was() {
+    let (_, kept) = replaced();
+    let due = at(&kept, &[], kept.drop_after);
+    for (dropped, reason) in [(true, "PreviousDropped"), (false, "PreviousGone")] {
+        let report = RestoreReport::Drop(DropReport { dropped, freed_bytes: 0 });
+        let job = seen(&due, kept.drop_after, ended(Outcome::Done, Some(report), kept.drop_after));
+        let step = at(&kept, &[job], kept.drop_after);
+        assert!(step.forget && step.create.is_none());
+        let event = step.event.unwrap();
+        assert_eq!(event.reason, reason);
+        assert_eq!(event.message.contains("nothing was dropped"), !dropped, "{}", event.message);
+    }
+}
+
+#[test]
+fn an_attempt_that_fails_is_told_and_followed_by_another() {
+    let (_, kept) = replaced();
+    let failed = seen(
+        &at(&kept, &[], kept.drop_after),
+        kept.drop_after,
+        ended(Outcome::Retryable, None, kept.drop_after),
+    );
+    let told = at(&kept, std::slice::from_ref(&failed), kept.drop_after);
+    assert_eq!(told.event.as_ref().unwrap().reason, "DropFailed");
+    assert!(told.create.is_none() && told.delete.is_empty() && !told.forget);
+    assert_eq!(told.wake, Some(kept.drop_after + HOUR));
+    let next = at(&kept, std::slice::from_ref(&failed), kept.drop_after + HOUR);
+    assert!(next.create.is_some());
+    assert_eq!(next.delete, [(failed.name, failed.uid)]);
+}
+
+#[test]
+fn an_attempt_that_does_not_start_is_told_and_makes_room_for_the_next() {
+    let (_, kept) = replaced();
+    let due = at(&kept, &[], kept.drop_after);
+    let why = || "ImagePullBackOff: no such image".to_owned();
+    for state in [JobState::Pending(Some(why())), JobState::Stuck(why())] {
+        let job = seen(&due, kept.drop_after, state);
+        let told = at(&kept, std::slice::from_ref(&job), kept.drop_after);
+        let event = told.event.unwrap();
+        assert_eq!(event.reason, "DropFailed");
+        assert!(event.message.contains("no such image"), "{}", event.message);
+        assert!(told.wake.unwrap() > kept.drop_after + SignedDuration::from_secs(60), "not told each moment");
+        // An hour later it is removed, and only then followed by another.
+        let later = kept.drop_after + HOUR;
+        let step = at(&kept, std::slice::from_ref(&job), later);
+        assert_eq!(step.delete, [(job.name.clone(), job.uid.clone())]);
+        assert!(step.create.is_none() && step.wake.is_some());
+        let going = ObservedJob { deleting: true, ..job };
+        let step = at(&kept, &[going], later);
+        assert!(step.delete.is_empty() && step.create.is_none());
+        assert!(at(&kept, &[], later).create.is_some());
+    }
+}
+
+#[test]
+fn an_attempt_that_works_is_waited_for_but_not_for_ever() {
+    let (_, kept) = replaced();
+    let job = seen(&at(&kept, &[], kept.drop_after), kept.drop_after, JobState::Running);
+    let step = at(&kept, std::slice::from_ref(&job), kept.drop_after + HOUR);
+    assert!(step.create.is_none() && step.delete.is_empty() && step.wake.is_some());
+    let step = at(&kept, &[job], kept.drop_after + HOUR * 2);
+    assert_eq!(step.delete.len(), 1, "its node is away");
+}
+
+#[test]
+fn a_request_that_goes_on_holds_it_and_so_does_its_undo() {
+    let (world, kept) = replaced();
+    assert!(!holds(&world.request, &kept), "it has ended");
+    let undo = |change| {
+        let mut undo = json!({"metadata": {"name": "undo", "uid": "u-2"}, "spec": {"source": {"backup": null, "undoOf": {"name": "back"}}}});
+        super::restore_world::merge(&mut undo, &change);
+        request(&undo)
+    };
+    assert!(holds(&undo(json!({})), &kept));
+    for other in [
+        json!({"spec": {"dryRun": true}}),
+        json!({"metadata": {"namespace": "other"}}),
+        json!({"spec": {"source": {"undoOf": {"name": "another"}}}}),
+        json!({"status": {"phase": "Failed"}}),
+    ] {
+        assert!(!holds(&undo(other.clone()), &kept), "{other}");
+    }
+    let step = kept_step(&config_map(&kept), &[], true, kept.drop_after, &runner());
+    assert!(step.create.is_none() && step.wake.is_some());
+}
+
+#[test]
+fn with_no_hours_it_goes_once_the_request_has_ended_and_not_before() {
+    for check_fails in [false, true] {
+        let checks = json!({"sql": [{"query": "SELECT 1", "expect": "1"}]});
+        let mut world =
+            World::new(&json!({"spec": {"database": {"keepPreviousHours": 0}, "checks": checks}}));
+        if check_fails {
+            world.fates = vec![("check", Fate::Fails)];
+        }
+        let mut looked = 0;
+        while !world.phase().is_end() {
+            if let Some(kept) = &world.kept {
+                let held = holds(&world.request, kept);
+                let step = kept_step(&config_map(kept), &[], held, world.now, &runner());
+                assert!(step.create.is_none(), "in {:?}", world.phase());
+                looked += 1;
+            }
+            world.turn();
+        }
+        assert!(looked > 3, "{looked}");
+        let kept = world.kept.clone().unwrap();
+        let held = holds(&world.request, &kept);
+        assert!(kept_step(&config_map(&kept), &[], held, world.now, &runner()).create.is_some());
+        let message = |world: &World| {
+            let status = world.status();
+            conditions::find(&status.conditions, conditions::READY).unwrap().message.clone()
+        };
+        let told = message(&world);
+        assert!(told.contains("is dropped once the request has ended"), "{told}");
+        assert!(!told.contains("undoOf"), "there is nothing to go back to: {told}");
+        world.kept = None;
+        world.turn();
+        assert!(world.status().previous.unwrap().dropped_time.is_some());
+        if !check_fails {
+            assert_eq!(message(&world), "all was done");
+        }
+    }
+}
+
+#[test]
+fn its_time_stays_the_same_although_status_is_lost() {
+    let mut world = World::new(&swap());
+    world.run_until(RestorePhase::Switching);
+    while world.kept.is_none() {
+        world.turn();
+    }
+    let kept = world.kept.clone().unwrap();
+    while !world.done.contains_key("rename") {
+        world.turn();
+    }
+    world.request.status = None;
+    world.now += HOUR;
+    world.run_to_end();
+    assert_eq!(world.phase(), RestorePhase::Succeeded);
+    assert_eq!(world.status().previous.unwrap().drop_after.0, kept.drop_after);
+    assert_eq!(world.kept, Some(kept));
+}
+
+#[test]
+fn what_people_do_to_its_config_map_is_taken_in() {
+    let (mut world, kept) = replaced();
+    // Deleted: it is made again, or nobody would drop the database.
+    world.kept = None;
+    world.turn();
+    assert_eq!(world.kept, Some(kept.clone()));
+    assert!(world.status().previous.unwrap().dropped_time.is_none());
+    // A later time counts.
+    let later = kept.drop_after + HOUR;
+    world.kept = Some(KeptDatabase { drop_after: later, ..kept.clone() });
+    world.now = kept.drop_after;
+    world.turn();
+    let previous = world.status().previous.unwrap();
+    assert_eq!((previous.drop_after.0, previous.dropped_time), (later, None));
+}

@@ -1,0 +1,227 @@
+//! What others do meanwhile: other requests, people who scale, delete, or cancel too late.
+
+use greenlang_backup_api::conditions;
+use greenlang_backup_api::restore::Ledger;
+use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase, WorkloadKind};
+use greenlang_backup_plan::restore_request::{Lock, WorkloadState};
+use serde_json::json;
+
+use super::restore_world::{Blow, Fate, World};
+use super::{AS_BEFORE, assert_back, assert_switched, assert_untouched, swap, ways, world};
+
+fn api() -> (WorkloadKind, String) {
+    (WorkloadKind::Deployment, "api".to_owned())
+}
+
+fn ledger_of(state: &WorkloadState) -> Option<&str> {
+    state.ledger.as_ref().map(|ledger| ledger.request_uid.as_str())
+}
+
+#[test]
+fn of_two_requests_that_stop_one_application_the_later_leaves_it_to_the_first() {
+    let mut later = World::new(&json!({"metadata": {"name": "later", "uid": "u-2"}}));
+    later.run_until(RestorePhase::Quiescing);
+    while later.status().quiesced.is_empty() {
+        later.turn();
+    }
+    let mut first = World::new(&swap());
+    first.run_until(RestorePhase::Restoring);
+    later.workloads.clone_from(&first.workloads);
+    later.run_to_end();
+    assert_eq!(later.phase(), RestorePhase::Failed);
+    let failure = later.status().failure.unwrap();
+    assert_eq!(failure.reason, "WorkloadTaken");
+    for part in ["Deployment api", "RestoreRequest back"] {
+        assert!(failure.message.contains(part), "{}", failure.message);
+    }
+    assert_eq!(later.workloads, first.workloads, "nothing was touched");
+    assert!(!later.done.keys().any(|what| what.starts_with("stop")), "{:?}", later.done);
+    assert!(later.status().quiesced.iter().all(|entry| entry.state == QuiesceState::Taken));
+    assert!(later.request.metadata.finalizers.is_none() && later.lock == Lock::Free);
+    assert_eq!(later.condition(conditions::RESUMED), ("True".into(), "WorkloadTaken".into()));
+    first.run_to_end();
+    assert_eq!((first.phase(), first.counts()), (RestorePhase::Succeeded, AS_BEFORE));
+}
+
+#[test]
+fn what_a_request_stopped_itself_comes_back_although_another_has_one_of_its_applications() {
+    for phase in [RestorePhase::Quiescing, RestorePhase::Restoring, RestorePhase::Resuming] {
+        let mut world = World::new(&swap());
+        world.run_until(phase);
+        while world.counts().0 != Some(0) {
+            world.turn();
+        }
+        let state = world.workloads.get_mut(&api()).unwrap();
+        state.ledger = Some(Ledger {
+            request: "first".into(),
+            request_uid: "u-0".into(),
+            replicas: Some(9),
+            suspend: None,
+        });
+        let theirs = state.clone();
+        world.run_to_end();
+        let state = &world.workloads[&api()];
+        assert_eq!((state.replicas, ledger_of(state)), (Some(0), Some("u-0")), "{phase:?}");
+        assert_eq!(state.resource_version, theirs.resource_version, "{phase:?}");
+        assert_eq!((world.counts().1, world.counts().2), (AS_BEFORE.1, AS_BEFORE.2), "{phase:?}");
+        assert!(world.events.contains(&"WorkloadTaken"), "{phase:?}");
+        let end =
+            if phase == RestorePhase::Resuming { RestorePhase::Succeeded } else { RestorePhase::Failed };
+        assert_eq!(world.phase(), end);
+    }
+}
+
+#[test]
+fn jobs_that_a_person_deletes_are_made_again() {
+    for (way, change) in ways() {
+        for at in 0..super::blows::writes(way, &change) {
+            let mut world = world(way, &change);
+            world.blow = Some((at, Blow::JobsGone));
+            world.run_to_end();
+            let what = format!("{way}, Jobs deleted at {at}");
+            assert_eq!(world.phase(), RestorePhase::Succeeded, "{what}: {:#?}", world.status());
+            assert_switched(&world, way, &what);
+        }
+    }
+}
+
+#[test]
+fn a_lease_that_a_person_deletes_is_taken_again() {
+    for (way, change) in ways() {
+        for at in 0..super::blows::writes(way, &change) {
+            let mut world = world(way, &change);
+            world.blow = Some((at, Blow::LeaseGone));
+            world.run_to_end();
+            let what = format!("{way}, Lease deleted at {at}");
+            assert_eq!(world.phase(), RestorePhase::Succeeded, "{what}");
+            assert_switched(&world, way, &what);
+            assert_eq!(world.lock, Lock::Free, "{what}");
+        }
+    }
+    let mut world = World::new(&swap());
+    world.run_until(RestorePhase::Restoring);
+    world.lock = Lock::Free;
+    world.turn();
+    assert_eq!(world.lock, Lock::Ours);
+}
+
+#[test]
+fn whoever_loses_the_lease_to_another_turns_back_before_the_switch() {
+    let mut ends = std::collections::BTreeSet::new();
+    for (way, change) in ways() {
+        for at in 3..super::blows::writes(way, &change) {
+            let mut world = world(way, &change);
+            world.run_until(RestorePhase::Planning);
+            world.blow = Some((at, Blow::LeaseTaken));
+            world.run_to_end();
+            let what = format!("{way}, Lease taken at {at}");
+            ends.insert(world.phase());
+            if world.phase() == RestorePhase::Failed {
+                let failure = world.status().failure.unwrap();
+                assert_eq!(failure.reason, "LockLost", "{what}");
+                assert!(failure.message.contains("greenlang/other"), "{}", failure.message);
+                assert_untouched(&world, &what);
+            } else {
+                assert_switched(&world, way, &what);
+            }
+            assert_eq!(world.lock, Lock::Other("greenlang/other".into()), "{what}: it is not given away");
+        }
+    }
+    assert_eq!(ends.len(), 2, "{ends:?}");
+}
+
+#[test]
+fn whoever_starts_an_application_while_data_is_loaded_is_named_and_all_is_undone() {
+    let mut world = World::new(&swap());
+    world.run_until(RestorePhase::Restoring);
+    let state = world.workloads.get_mut(&api()).unwrap();
+    (state.replicas, state.managed_by) = (Some(1), Some("kubectl-scale".into()));
+    world.run_to_end();
+    let failure = world.status().failure.unwrap();
+    assert_eq!(failure.reason, "ScaleContested");
+    assert!(failure.message.contains("kubectl-scale"), "{}", failure.message);
+    assert_untouched(&world, "scaled up");
+}
+
+#[test]
+fn an_application_that_is_made_anew_of_a_copy_of_itself_comes_back() {
+    let mut world = World::new(&swap());
+    world.run_until(RestorePhase::Restoring);
+    world.workloads.get_mut(&api()).unwrap().uid = "anew".into();
+    world.run_to_end();
+    assert_eq!(world.phase(), RestorePhase::Succeeded);
+    assert_back(&world, "made anew with its annotation");
+}
+
+#[test]
+fn a_cancel_that_comes_too_late_is_said() {
+    let mut world = World::new(&swap());
+    world.run_until(RestorePhase::Switching);
+    while world.status().switch_started_time.is_none() {
+        world.turn();
+    }
+    world.cancel();
+    world.turn();
+    for type_ in [conditions::READY, conditions::RECONCILING] {
+        assert_eq!(world.condition(type_).1, "TooLateToCancel", "{type_}");
+    }
+    world.run_to_end();
+    assert_eq!(world.phase(), RestorePhase::Succeeded);
+    assert_switched(&world, "swap", "too late");
+    let told = |world: &World| world.events.iter().filter(|reason| **reason == "TooLateToCancel").count();
+    assert_eq!(told(&world), 1);
+    // After the end as well.
+    let mut world = World::new(&swap());
+    world.run_to_end();
+    world.cancel();
+    world.run_to_end();
+    assert_eq!((told(&world), world.phase()), (1, RestorePhase::Succeeded));
+}
+
+#[test]
+fn conditions_say_that_what_was_loaded_was_undone() {
+    let mut world = World::new(&json!({"spec": {"quiesce": {"when": "BeforeSwitch"}}}));
+    world.run_until(RestorePhase::Quiescing);
+    assert_eq!(world.condition(conditions::RESTORED).0, "True");
+    world.cancel();
+    world.run_to_end();
+    assert_eq!(world.phase(), RestorePhase::Cancelled);
+    for type_ in [conditions::RESTORED, conditions::VERIFIED] {
+        assert_eq!(world.condition(type_), ("False".into(), "Undone".into()), "{type_}");
+    }
+    assert_untouched(&world, "cancelled");
+}
+
+#[test]
+fn what_could_not_be_dropped_is_told_to_the_end() {
+    for cancelled in [false, true] {
+        let mut world = World::new(&swap());
+        world.fates = vec![("drop", Fate::Fails), ("load", Fate::Fails)];
+        if cancelled {
+            world.fates.pop();
+            world.run_until(RestorePhase::Restoring);
+            world.cancel();
+        }
+        world.run_to_end();
+        let status = world.status();
+        let finished = conditions::find(&status.conditions, conditions::FINISHED).unwrap();
+        assert!(finished.message.contains("drop it by hand"), "{}", finished.message);
+        assert_back(&world, "not dropped");
+    }
+}
+
+#[test]
+fn an_application_that_the_api_server_refuses_to_bring_back_is_told_once_and_tried_on() {
+    let mut world = World::new(&swap());
+    world.run_until(RestorePhase::Resuming);
+    world.refuses_workloads = true;
+    for _ in 0..10 {
+        world.turn();
+    }
+    assert_eq!(world.condition(conditions::RESUMED), ("False".into(), "WorkloadRefused".into()));
+    let told = world.events.iter().filter(|reason| **reason == "ApplicationsDown").count();
+    assert_eq!(told, 3, "once for each application");
+    world.refuses_workloads = false;
+    world.run_to_end();
+    assert_switched(&world, "swap", "in the end");
+}
