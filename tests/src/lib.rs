@@ -18,6 +18,7 @@ pub mod parts;
 pub mod policy;
 pub mod process;
 pub mod random;
+pub mod restore;
 pub mod secrets_search;
 pub mod suite;
 pub mod tls;

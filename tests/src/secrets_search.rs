@@ -17,7 +17,7 @@ pub async fn gather(cluster: &Cluster, parts: &Parts, recorder: &Recorder) -> Re
     let mut texts = recorder.texts();
     for namespace in [&*parts.namespace, operator::NAMESPACE] {
         // Every kind but Secrets, which are the one place for secrets.
-        let kinds = "events,events.events.k8s.io,jobs,pods,configmaps,deployments,replicasets,leases,backuppolicies,serviceaccounts";
+        let kinds = "events,events.events.k8s.io,jobs,pods,configmaps,deployments,replicasets,leases,backuppolicies,restorerequests,serviceaccounts";
         let question = format!("get {kinds} -n {namespace} -o yaml --show-managed-fields");
         texts.push((question.clone(), cluster.kube(&question).await?));
         for pod in cluster.kube(&format!("get pods -n {namespace} -o name")).await?.lines() {

@@ -50,11 +50,15 @@ pub async fn until_in<T>(
 pub async fn diagnosis(cluster: &Cluster, namespace: &str) -> String {
     let mut text = String::new();
     for question in [
-        format!("get pods,jobs,backuppolicies -n {namespace} -o wide"),
+        format!("get pods,jobs,backuppolicies,restorerequests -n {namespace} -o wide"),
         format!("get events -n {namespace} --sort-by=.lastTimestamp"),
         format!(
             "get backuppolicies -n {namespace} -o jsonpath={{range.items[*]}}{{.metadata.name}}:{{.status}}{{\"\\n\"}}{{end}}"
         ),
+        format!(
+            "get restorerequests -n {namespace} -o jsonpath={{range.items[*]}}{{.metadata.name}}:{{.status}}{{\"\\n\"}}{{end}}"
+        ),
+        format!("logs -n {namespace} -l backup.greenlang.io/restore --tail=10 --prefix --ignore-errors"),
         format!("logs -n {namespace} -l backup.greenlang.io/policy --tail=10 --prefix --ignore-errors"),
         format!(
             "logs -n {} -l app.kubernetes.io/component=operator --tail=20 --prefix --ignore-errors",
