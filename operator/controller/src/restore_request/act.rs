@@ -75,8 +75,8 @@ async fn carry_out(
             return finalize(request, finalizers, context).await;
         }
         Effect::AcquireLock => {
-            if let (Ok(valid), Some(held)) = (&seen.valid, &seen.held) {
-                lock::acquire(&valid.identity, held, context).await?;
+            if let Some(held) = &seen.held {
+                lock::acquire(&seen.valid.identity, held, context).await?;
             }
         }
         Effect::ReleaseLock => {
@@ -117,12 +117,15 @@ async fn finalize(
     }
 }
 
-/// Makes the ConfigMap that remembers the replaced database. Its name says whose it is.
+/// Makes the ConfigMap that remembers the replaced database, in place of one that cannot be read. Its name says whose it is.
 async fn keep(kept: &ConfigMap, config_maps: &Api<ConfigMap>) -> Result<(), Error> {
     crash::before_write();
     match config_maps.create(&writes::ours(), kept).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            config_maps.replace(&kept.name_any(), &writes::ours(), kept).await?;
+            Ok(())
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -3,7 +3,9 @@
 use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{BackupPolicy, RestoreRequest};
 use greenlang_backup_plan::backup_policy::Invalid;
-use greenlang_backup_plan::restore_request::{Lock, Observed, ValidatedRestore, kept_name, validate};
+use greenlang_backup_plan::restore_request::{
+    Lock, Observed, ValidatedRestore, kept_name, leftover, read_kept, validate,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::{Api, ResourceExt as _};
@@ -18,8 +20,10 @@ use crate::family::Family;
 pub struct Seen {
     /// As the API server has it.
     pub request: RestoreRequest,
-    /// Its spec, or what is wrong with it.
-    pub valid: Result<ValidatedRestore, Invalid>,
+    /// What it asks for, or what is left of it where that cannot be carried out.
+    pub valid: ValidatedRestore,
+    /// What is wrong with its spec.
+    pub invalid: Option<Invalid>,
     /// What the decision reads.
     pub observed: Observed,
     /// The Lease of the database, as it was when it was looked at; none where none was looked for.
@@ -36,7 +40,10 @@ pub async fn gather(
     let requests: Api<RestoreRequest> = Api::namespaced(context.client.clone(), &namespace);
     let Some(request) = requests.get_opt(&cached.name_any()).await? else { return Ok(None) };
     let policy = policy(&request, context).await?;
-    let valid = validate(&request, policy.as_ref());
+    let (valid, invalid) = match validate(&request, policy.as_ref()) {
+        Ok(valid) => (valid, None),
+        Err(invalid) => (leftover(&request), Some(invalid)),
+    };
     let served = context.namespaces.contains(&namespace);
     let deleting = request.metadata.deletion_timestamp.is_some();
     let mut observed = Observed {
@@ -49,7 +56,7 @@ pub async fn gather(
         remains: std::collections::BTreeSet::new(),
         lock: Lock::Free,
         workloads: vec![],
-        kept: false,
+        kept: None,
     };
     let mut held = None;
     if served {
@@ -58,15 +65,14 @@ pub async fn gather(
         observed.jobs = family.observe(now);
         observed.remains = family.remains;
         observed.workloads = workloads::look(&request, context).await?;
-        if let Ok(valid) = &valid {
-            let found = lock::look(valid, context).await?;
-            observed.lock = found.lock.clone();
-            held = Some(found);
-            let config_maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
-            observed.kept = config_maps.get_metadata_opt(&kept_name(&valid.identity)).await?.is_some();
-        }
+        let found = lock::look(&valid, context).await?;
+        observed.lock = found.lock.clone();
+        held = Some(found);
+        let config_maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
+        let kept = config_maps.get_opt(&kept_name(&valid.identity)).await?;
+        observed.kept = kept.as_ref().and_then(read_kept).map(|kept| kept.drop_after);
     }
-    Ok(Some(Seen { request, valid, observed, held }))
+    Ok(Some(Seen { request, valid, invalid, observed, held }))
 }
 
 /// The policy that the request names; it counts only until the request has begun.

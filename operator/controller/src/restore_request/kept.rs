@@ -7,13 +7,13 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use greenlang_backup_api::labels;
-use greenlang_backup_api::restore::RequestIdentity;
+use greenlang_backup_api::restore::{KeptDatabase, RequestIdentity};
 use greenlang_backup_api::v1alpha1::RestoreRequest;
 use greenlang_backup_plan::backup_policy::Event;
-use greenlang_backup_plan::restore_request::{KeptStep, kept_step, read_kept};
+use greenlang_backup_plan::restore_request::{KeptStep, holds, kept_step, read_kept};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::watcher;
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -72,10 +72,17 @@ async fn pass(cached: &ConfigMap, context: &Context) -> Result<Action, Error> {
     for child in &mut family.children {
         child.ask_events(&namespace, &context.client, now).await;
     }
-    let step = kept_step(&config_map, &family.observe(now), now, &context.runner);
+    let held = now >= kept.drop_after && is_held(&kept, context).await?;
+    let step = kept_step(&config_map, &family.observe(now), held, now, &context.runner);
     writes::still_so(&config_map, read, &context.client).await?;
     act(&config_map, &kept.request, &step, context).await?;
     Ok(Action::requeue(pause(step.wake, &config_map.metadata)))
+}
+
+/// Whether a request still needs the database.
+async fn is_held(kept: &KeptDatabase, context: &Context) -> Result<bool, Error> {
+    let requests: Api<RestoreRequest> = Api::namespaced(context.client.clone(), &kept.request.namespace);
+    Ok(requests.list(&ListParams::default()).await?.iter().any(|request| holds(request, kept)))
 }
 
 async fn act(

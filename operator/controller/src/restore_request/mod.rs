@@ -145,17 +145,16 @@ async fn pass(cached: &RestoreRequest, context: &Context) -> Result<Action, Erro
     let read = Instant::now();
     let Some(seen) = gather::gather(cached, context, now()).await? else { return Ok(Action::await_change()) };
     let before = seen.request.status.clone().unwrap_or_default();
-    let decided = match &seen.valid {
-        Ok(valid) => step(valid, &seen.observed, &before, &context.runner),
-        Err(invalid) => reject(&before, seen.request.generation(), invalid, seen.observed.now),
+    let (valid, observed, runner) = (&seen.valid, &seen.observed, &context.runner);
+    let decided = match &seen.invalid {
+        None => step(valid, observed, &before, runner),
+        Some(invalid) => reject(valid, observed, &before, runner, invalid),
     };
     let acted = act::act(&seen, read, &decided.effects, context).await?;
-    let decided = match &seen.valid {
-        Ok(valid) if acted.was_refused() => {
-            let (jobs, workloads) = (&acted.jobs, &acted.workloads);
-            decided.refused(valid, &seen.observed, &before, &context.runner, jobs, workloads)
-        }
-        _ => decided,
+    let decided = if acted.was_refused() {
+        decided.refused(valid, observed, &before, runner, &acted.jobs, &acted.workloads)
+    } else {
+        decided
     };
     let Some(request) = acted.request else { return Ok(Action::await_change()) };
     say(&request, &decided, context).await?;
