@@ -38,7 +38,7 @@ pub async fn start_applications(cluster: &Cluster, namespace: &str, database: &s
         let manifest = include_str!("../data/parts/application.yaml")
             .replace("NAMESPACE", namespace)
             .replace("PREFIX", &cluster.parts_prefix)
-            .replace("DATABASE", database)
+            .replace("CONTENT", database)
             .replace("APPLICATION", name)
             .replace("REPLICAS", &replicas.to_string());
         cluster.apply(&manifest).await?;
