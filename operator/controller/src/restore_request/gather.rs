@@ -61,6 +61,9 @@ pub async fn gather(
     let mut held = None;
     if served {
         observed.namespace_deleting = deleting && is_going(&namespace, context).await?;
+    }
+    // With a namespace the rights in it go, before the request may.
+    if served && !observed.namespace_deleting {
         let family = family(&request, context, now).await?;
         observed.jobs = family.observe(now);
         observed.remains = family.remains;

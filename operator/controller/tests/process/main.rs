@@ -19,7 +19,9 @@ mod obstacles;
 mod proxy;
 mod queue;
 mod replica;
+mod restores;
 mod runs;
+mod server;
 mod traffic;
 mod upgrade;
 

@@ -18,7 +18,7 @@ use super::validate::ValidatedRestore;
 use crate::pause::seconds_later;
 
 /// Seconds between two looks at Pods that are to go.
-const PODS_SECONDS: i64 = 5;
+const PODS_SECONDS: i64 = 1;
 /// Seconds in which the Pods of all applications must be gone.
 const LIMIT_SECONDS: i64 = 900;
 /// Seconds between two attempts to bring back a workload that the API server refuses to change.

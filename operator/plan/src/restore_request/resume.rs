@@ -8,7 +8,7 @@ use super::step::Pass;
 use crate::pause::seconds_later;
 
 /// Seconds between two looks at applications that come back.
-const READY_SECONDS: i64 = 5;
+const READY_SECONDS: i64 = 1;
 /// Seconds in which applications must be ready.
 const LIMIT_SECONDS: i64 = 600;
 

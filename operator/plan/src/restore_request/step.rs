@@ -382,11 +382,12 @@ fn rest(pass: &mut Pass<'_>) {
         return;
     }
     if !owes(pass.stored) && pass.stored.phase.is_some_and(RestorePhase::is_end) {
-        if pass.seen.has_finalizer {
-            pass.effect(Effect::RemoveFinalizer);
-        }
         if pass.seen.lock == Lock::Ours {
             pass.effect(Effect::ReleaseLock);
+        }
+        // Last: with it a request that is being deleted goes.
+        if pass.seen.has_finalizer {
+            pass.effect(Effect::RemoveFinalizer);
         }
     }
     follow_previous(pass);

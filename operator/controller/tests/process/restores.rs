@@ -1,0 +1,360 @@
+//! RestoreRequests on a real API server, with the rights of the chart: whatever happens, applications come back and nothing is done twice.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use greenlang_backup_api::conditions::{READY, RESUMED, find};
+use greenlang_backup_api::labels;
+use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest, RestoreRequestStatus};
+use greenlang_backup_tests::api_server::ApiServer;
+use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, install_chart};
+use greenlang_backup_tests::wait;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::apply_policy;
+use crate::proxy::{Fault, Proxy};
+use crate::replica::{LIMIT, Replica, SERVED, install};
+use crate::server::{PLAN_LINE, Server};
+
+const DATABASE: &str = "greenlang";
+/// Replicas of the application.
+const REPLICAS: i64 = 3;
+/// The variable that names the file which arms a cut.
+const CUT_FILE: &str = "GREENLANG_CUT_FILE";
+/// What a namespace with an active request may take to go.
+const GONE: Duration = Duration::from_mins(1);
+
+/// The world of these tests.
+struct World {
+    api: ApiServer,
+    proxy: Proxy,
+    operator: Replica,
+    server: Server,
+    folder: TempDir,
+}
+
+impl World {
+    async fn start() -> Result<Self> {
+        let api = ApiServer::start().await?;
+        install(&api).await?;
+        install_chart(&api.cluster, "greenlang-backup-crds", json!({})).await?;
+        let proxy = Proxy::start(&api).await?;
+        proxy.inject(Fault::Text(PLAN_LINE.to_owned()), "GET", "/log", usize::MAX);
+        let folder = tempfile::tempdir()?;
+        let operator = operator(&proxy, &folder)?;
+        operator.said("this replica leads").await?;
+        apply_policy(&api, "main").await?;
+        let server = Server::play(&api, DATABASE);
+        let world = Self { api, proxy, operator, server, folder };
+        world.application().await?;
+        Ok(world)
+    }
+
+    async fn application(&self) -> Result<()> {
+        let labels = json!({"app": "api"});
+        let pod = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "api", "image": "none"}]}});
+        let spec = json!({"replicas": REPLICAS, "selector": {"matchLabels": labels}, "template": pod});
+        let metadata = json!({"name": "api", "namespace": SERVED});
+        let deployment =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec});
+        self.api.cluster.apply(&deployment.to_string()).await
+    }
+
+    /// Starts an operator that has died again, as Kubernetes does.
+    fn tend(&mut self) -> Result<()> {
+        if !self.operator.runs()? {
+            self.operator = operator(&self.proxy, &self.folder)?;
+        }
+        Ok(())
+    }
+
+    fn requests(&self) -> Api<RestoreRequest> {
+        Api::namespaced(self.api.cluster.client.clone(), SERVED)
+    }
+
+    async fn apply(&self, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let mut request = json!({
+            "apiVersion": "backup.greenlang.io/v1alpha1", "kind": "RestoreRequest",
+            "metadata": {"name": name, "namespace": SERVED},
+            "spec": {
+                "policyRef": {"name": "main"},
+                "source": {"backup": {"name": "database", "id": "20251107-020000"}},
+                "database": {"credentialsSecretRef": {"name": "admin"}},
+                "identitySecretRef": {"name": "identity"},
+                "confirm": DATABASE,
+                "quiesce": {"drainSeconds": 0, "workloads": [{"kind": "Deployment", "name": "api"}]},
+            },
+        });
+        change(&mut request);
+        self.api.cluster.apply(&request.to_string()).await
+    }
+
+    async fn change(&self, name: &str, patch: Value) -> Result<()> {
+        self.requests().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    async fn status(&self, name: &str) -> Result<RestoreRequestStatus> {
+        Ok(self.requests().get(name).await?.status.unwrap_or_default())
+    }
+
+    async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        is_so: impl Fn(&RestoreRequestStatus) -> bool,
+    ) -> Result<RestoreRequestStatus> {
+        let what = format!("{name}: {what}");
+        let found = wait::until(&what, LIMIT, async || Ok(Some(self.status(name).await?).filter(&is_so)));
+        match found.await {
+            Ok(status) => Ok(status),
+            Err(error) => Err(error.context(format!("{:#?}", self.status(name).await?))),
+        }
+    }
+
+    async fn phase(&self, name: &str, phase: RestorePhase) -> Result<RestoreRequestStatus> {
+        self.until(name, phase.as_str(), |status| status.phase == Some(phase)).await
+    }
+
+    async fn replicas(&self) -> Result<String> {
+        let question =
+            format!("get deployment -n {SERVED} api -o jsonpath={{.spec.replicas}}{{.metadata.annotations}}");
+        self.api.cluster.kube(&question).await
+    }
+
+    /// The application has what it had and carries nothing of ours, and nothing holds the request or the database.
+    async fn at_rest(&mut self, name: &str) -> Result<()> {
+        wait::until("Lease and finalizer are gone", LIMIT, async || {
+            self.tend()?;
+            let leases: Api<Lease> = Api::namespaced(self.api.cluster.client.clone(), NAMESPACE);
+            let held = leases.list(&ListParams::default()).await?;
+            let request = self.requests().get_opt(name).await?;
+            let is_free = request.is_none_or(|request| request.finalizers().is_empty());
+            Ok((is_free && held.iter().all(|lease| lease.name_any() == RELEASE)).then_some(()))
+        })
+        .await?;
+        let replicas = self.replicas().await?;
+        let is_back = replicas.starts_with(&REPLICAS.to_string()) && !replicas.contains(labels::LEDGER);
+        ensure!(is_back, "{replicas}");
+        Ok(())
+    }
+
+    async fn kept(&self) -> Result<Vec<ConfigMap>> {
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.api.cluster.client.clone(), SERVED);
+        Ok(config_maps.list(&ListParams::default().labels(labels::KEPT_DATABASE)).await?.items)
+    }
+
+    async fn events(&self, name: &str) -> Result<String> {
+        let question = format!(
+            "get events -n {SERVED} --field-selector involvedObject.name={name} -o jsonpath={{.items[*].reason}}"
+        );
+        self.api.cluster.kube(&question).await
+    }
+}
+
+fn operator(proxy: &Proxy, folder: &TempDir) -> Result<Replica> {
+    let file = folder.path().join("cut").display().to_string();
+    Replica::start_with(&proxy.kubeconfig, "operator", &[(CUT_FILE, &file)])
+}
+
+/// What a restore does, each once.
+const ALL: [&str; 3] = ["load", "plan", "switch"];
+
+fn once(actions: &[&str]) -> Vec<(String, u32)> {
+    actions.iter().map(|action| ((*action).to_owned(), 1)).collect()
+}
+
+#[tokio::test]
+async fn a_request_goes_through_its_phases_and_leaves_no_trace_but_what_it_replaced() -> Result<()> {
+    let mut world = World::start().await?;
+    world.apply("back", |_| {}).await?;
+    let status = world.phase("back", RestorePhase::Succeeded).await?;
+    world.at_rest("back").await?;
+    assert_eq!(world.server.done("back"), once(&ALL));
+    let previous = status.previous.context("nothing was kept")?;
+    assert_eq!(world.server.databases(), [previous.name.as_str(), DATABASE]);
+    let times: Vec<_> = status.phases.iter().map(|times| times.phase.as_str()).collect();
+    assert_eq!(
+        times,
+        ["Planning", "Quiescing", "Restoring", "Switching", "Resuming", "Checking", "Succeeded"]
+    );
+
+    // All that it asked for, the chart allows.
+    let asked = world.api.requests(NAMESPACE, RELEASE)?;
+    assert!(asked.iter().any(|request| request.starts_with("patch deployments api")), "{asked:#?}");
+    let (_, metrics) = world.operator.get("/metrics").await?.context("no metrics")?;
+    assert!(!metrics.contains("outcome=\"Forbidden\""), "{metrics}");
+    let down = format!("gl_restore_workloads_scaled_down{{namespace=\"{SERVED}\",request=\"back\"}} 0");
+    assert!(metrics.contains(&down), "{metrics}");
+
+    // The database that was replaced outlives the request, and says so; when its time is over it goes.
+    let kept = world.kept().await?.pop().context("nothing remembers it")?;
+    world.requests().delete("back", &DeleteParams::default()).await?;
+    wait::until("its farewell", LIMIT, async || {
+        Ok(world.events("back").await?.contains("PreviousKept").then_some(()))
+    })
+    .await?;
+    let mut text: Value = serde_json::from_str(&kept.data.context("no data")?["kept.json"])?;
+    text["dropAfter"] = json!("2025-11-07T00:00:00Z");
+    let patch = Patch::Merge(json!({"data": {"kept.json": text.to_string()}}));
+    let config_maps: Api<ConfigMap> = Api::namespaced(world.api.cluster.client.clone(), SERVED);
+    let name = kept.metadata.name.context("no name")?;
+    config_maps.patch(&name, &PatchParams::default(), &patch).await?;
+    let jobs = crate::runs::jobs(&world.api);
+    let job = wait::until("the Job that drops it", LIMIT, async || {
+        Ok(jobs.list(&ListParams::default().labels(labels::KEPT_DATABASE)).await?.items.pop())
+    })
+    .await?;
+    let mut report = greenlang_backup_tests::kubelet::good_report(&job)?;
+    report.restore =
+        Some(greenlang_backup_api::restore::RestoreReport::Drop(greenlang_backup_api::restore::DropReport {
+            dropped: true,
+            freed_bytes: 1,
+        }));
+    greenlang_backup_tests::kubelet::carry_out(&world.api.cluster.client, &job, &report).await?;
+    wait::until("it is forgotten", LIMIT, async || Ok(world.kept().await?.is_empty().then_some(()))).await?;
+    assert!(world.events(&name).await?.contains("PreviousDropped"));
+    Ok(())
+}
+
+/// The next life is cut one write later, until it ends uncut.
+#[cfg(feature = "crash-points")]
+#[tokio::test]
+async fn a_restore_survives_a_kill_before_each_write() -> Result<()> {
+    let mut world = World::start().await?;
+    let file = world.folder.path().join("cut");
+    for writes in 0.. {
+        std::fs::write(&file, format!("abort {writes}"))?;
+        let name = format!("back-{writes}");
+        world.apply(&name, |_| {}).await?;
+        let status = wait::until(&format!("{name} ends"), LIMIT, async || {
+            world.tend()?;
+            let found = world.requests().get(&name).await?.status.unwrap_or_default();
+            Ok(found.phase.is_some_and(RestorePhase::is_end).then_some(found))
+        })
+        .await?;
+        ensure!(status.phase == Some(RestorePhase::Succeeded), "{name}: {status:#?}");
+        world.at_rest(&name).await.context(name.clone())?;
+        assert_eq!(world.server.done(&name), once(&ALL), "{name}");
+        assert_eq!(world.kept().await?.len(), writes + 1, "{name}");
+        if file.exists() {
+            // Lease, place, Job, finalizer, ledger, stop, load, no return, ConfigMap, switch, resume, end, and what lies between.
+            ensure!(writes >= 20, "only {writes} writes were cut");
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn before_the_switch_all_is_undone_when_it_is_cancelled_deleted_or_contested() -> Result<()> {
+    let mut world = World::start().await?;
+    let before = world.server.named(DATABASE);
+    for (name, end) in [
+        ("cancelled", RestorePhase::Cancelled),
+        ("contested", RestorePhase::Failed),
+        ("deleted", RestorePhase::Failed),
+    ] {
+        world.server.hold("load", true);
+        world.apply(name, |_| {}).await?;
+        world
+            .until(name, "it loads", |status| {
+                status.phase == Some(RestorePhase::Restoring)
+                    && status.active.as_ref().is_some_and(|active| active.job_uid.is_some())
+            })
+            .await?;
+        assert!(world.replicas().await?.starts_with('0'));
+        match name {
+            "cancelled" => world.change(name, json!({"spec": {"cancel": true}})).await?,
+            "deleted" => drop(world.requests().delete(name, &DeleteParams::default()).await?),
+            _ => {
+                let scale = format!("scale deployment -n {SERVED} api --replicas=5");
+                world.api.cluster.kube(&scale).await?;
+                world.server.hold("load", false);
+            }
+        }
+        if name == "deleted" {
+            wait::until("it is gone", LIMIT, async || {
+                Ok(world.requests().get_opt(name).await?.is_none().then_some(()))
+            })
+            .await?;
+        } else {
+            let status = world.phase(name, end).await?;
+            let failure = status.failure.context("no reason")?;
+            let contested = failure.reason == "ScaleContested" && failure.message.contains("kubectl");
+            assert_eq!(contested, name == "contested", "{failure:?}");
+        }
+        world.server.hold("load", false);
+        if name == "contested" {
+            // Somebody wanted it to run, so it is left to them, with what it had.
+            world
+                .api
+                .cluster
+                .kube(&format!("scale deployment -n {SERVED} api --replicas={REPLICAS}"))
+                .await?;
+        }
+        world.at_rest(name).await.context(name)?;
+        assert_eq!((world.server.databases().len(), world.server.named(DATABASE)), (1, before), "{name}");
+        assert!(world.kept().await?.is_empty(), "{name}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_request_at_a_time_works_on_a_database_and_a_wrong_one_touches_nothing() -> Result<()> {
+    let mut world = World::start().await?;
+    world.server.hold("load", true);
+    world.apply("first", |_| {}).await?;
+    world.phase("first", RestorePhase::Restoring).await?;
+    world.apply("second", |_| {}).await?;
+    let waits = world
+        .until("second", "it waits", |status| {
+            find(&status.conditions, READY).is_some_and(|ready| ready.reason == "WaitingForOther")
+        })
+        .await?;
+    let ready = find(&waits.conditions, READY).context("no condition")?;
+    assert!(ready.message.contains(&format!("{SERVED}/first")), "{}", ready.message);
+
+    world.apply("wrong", |wanted| wanted["spec"]["policyRef"]["name"] = json!("nobody")).await?;
+    let wrong = world
+        .until("wrong", "it is refused", |status| {
+            find(&status.conditions, READY).is_some_and(|ready| ready.reason == "PolicyNotFound")
+        })
+        .await?;
+    assert_eq!((wrong.phase, wrong.active), (Some(RestorePhase::Pending), None));
+    assert!(world.server.done("wrong").is_empty() && world.server.done("second").is_empty());
+
+    world.server.hold("load", false);
+    world.phase("first", RestorePhase::Succeeded).await?;
+    let second = world.phase("second", RestorePhase::Succeeded).await?;
+    assert!(find(&second.conditions, RESUMED).is_some_and(|resumed| resumed.status == "True"));
+    world.at_rest("second").await?;
+    assert_eq!((world.server.done("first"), world.server.done("second")), (once(&ALL), once(&ALL)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_namespace_goes_with_its_active_restore_within_a_minute() -> Result<()> {
+    let mut world = World::start().await?;
+    world.server.hold("load", true);
+    world.apply("back", |_| {}).await?;
+    world.phase("back", RestorePhase::Restoring).await?;
+    let _controllers = world.api.start_controllers(&[
+        "namespace-controller",
+        "garbage-collector-controller",
+        "job-controller",
+    ])?;
+    let namespaces: Api<Namespace> = Api::all(world.api.cluster.client.clone());
+    namespaces.delete(SERVED, &DeleteParams::default()).await?;
+    wait::until("the namespace is gone", GONE, async || {
+        Ok(namespaces.get_opt(SERVED).await?.is_none().then_some(()))
+    })
+    .await?;
+    ensure!(world.operator.runs()?, "it goes on for other namespaces");
+    Ok(())
+}
