@@ -87,6 +87,8 @@ impl Cadence {
     }
 
     fn previous(&self, time: Timestamp, inclusive: bool) -> Option<Timestamp> {
+        #[cfg(test)]
+        Self::count_evaluation();
         let time = time.to_zoned(self.zone.clone());
         let found = self.crons.iter().filter_map(|cron| cron.find_previous_occurrence(&time, inclusive).ok());
         found.map(|slot| slot.timestamp()).max()
@@ -94,6 +96,8 @@ impl Cadence {
 
     /// The first slot after a time.
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
+        #[cfg(test)]
+        Self::count_evaluation();
         let time = time.to_zoned(self.zone.clone());
         let found = self.crons.iter().filter_map(|cron| cron.find_next_occurrence(&time, false).ok());
         found.map(|slot| slot.timestamp()).min()
@@ -113,6 +117,23 @@ fn times_of_day(parser: CronParser, cron: Cron, expression: &str) -> Result<Vec<
     let (minutes, hours) = (minutes.values(), hours.values());
     let times = hours.iter().flat_map(|hour| minutes.iter().map(move |minute| (minute, hour)));
     times.map(|(minute, hour)| parser.parse(&format!("{minute} {hour} {day} {month} {weekday}"))).collect()
+}
+
+#[cfg(test)]
+thread_local! {
+    static EVALUATIONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+#[cfg(test)]
+impl Cadence {
+    fn count_evaluation() {
+        EVALUATIONS.with(|count| count.set(count.get() + 1));
+    }
+
+    /// How often this test has looked for a slot.
+    pub(crate) fn evaluations() -> usize {
+        EVALUATIONS.with(std::cell::Cell::get)
+    }
 }
 
 #[cfg(test)]

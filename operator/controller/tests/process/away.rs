@@ -15,8 +15,8 @@ use crate::proxy::{Fault, Proxy};
 use crate::replica::{LIMIT, Replica, SERVED, install};
 use crate::runs::{carry_out, manual, over, probed, run, start, until};
 
-/// Longer than the Lease runs (15 s) and than the client waits between its tries. A minute brings more tries and nothing else.
-const AWAY: Duration = Duration::from_secs(20);
+/// Longer than the Lease runs (15 s) and than the client waits between its tries.
+const AWAY: Duration = Duration::from_mins(1);
 
 /// An operator that reaches its API server through a proxy, and a policy at rest.
 async fn start_by_proxy(name: &str) -> Result<(ApiServer, Proxy, Replica)> {

@@ -11,7 +11,7 @@ use super::super::validate::{ValidatedBackup, ValidatedPolicy, ValidatedSchedule
 use crate::pause::seconds_later;
 
 /// Most slots of one gap that are counted: an hourly schedule has so many in six weeks.
-const MOST_COUNTED: u64 = 1_000;
+const MOST_COUNTED: usize = 1_000;
 
 /// What a schedule asks for at a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,16 +21,17 @@ pub(super) struct Due {
     /// Until when that run may start.
     pub deadline: Option<Timestamp>,
     /// Slots that passed and are not made up for: once `slot` starts, or at once where there is none.
-    pub missed: Option<Missed>,
+    pub missed: Option<Gap>,
 }
 
-/// Slots without a run.
+/// Slots without a run. They are counted once, when they are noted: until the run before it is over, a slot that is due asks in
+/// each pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Missed {
-    /// How many.
-    pub count: u64,
-    /// The newest.
-    pub newest: Timestamp,
+pub(super) struct Gap {
+    /// All slots after this time,
+    after: Timestamp,
+    /// up to and with the newest.
+    newest: Timestamp,
 }
 
 /// One entry for each schedule of the spec. An expression that is new or changed counts from `since` on.
@@ -119,9 +120,9 @@ pub(super) fn due(
     let meant = entry.resumed_time.as_ref().map(|resumed| resumed.0);
     if deadline.is_some_and(|deadline| now > deadline) {
         let end = seconds_later(slot, 1);
-        return Due { missed: missed(schedule, since, meant, end), ..Due::default() };
+        return Due { missed: gap(schedule, since, meant, end), ..Due::default() };
     }
-    Due { slot: Some(slot), deadline, missed: missed(schedule, since, meant, slot) }
+    Due { slot: Some(slot), deadline, missed: gap(schedule, since, meant, slot) }
 }
 
 /// Slots up to this time have had their run, or are missed, or do not count.
@@ -145,23 +146,23 @@ fn newest_due(
 }
 
 /// The slots after `since` and before `end`, without those before `meant`.
-fn missed(
+fn gap(
     schedule: &ValidatedSchedule,
     since: Timestamp,
     meant: Option<Timestamp>,
     end: Timestamp,
-) -> Option<Missed> {
+) -> Option<Gap> {
     let just_before = |time: Timestamp| time.checked_sub(jiff::SignedDuration::from_nanos(1)).unwrap_or(time);
-    let from = meant.map_or(since, |meant| since.max(just_before(meant)));
-    let newest = schedule.cadence.newest_before(end).filter(|slot| *slot > from)?;
-    let mut count = 0;
-    let mut at = from;
-    while let Some(slot) = schedule.cadence.next_after(at).filter(|slot| *slot < end && count < MOST_COUNTED)
-    {
-        count += 1;
-        at = slot;
-    }
-    Some(Missed { count, newest })
+    let after = meant.map_or(since, |meant| since.max(just_before(meant)));
+    let newest = schedule.cadence.newest_before(end).filter(|slot| *slot > after)?;
+    Some(Gap { after, newest })
+}
+
+/// How many slots lie in a gap, as far as they are counted.
+fn count(schedule: &ValidatedSchedule, gap: Gap) -> u64 {
+    let next = |at: &Timestamp| schedule.cadence.next_after(*at).filter(|slot| *slot <= gap.newest);
+    let slots = std::iter::successors(next(&gap.after), next);
+    slots.take(MOST_COUNTED).fold(0, |count, _| count + 1)
 }
 
 /// Seconds by which the run of a slot starts after it: the least jitter among the schedules that it serves.
@@ -189,8 +190,14 @@ fn delay_seconds(
 }
 
 /// Notes missed slots in status and tells them.
-pub(super) fn note_missed(pass: &mut Pass<'_>, backup: &str, entry: &mut ScheduleStatus, missed: Missed) {
-    let Missed { count, newest } = missed;
+pub(super) fn note_missed(
+    pass: &mut Pass<'_>,
+    backup: &str,
+    schedule: &ValidatedSchedule,
+    entry: &mut ScheduleStatus,
+    missed: Gap,
+) {
+    let (count, newest) = (count(schedule, missed), missed.newest);
     entry.missed = entry.missed.saturating_add(count);
     entry.last_missed_time = Some(Time(newest));
     let slots = if count == 1 { "1 slot".to_owned() } else { format!("{count} slots") };

@@ -73,7 +73,7 @@ fn ask(pass: &mut Pass<'_>, backup: &ValidatedBackup, status: &mut BackupStatus)
     for (schedule, entry) in backup.schedules.iter().zip(&mut status.schedules) {
         let due = slots::due(policy, backup, schedule, entry, now);
         if let Due { slot: None, missed: Some(missed), .. } = due {
-            slots::note_missed(pass, &backup.name, entry, missed);
+            slots::note_missed(pass, &backup.name, schedule, entry, missed);
         }
         asked.push(due);
     }
@@ -164,9 +164,11 @@ fn may_start(pass: &mut Pass<'_>, status: &mut BackupStatus, candidate: &Candida
 fn start(pass: &mut Pass<'_>, backup: &ValidatedBackup, status: &mut BackupStatus, candidate: Candidate) {
     let Candidate { run, served, .. } = candidate;
     for (at, due) in served {
-        let Some(entry) = status.schedules.get_mut(at) else { continue };
+        let (Some(entry), Some(schedule)) = (status.schedules.get_mut(at), backup.schedules.get(at)) else {
+            continue;
+        };
         if let Some(missed) = due.missed {
-            slots::note_missed(pass, &backup.name, entry, missed);
+            slots::note_missed(pass, &backup.name, schedule, entry, missed);
         }
         entry.last_schedule_time = due.slot.map(Time);
     }

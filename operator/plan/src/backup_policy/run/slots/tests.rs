@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::super::super::validate::validate;
 use super::*;
+use crate::schedule::Cadence;
 
 /// A policy with these schedules; two of them may share slots.
 fn policy(schedules: &serde_json::Value, zone: &str) -> ValidatedPolicy {
@@ -50,7 +51,7 @@ fn asks(
     let due = due(policy, backup, &backup.schedules[0], entry, at(now));
     (
         due.slot.map(|slot| slot.to_string()),
-        due.missed.map(|missed| (missed.count, missed.newest.to_string())),
+        due.missed.map(|missed| (count(&backup.schedules[0], missed), missed.newest.to_string())),
     )
 }
 
@@ -168,4 +169,17 @@ fn schedules_that_share_a_slot_share_the_least_delay() {
         .map(|slot| delay_seconds(&policy, backup, &backup.schedules[0], at(slot)));
     assert_eq!(delays[0], 0, "the slot that both have");
     assert!(delays[1] > 0, "the slot that only one has: {delays:?}");
+}
+
+/// While a run goes on every pass asks anew what is due after it, so that must not grow with what was missed.
+#[test]
+fn what_was_missed_is_counted_when_it_is_noted_and_not_in_each_pass() {
+    let policy = policy(&json!([{"name": "s", "cron": "0 * * * *", "keepDays": 1}]), "Etc/UTC");
+    let (backup, entry) = (&policy.backups[0], history(["2020-01-01T00:00:00Z", "", "", ""]));
+    let before = Cadence::evaluations();
+    let due = due(&policy, backup, &backup.schedules[0], &entry, at("2025-11-07T06:10:00Z"));
+    let asked = Cadence::evaluations() - before;
+    assert!(asked <= 4, "a pass looks for {asked} slots");
+    assert_eq!(count(&backup.schedules[0], due.missed.unwrap()), 1_000);
+    assert!(Cadence::evaluations() - before >= 1_000, "evaluations are counted");
 }
