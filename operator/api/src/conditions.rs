@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::text;
+
 /// The spec is accepted and what it needs can be reached; kstatus reads it.
 pub const READY: &str = "Ready";
 /// Work on the latest generation goes on; kstatus reads it.
@@ -120,9 +122,9 @@ pub fn set(
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
 }
 
-/// The text, cut at a character boundary to what a condition or event may hold.
+/// The text, cut to what a condition or event may hold.
 pub fn cut(message: &str) -> &str {
-    &message[..message.floor_char_boundary(MAX_MESSAGE)]
+    text::cut(message, MAX_MESSAGE)
 }
 
 #[cfg(test)]

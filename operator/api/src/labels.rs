@@ -39,6 +39,12 @@ pub const ADOPT: &str = "backup.greenlang.io/adopt";
 /// Prefix of the annotation of a policy that starts a run at once: `run.backup.greenlang.io/<backup>: <token>`.
 pub const RUN_PREFIX: &str = "run.backup.greenlang.io/";
 
+/// Whether a key of a label or annotation is one of ours.
+pub fn is_ours(key: &str) -> bool {
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    domain == "backup.greenlang.io" || domain.ends_with(".backup.greenlang.io")
+}
+
 /// Label: name of the RestoreRequest that a Job serves.
 pub const RESTORE: &str = "backup.greenlang.io/restore";
 /// Label: UID of the RestoreRequest; on what may outlive it.

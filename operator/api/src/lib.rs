@@ -18,4 +18,5 @@ pub mod retention;
 pub mod settings;
 pub mod sizing;
 pub mod task;
+pub mod text;
 pub mod v1alpha1;

@@ -3,6 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::text::cut;
+
+/// Longest step that is read, in bytes; those of ours are shorter.
+const MAX_STEP: usize = 96;
+
 /// Where a run is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -33,7 +38,8 @@ impl Progress {
 
     /// The newest progress among log lines; lines of other kinds, cut or foreign, are passed over.
     pub fn newest(log: &str) -> Option<Self> {
-        log.lines().rev().find_map(|line| serde_json::from_str::<Line>(line).ok()).map(|line| line.progress)
+        let newest = log.lines().rev().find_map(|line| serde_json::from_str::<Line>(line).ok());
+        newest.map(|Line { progress }| Self { step: cut(&progress.step, MAX_STEP).to_owned(), ..progress })
     }
 
     /// Whole percent done, at most 99 as long as the run goes on: the expectation is an estimate.
@@ -67,6 +73,8 @@ mod tests {
         assert_eq!(newest, second);
         assert_eq!((newest.percent(), newest.seconds_left()), (Some(25), Some(15)));
         assert_eq!(Progress::newest("nothing here"), None);
+        let long = Progress { step: "s".repeat(5_000), ..first }.to_line();
+        assert_eq!(Progress::newest(&long).unwrap().step.len(), MAX_STEP);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::BackupId;
 use crate::prune::{CatalogueReport, PruneReport};
 use crate::restore::RestoreReport;
+use crate::text::cut;
 use crate::v1alpha1::Verification;
 
 /// Longest encoded report in bytes. The kubelet keeps the last 4,096 bytes of a termination message.
@@ -213,16 +214,12 @@ impl RunReport {
     }
 }
 
-/// Cuts at a character boundary; says whether anything was cut. Escapes count as JSON will write them.
+/// Says whether anything was cut.
 fn shorten(text: &mut String, limit: usize) -> bool {
-    let mut written = 0;
-    let cut = text.char_indices().find_map(|(at, c)| {
-        written += if c.is_control() || matches!(c, '"' | '\\') { 6 } else { c.len_utf8() };
-        (written > limit).then_some(at)
-    });
-    let Some(at) = cut else { return false };
-    text.truncate(at);
-    true
+    let end = cut(text, limit).len();
+    let is_cut = end < text.len();
+    text.truncate(end);
+    is_cut
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]

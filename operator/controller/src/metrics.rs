@@ -1,9 +1,12 @@
 //! All metrics. Those of backups are read from the statuses in the cache at each scrape, so they survive a restart, and a
 //! series goes with its object. No I/O.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use greenlang_backup_api::conditions::{self, State};
 use greenlang_backup_api::v1alpha1::{BackupPolicy, MANUAL, RestoreRequest, RunHistory, Verification};
 use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
@@ -16,6 +19,9 @@ use crate::backup_policy::Places;
 
 mod restores;
 
+/// A policy in the cache.
+type Policy = Arc<DeserializeGuard<BackupPolicy>>;
+
 /// Labels of every series about backups.
 const LABELS: &[&str] = &["namespace", "policy", "backup", "schedule"];
 
@@ -23,8 +29,16 @@ const LABELS: &[&str] = &["namespace", "policy", "backup", "schedule"];
 pub struct Metrics {
     process: Registry,
     leader: IntGauge,
-    leads: OnceLock<(Store<DeserializeGuard<BackupPolicy>>, Arc<Places>)>,
+    leads: OnceLock<Leads>,
     restores: OnceLock<Store<DeserializeGuard<RestoreRequest>>>,
+}
+
+/// What the active replica knows.
+struct Leads {
+    policies: Store<DeserializeGuard<BackupPolicy>>,
+    places: Arc<Places>,
+    /// Namespaces whose policies have series of conditions: anybody may make any number of policies elsewhere.
+    served: BTreeSet<String>,
 }
 
 /// Counts passes of the reconciler.
@@ -63,10 +77,15 @@ impl Metrics {
     }
 
     /// From now on this replica leads, its cache has all policies, and it knows which runs go on.
-    pub fn lead(&self, policies: Store<DeserializeGuard<BackupPolicy>>, places: Arc<Places>) {
+    pub fn lead(
+        &self,
+        policies: Store<DeserializeGuard<BackupPolicy>>,
+        places: Arc<Places>,
+        served: BTreeSet<String>,
+    ) {
         self.leader.set(1);
         // Set once: a replica leads once in its life.
-        let _ = self.leads.set((policies, places));
+        let _ = self.leads.set(Leads { policies, places, served });
     }
 
     /// From now on the cache has all requests.
@@ -77,16 +96,21 @@ impl Metrics {
     /// The text that Prometheus reads.
     pub fn encode(&self) -> prometheus::Result<String> {
         let mut families = self.process.gather();
-        if let Some((policies, places)) = self.leads.get() {
-            families.extend(Backups::collect(&policies.state())?.gather());
-            families.extend(runs(places)?.gather());
+        let policies = self.leads.get().map(|leads| leads.policies.state()).unwrap_or_default();
+        if let Some(leads) = self.leads.get() {
+            families.extend(Backups::collect(&policies)?.gather());
+            families.extend(runs(&leads.places)?.gather());
         }
         if let Some(requests) = self.restores.get() {
             families.extend(restores::collect(&requests.state())?.gather());
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
-        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+        let mut text = String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))?;
+        if let Some(leads) = self.leads.get() {
+            conditions(&policies, &leads.served, &mut text);
+        }
+        Ok(text)
     }
 }
 
@@ -95,6 +119,30 @@ impl Reconciles {
     pub fn observe(&self, outcome: &str, took: Duration) {
         self.total.with_label_values(&[outcome]).inc();
         self.seconds.with_label_values(&[outcome]).observe(took.as_secs_f64());
+    }
+}
+
+/// The conditions of policies that are served. Written as text: a registry would hold each of the 24 series of a policy in
+/// memory more than once.
+/// No value needs to be escaped: names have no quotes, and of conditions only our own are shown.
+fn conditions(policies: &[Policy], served: &BTreeSet<String>, text: &mut String) {
+    text.push_str("# HELP gl_backup_policy_condition 1 for the status that a condition of a policy has, 0 for the two others.\n");
+    text.push_str("# TYPE gl_backup_policy_condition gauge\n");
+    for policy in policies.iter().filter_map(|policy| policy.0.as_ref().ok()) {
+        let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+        let known = policy.status.iter().filter(|_| served.contains(&namespace));
+        let known = known.flat_map(|status| &status.conditions);
+        for condition in known.filter(|condition| conditions::ALL.contains(&&*condition.type_)) {
+            for state in [State::True, State::False, State::Unknown].map(State::as_str) {
+                let value = u8::from(condition.status == state);
+                // A String takes whatever is written.
+                let _ = writeln!(
+                    text,
+                    r#"gl_backup_policy_condition{{namespace="{namespace}",policy="{name}",status="{state}",type="{}"}} {value}"#,
+                    condition.type_
+                );
+            }
+        }
     }
 }
 
@@ -136,7 +184,7 @@ struct Backups {
 }
 
 impl Backups {
-    fn collect(policies: &[std::sync::Arc<DeserializeGuard<BackupPolicy>>]) -> prometheus::Result<Registry> {
+    fn collect(policies: &[Policy]) -> prometheus::Result<Registry> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str| {
             let family = IntCounterVec::new(Opts::new(name, help), LABELS)?;

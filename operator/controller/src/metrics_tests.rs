@@ -18,7 +18,7 @@ fn metrics() -> (Metrics, Reconciles, Cache) {
     cache.apply_watcher_event(&Event::Init);
     cache.apply_watcher_event(&Event::InitDone);
     let (places, _) = Places::new(7, &BTreeSet::new());
-    metrics.lead(store, places);
+    metrics.lead(store, places, ["greenlang", "one", "two"].map(str::to_owned).into());
     (metrics, reconciles, cache)
 }
 
@@ -122,6 +122,36 @@ fn an_accepted_schedule_counts_from_zero_and_a_series_goes_with_what_it_is_about
 }
 
 #[test]
+fn conditions_of_policies_that_are_served_are_shown_and_go_with_their_policy() {
+    let (metrics, _, mut cache) = metrics();
+    let condition = |type_: &str, status: &str| json!({"type": type_, "status": status, "reason": "R", "message": "m", "lastTransitionTime": "2025-11-07T02:00:00Z"});
+    let status = json!({"conditions": [condition("Ready", "False"), condition("Stalled", "Unknown"), condition("Of\"others", "True")]});
+    cache.apply_watcher_event(&policy("one", "main", status.clone()));
+    cache.apply_watcher_event(&policy("elsewhere", "main", status));
+    let shown = || -> Vec<(String, f64)> {
+        let all = of_backups(&metrics).into_iter();
+        all.filter_map(|(series, value)| {
+            Some((series.strip_prefix("gl_backup_policy_condition")?.to_owned(), value))
+        })
+        .collect()
+    };
+    let series = |status: &str, type_: &str, value: f64| {
+        (format!(r#"{{namespace="one",policy="main",status="{status}",type="{type_}"}}"#), value)
+    };
+    let expected = [
+        series("False", "Ready", 1.0),
+        series("False", "Stalled", 0.0),
+        series("True", "Ready", 0.0),
+        series("True", "Stalled", 0.0),
+        series("Unknown", "Ready", 0.0),
+        series("Unknown", "Stalled", 1.0),
+    ];
+    assert_eq!(shown(), expected);
+    cache.apply_watcher_event(&Event::Delete(DeserializeGuard(Ok(fixture::policy("one", "main")))));
+    assert_eq!(shown(), []);
+}
+
+#[test]
 fn one_that_does_not_lead_shows_nothing_of_backups() {
     let (metrics, _) = Metrics::new().unwrap();
     assert_eq!(of_backups(&metrics), BTreeMap::new());
@@ -159,7 +189,10 @@ fn passes_are_counted_by_outcome() {
 fn the_exposition_is_well_formed() {
     let (metrics, reconciles, mut cache) = metrics();
     cache.apply_watcher_event(&policy("greenlang", "main", lived()));
+    let conditions = json!({"conditions": [
+        {"type": "Ready", "status": "True", "reason": "R", "message": "m", "lastTransitionTime": "2025-11-07T02:00:00Z"}]});
     cache.apply_watcher_event(&policy("greenlang", "other", lived()));
+    cache.apply_watcher_event(&policy("greenlang", "third", conditions));
     reconciles.observe("ok", Duration::from_millis(20));
     let text = metrics.encode().unwrap();
     assert!(text.ends_with('\n'));
@@ -196,5 +229,5 @@ fn the_exposition_is_well_formed() {
     for name in &families {
         assert!(documented.contains(&format!("`{name}`")), "{name} is not in docs/operations.md");
     }
-    assert!(families.len() >= 12, "{families:?}");
+    assert!(families.len() >= 16, "{families:?}");
 }

@@ -3,21 +3,30 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use greenlang_backup_api::{conditions, labels, reasons};
+use axum::http::HeaderValue;
+use axum::http::header::ACCEPT;
+use greenlang_backup_api::conditions::cut;
+use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::jobs::Refusal;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, Request};
+use kube::core::PartialObjectMeta;
 use kube::core::object::HasStatus;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::crash;
 use crate::errors::Error;
 
 /// An object that was read longer ago is read again before something is made for it.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// What an answer is to have of an object.
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// Parameters of what we make and replace.
 pub fn ours() -> PostParams {
@@ -57,7 +66,7 @@ pub async fn create_job(
         Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
             // It repeats what the spec says, however long that is.
             let message = format!("the API server refused Job {name}: {}", status.message);
-            let message = conditions::cut(&message).to_owned();
+            let message = cut(&message).to_owned();
             Ok(Some(Refusal { job: name, reason: reasons::JOB_REFUSED, message }))
         }
         Err(error) => Err(error.into()),
@@ -115,5 +124,30 @@ where
         Ok(written) => Ok(Some(written)),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes conditions, and that they are about the object as it was seen, and nothing else. The answer has neither spec nor status, which
+/// may be of any size.
+pub async fn conditions<K: Resource<DynamicType = ()>>(
+    object: &ObjectMeta,
+    conditions: &[Condition],
+    client: &Client,
+) -> Result<(), Error> {
+    let name = object.name.as_deref().unwrap_or_default();
+    let ours = PatchParams { field_manager: Some(labels::FIELD_MANAGER.into()), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({
+        "metadata": {"resourceVersion": object.resource_version},
+        "status": {"observedGeneration": object.generation.unwrap_or_default(), "conditions": conditions},
+    }));
+    let mut request = Request::new(K::url_path(&(), object.namespace.as_deref()))
+        .patch_subresource("status", name, &ours, &patch)
+        .map_err(kube::Error::BuildRequest)?;
+    request.headers_mut().insert(ACCEPT, HeaderValue::from_static(METADATA_ONLY));
+    crash::before_write();
+    match client.request::<PartialObjectMeta<K>>(request).await {
+        // Deleted meanwhile.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        written => written.map(drop).map_err(Error::from),
     }
 }

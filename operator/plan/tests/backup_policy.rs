@@ -20,6 +20,8 @@ mod retention;
 mod retention_rules;
 #[path = "backup_policy/schedule.rs"]
 mod schedule;
+#[path = "backup_policy/size.rs"]
+mod size;
 #[path = "backup_policy/stuck.rs"]
 mod stuck;
 mod world;

@@ -7,7 +7,7 @@ use super::{Backup, BackupPolicyStatus, Compression, Encryption, JobTemplate, Po
 
 /// BackupPolicy says what is backed up, when, how long it is kept, and where it goes. The operator runs one Job for each
 /// due backup and writes what came of it to `status`. Deleting a policy deletes no backup.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "backup.greenlang.io",
     version = "v1alpha1",

@@ -12,6 +12,14 @@ use crate::progress::Progress;
 pub const MAX_AVAILABLE: usize = 100;
 /// Most entries of [`BackupStatus::clean_ups`].
 pub const MAX_CLEAN_UPS: usize = 20;
+/// Most entries of [`BackupStatus::clean_ups`] of all backups together.
+pub const MAX_CLEAN_UPS_IN_ALL: usize = 64;
+/// Most entries of [`BackupPolicyStatus::backups`] that the spec no longer has.
+pub const MAX_REMOVED: usize = 32;
+/// Most schedules of all backups of a policy together.
+pub const MAX_SCHEDULES: usize = 128;
+/// Longest text in status about something that failed, in bytes of JSON. Events have it as a whole.
+pub const MAX_FAILURE: usize = 256;
 
 /// Most entries of [`BackupStatus::alongside`].
 pub const MAX_ALONGSIDE: usize = 3;
@@ -39,7 +47,8 @@ pub struct BackupPolicyStatus {
     /// Whether the history in the bucket was read; absent where it was never lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<CatalogueStatus>,
-    /// One entry for each backup of the spec.
+    /// One entry for each backup of the spec, and after them 32 at most of backups that were taken out of it and still wait for
+    /// the end of a run or a clean-up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub backups: Vec<BackupStatus>,
@@ -135,8 +144,9 @@ pub struct BackupStatus {
     /// Id of the newest run of any kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_id: Option<BackupId>,
-    /// What ended attempts may have left in the bucket and is still to be removed, oldest first, 20 at most. A Pod that was
-    /// killed leaves objects and open uploads, and so does one that could not reach the bucket to remove them.
+    /// What ended attempts may have left in the bucket and is still to be removed, oldest first, 20 at most, and 64 of all
+    /// backups together. A Pod that was killed leaves objects and open uploads, and so does one that could not reach the bucket to
+    /// remove them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub clean_ups: Vec<CleanUp>,
@@ -360,7 +370,7 @@ pub struct FailedRun {
     pub time: Time,
     /// Stable reason.
     pub reason: String,
-    /// What happened, and what to do.
+    /// What happened, and what to do, as far as 256 bytes hold it. The event has more.
     pub message: String,
 }
 

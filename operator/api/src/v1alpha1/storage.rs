@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where backups go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
     /// A bucket of AWS S3 or of a server that speaks its protocol.
@@ -14,7 +14,7 @@ pub struct Storage {
 }
 
 /// A bucket.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct S3Storage {
     /// Name of the bucket, 3 to 63 characters. It must exist; the operator makes none.
@@ -116,7 +116,7 @@ impl From<&SecretRef> for LocalObjectReference {
 }
 
 /// Who can read the backups.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Encryption {
     /// Encryption with age (age-encryption.org): public keys only, so that whoever makes backups cannot read them.
@@ -124,7 +124,7 @@ pub struct Encryption {
 }
 
 /// Encryption with age.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("self.recipients.size() >= 2 || (has(self.allowSingleRecipient) && self.allowSingleRecipient)",
     "encryption.age.recipients needs two or more keys, one of them kept offline, so that one lost key loses no backup; set allowSingleRecipient: true to accept the risk"),

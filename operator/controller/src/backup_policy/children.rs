@@ -158,15 +158,6 @@ fn trim_pod(pod: &mut Pod) {
     pod.spec = None;
 }
 
-/// A policy without what decisions do not read.
-pub fn trim_policy(policy: &mut DeserializeGuard<BackupPolicy>) {
-    let metadata = policy.meta_mut();
-    metadata.managed_fields = None;
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
-}
-
 fn trim(metadata: &mut ObjectMeta) {
     metadata.managed_fields = None;
     metadata.annotations = None;

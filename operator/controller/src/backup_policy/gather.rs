@@ -27,9 +27,6 @@ use crate::family::{Child, Family};
 /// The children of a policy as the watches have them, and the progress of those that run.
 pub async fn look(policy: &BackupPolicy, context: &Context, now: Timestamp) -> Result<Family, Error> {
     let namespace = policy.namespace().unwrap_or_default();
-    if !context.namespaces.contains(&namespace) {
-        return Ok(Family::default());
-    }
     let mut found = match context.children.of(&namespace, &policy.name_any()).await {
         Some((jobs, pods)) => Family::new(&policy.uid().unwrap_or_default(), jobs, pods),
         None => list(policy, context).await?,
@@ -66,9 +63,6 @@ pub async fn confirm(
     let Some(policy) = policy.filter(|policy| policy.metadata.deletion_timestamp.is_none()) else {
         return Ok(None);
     };
-    if !context.namespaces.contains(&namespace) {
-        return Ok(Some((policy, Family::default())));
-    }
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
     if !knows_all_jobs(&cache, &policy) || cached.metadata.uid != policy.metadata.uid {
         cache = list(&policy, context).await?;
@@ -84,11 +78,10 @@ pub async fn confirm(
 }
 
 /// What was seen, as plain data. No run has a place yet.
-pub fn observe(family: &Family, policy: &BackupPolicy, context: &Context, now: Timestamp) -> Observed {
-    let served = context.namespaces.contains(&policy.namespace().unwrap_or_default());
+pub fn observe(family: &Family, context: &Context, now: Timestamp) -> Observed {
     let jobs = family.observe(now);
     let (remains, busy) = (family.remains.clone(), context.passes.are_many());
-    Observed { now, served, jobs, remains, places: Places::default(), busy }
+    Observed { now, jobs, remains, places: Places::default(), busy }
 }
 
 /// UIDs of all Jobs that a status knows to exist.

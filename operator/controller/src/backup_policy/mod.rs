@@ -1,6 +1,7 @@
 //! BackupPolicy: wires the watches to the five steps of a pass: gather, validate, decide, act, status. I/O.
 
 mod act;
+mod cache;
 mod carry_out;
 mod children;
 mod expected;
@@ -12,9 +13,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use greenlang_backup_api::v1alpha1::BackupPolicy;
-use greenlang_backup_plan::backup_policy::{Decision, Observed, decide, reject, validate};
+use greenlang_backup_plan::backup_policy::{self as plan, Decision, Observed, decide, reject, validate};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
@@ -32,12 +33,12 @@ use crate::errors::Error;
 use crate::metrics::Metrics;
 use crate::restore_request::Wake;
 use crate::time::{now, pause};
-use crate::unreadable;
+use crate::{unreadable, writes};
 
 /// Passes at the same time, over different policies. They wait for answers most of the time.
 const CONCURRENCY: u16 = 32;
-/// Policies of a list that are read at once; the answer is in memory as a whole.
-const PAGE: u32 = 100;
+/// Policies of a list that are read at once; the answer is in memory as a whole, and each may have 1.5 MB.
+const PAGE: u32 = 10;
 
 /// The controller of all policies, not yet running.
 pub type Policies = Controller<DeserializeGuard<BackupPolicy>>;
@@ -50,12 +51,12 @@ pub fn watch(
     restores: &Wake,
     metrics: &Metrics,
 ) -> (Policies, Children, Arc<Places>) {
-    let policies: Api<DeserializeGuard<BackupPolicy>> = Api::all(client.clone());
+    let policies: Api<cache::Brought> = Api::all(client.clone());
     let (store, writer) = reflector::store();
     let (places, woken) = Places::new(limit, namespaces);
-    let (all, told) = (store.clone(), places.clone());
+    let (all, told, served) = (store.clone(), places.clone(), namespaces.clone());
     let seen = watcher(policies, watcher::Config::default().page_size(PAGE))
-        .modify(children::trim_policy)
+        .map_ok(move |news| cache::keep(news, &served))
         .reflect(writer)
         .inspect(move |news| {
             if let Ok(news) = news {
@@ -64,7 +65,7 @@ pub fn watch(
         })
         .applied_objects();
     let controller = Controller::for_stream(seen, store).reconcile_on(woken);
-    metrics.lead(controller.store(), places.clone());
+    metrics.lead(controller.store(), places.clone(), namespaces.clone());
     let (children, controller) = Children::watch(client, namespaces, &places, restores, controller);
     (controller.with_config(Config::default().concurrency(CONCURRENCY)), children, places)
 }
@@ -132,12 +133,15 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
         return Ok(Action::await_change());
     }
     let namespace = cached.namespace().unwrap_or_default();
+    if !context.namespaces.contains(&namespace) {
+        return unserved(cached, &namespace, context).await;
+    }
     if let Some(left) = context.expected.left(cached, |effects| context.children.show(&namespace, effects)) {
         return Ok(Action::requeue(left));
     }
     let now = now();
     let children = gather::look(cached, context, now).await?;
-    let first = judge(cached, &mut gather::observe(&children, cached, context, now), context);
+    let first = judge(cached, &mut gather::observe(&children, context, now), context);
     if first.effects.is_empty() && cached.status.as_ref() == Some(&first.status) {
         return Ok(Action::requeue(pause(first.wake, &cached.metadata)));
     }
@@ -146,6 +150,17 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
     status::tell(cached, &done.events, context);
     context.expected.note(cached, done);
     passed
+}
+
+/// Of a policy where nothing may be made it is said so, and nothing else is asked about it: anybody may make any number of these.
+async fn unserved(cached: &BackupPolicy, namespace: &str, context: &Context) -> Result<Action, Error> {
+    context.places.rest(&cached.metadata);
+    let before = cached.status.clone().unwrap_or_default();
+    let after = plan::unserved(&before, namespace, cached.generation(), now());
+    if after != before {
+        writes::conditions::<BackupPolicy>(&cached.metadata, &after.conditions, &context.client).await?;
+    }
+    Ok(Action::await_change())
 }
 
 /// Validate and decide. Runs that are to begin take places first, so that no two passes take the last one.

@@ -56,7 +56,6 @@ fn asks(places: &Places, policy: &str, seen: &[&str], wanted: &str) -> bool {
     };
     let seen = Observed {
         now: Timestamp::UNIX_EPOCH,
-        served: true,
         jobs: seen.iter().map(observed).collect(),
         remains: BTreeSet::new(),
         places: Granted::default(),

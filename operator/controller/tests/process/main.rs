@@ -5,6 +5,7 @@
 mod away;
 mod clock;
 mod conditions;
+mod crowd;
 #[cfg(feature = "crash-points")]
 mod cuts;
 mod gitops;

@@ -140,6 +140,14 @@ impl Replica {
         signal(&self.process, name).await
     }
 
+    /// The most memory that it has taken so far, in bytes.
+    pub fn most_memory(&self) -> Result<u64> {
+        let pid = self.process.id().context("it has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1_024)
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> Result<bool> {
         Ok(self.process.try_wait()?.is_none())

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use greenlang_backup_api::labels::{ADOPT, PIN_PREFIX, PRUNE_DRY_RUN};
 use greenlang_backup_api::manifest::PolicyIdentity;
 use greenlang_backup_api::names::{BackupId, number_below};
+use greenlang_backup_api::text::cut;
 use greenlang_backup_api::v1alpha1::BackupPolicy;
 
 use super::validate::ValidatedPolicy;
 
-/// Most bytes of a token in status.
-const MAX_TOKEN: usize = 253;
+/// Most bytes of a token in status, as JSON has it.
+const MAX_TOKEN: usize = 128;
 
 /// What they say.
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ impl Annotations {
             } else if key == PRUNE_DRY_RUN {
                 read.prune_token = value.map(short);
             } else if key == ADOPT {
-                read.adopt = value;
+                read.adopt = value.map(short);
             }
         }
         read
@@ -54,12 +55,12 @@ impl ValidatedPolicy {
 }
 
 /// A token as status has it, once for each backup: an annotation may have 256 KiB, which status could not take so often.
-fn short(token: String) -> String {
-    if token.len() <= MAX_TOKEN {
+pub(super) fn short(token: String) -> String {
+    if cut(&token, MAX_TOKEN).len() == token.len() {
         return token;
     }
     let number = number_below(&[&token], u64::MAX);
-    format!("{}{number:016x}", &token[..token.floor_char_boundary(MAX_TOKEN - 16)])
+    format!("{}{number:016x}", cut(&token, MAX_TOKEN - 16))
 }
 
 /// Backup and id of `<backup>.<id>`; a backup that the policy does not have pins nothing either.

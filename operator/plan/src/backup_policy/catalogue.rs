@@ -15,7 +15,7 @@ use greenlang_backup_api::v1alpha1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::decide::Pass;
+use super::decide::{Pass, failure};
 use super::validate::ValidatedBackup;
 use crate::job_state::{Ended, JobState};
 use crate::jobs::PROGRESS_SECONDS;
@@ -127,7 +127,7 @@ pub(super) fn refused(pass: &mut Pass<'_>, refusal: &Refusal) {
 /// People are told when it begins to fail, and when backups go on without it.
 fn fail(pass: &mut Pass<'_>, catalogue: &mut CatalogueStatus, reason: &str, message: &str) {
     catalogue.failures = catalogue.failures.saturating_add(1);
-    catalogue.last_error = Some(format!("{reason}: {message}"));
+    catalogue.last_error = Some(failure(reason, message));
     catalogue.active = None;
     let pause = backoff_seconds(RETRY_SECONDS, catalogue.failures, MAX_RETRY_SECONDS);
     catalogue.next_time = Some(Time(seconds_later(pass.now(), pause)));

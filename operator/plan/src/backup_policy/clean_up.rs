@@ -3,11 +3,13 @@
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
-use greenlang_backup_api::v1alpha1::{ActiveCleanUp, ActiveRun, BackupStatus, CleanUp, MAX_CLEAN_UPS};
+use greenlang_backup_api::v1alpha1::{
+    ActiveCleanUp, ActiveRun, BackupStatus, CleanUp, MAX_CLEAN_UPS, MAX_CLEAN_UPS_IN_ALL, MAX_REMOVED,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::decide::Pass;
+use super::decide::{Pass, failure};
 use super::validate::{ValidatedBackup, ValidatedPolicy};
 use crate::job_state::JobState;
 use crate::jobs::PROGRESS_SECONDS;
@@ -65,25 +67,61 @@ pub(super) fn note(
         last_error: None,
         active: None,
     });
-    drop_last(pass, status);
+    drop_last(pass, std::slice::from_mut(status), MAX_CLEAN_UPS);
 }
 
-/// The list is bounded. What falls out is the entry whose time is the furthest away: were it the oldest, then with runs that are
-/// replaced again and again none would ever come to its time. The deletion of old backups removes what it was about, later.
-fn drop_last(pass: &mut Pass<'_>, status: &mut BackupStatus) {
-    if status.clean_ups.len() <= MAX_CLEAN_UPS {
-        return;
+/// The lists are bounded. What falls out is the entry whose time is the furthest away: were it the oldest, then with runs that are
+/// replaced again and again none would ever come to its time.
+fn drop_last(pass: &mut Pass<'_>, backups: &mut [BackupStatus], most: usize) {
+    let wait =
+        |backups: &[BackupStatus]| -> usize { backups.iter().map(|status| status.clean_ups.len()).sum() };
+    while wait(backups) > most {
+        let last = backups
+            .iter_mut()
+            .filter_map(|status| {
+                let waiting = status.clean_ups.iter().enumerate().filter(|(_, entry)| entry.active.is_none());
+                let (at, entry) =
+                    waiting.max_by_key(|(_, entry)| entry.next_time.as_ref().map(|time| time.0))?;
+                Some((entry.next_time.as_ref().map(|time| time.0), at, status))
+            })
+            .max_by_key(|(time, ..)| *time);
+        let Some((_, at, status)) = last else { return };
+        let entry = status.clean_ups.remove(at);
+        status.clean_ups_dropped = status.clean_ups_dropped.saturating_add(1);
+        tell_dropped(pass, status, &entry);
     }
-    let waiting = status.clean_ups.iter().enumerate().filter(|(_, entry)| entry.active.is_none());
-    let last = waiting.max_by_key(|(_, entry)| entry.next_time.as_ref().map(|time| time.0)).map(|(at, _)| at);
-    let Some(at) = last else { return };
-    let CleanUp { id, path, attempts, .. } = status.clean_ups.remove(at);
-    status.clean_ups_dropped = status.clean_ups_dropped.saturating_add(1);
+}
+
+/// The deletion of old backups removes what a dropped clean-up was about, but nothing of a backup that the spec no longer has.
+fn tell_dropped(pass: &mut Pass<'_>, status: &BackupStatus, entry: &CleanUp) {
+    let CleanUp { id, path, attempts, .. } = entry;
+    let then = if pass.policy.backups.iter().any(|backup| backup.name == status.name) {
+        "is left to the deletion of old backups, which removes it after a day, or with the backup if its manifest is there, and not while spec.suspendRetention is true"
+    } else {
+        "stays there, since the spec no longer has this backup: delete it by hand"
+    };
     let message = format!(
-        "more than {MAX_CLEAN_UPS} runs of backup {} wait for a clean-up: what attempts {attempts:?} left below {path}/{id} in the bucket is left to the deletion of old backups, which removes it after a day, or with the backup if its manifest is there, and not while spec.suspendRetention is true",
+        "too many runs wait for a clean-up; what attempts {attempts:?} of backup {} left below {path}/{id} in the bucket {then}",
         status.name
     );
     pass.event(true, reasons::CLEAN_UP_DROPPED, message);
+}
+
+/// Backups that the spec no longer has, the newest first, without those that are too many; of what these wait for it is told.
+pub(super) fn bound_removed(pass: &mut Pass<'_>, mut removed: Vec<BackupStatus>) -> Vec<BackupStatus> {
+    for status in removed.split_off(removed.len().min(MAX_REMOVED)) {
+        for entry in &status.clean_ups {
+            tell_dropped(pass, &status, entry);
+        }
+        if status.active.is_some() {
+            let message = format!(
+                "more than {MAX_REMOVED} backups that the spec no longer has wait for the end of their runs: backup {} is forgotten, and what its runs leave in the bucket stays there",
+                status.name
+            );
+            pass.event(true, reasons::CLEAN_UP_DROPPED, message);
+        }
+    }
+    removed
 }
 
 /// Whether a clean-up of this id goes on. A run of the same id waits for its end: both would be at the same objects.
@@ -95,6 +133,7 @@ pub(super) fn is_active(status: &BackupStatus, id: &BackupId) -> bool {
 /// always begins before the one before it is over, waiting for all of them would be waiting for ever.
 pub(super) fn advance_all(pass: &mut Pass<'_>) {
     let mut backups = std::mem::take(&mut pass.decision.status.backups);
+    drop_last(pass, &mut backups, MAX_CLEAN_UPS_IN_ALL);
     let mut busy = false;
     for status in &mut backups {
         follow_active(pass, status);
@@ -216,7 +255,7 @@ fn fail(pass: &mut Pass<'_>, backup: &str, mut entry: CleanUp, reason: &str, mes
         pass.event(true, reasons::CLEAN_UP_FAILED, what);
     }
     entry.failures = entry.failures.saturating_add(1);
-    entry.last_error = Some(format!("{reason}: {message}"));
+    entry.last_error = Some(failure(reason, message));
     entry.active = None;
     let pause = backoff_seconds(RETRY_SECONDS, entry.failures, MAX_RETRY_SECONDS);
     entry.next_time = Some(Time(seconds_later(now, pause)));

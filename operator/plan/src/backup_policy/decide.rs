@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use greenlang_backup_api::conditions::{self, State};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::TaskError;
-use greenlang_backup_api::v1alpha1::BackupPolicyStatus;
+use greenlang_backup_api::text;
+use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, MAX_FAILURE};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
@@ -16,9 +17,6 @@ use crate::job::RunnerSettings;
 use crate::jobs::{ObservedJob, Refusal, superfluous};
 use crate::pause::seconds_later;
 use crate::queue::Wanted;
-
-/// Seconds after which a policy in a namespace without rights is looked at again.
-const UNSERVED_SECONDS: i64 = 300;
 
 /// What to do, and what status will then say.
 #[derive(Clone, Debug, Default)]
@@ -122,17 +120,13 @@ pub fn decide(
 ) -> Decision {
     let decision = Decision { status: before.clone(), ..Decision::default() };
     let mut pass = Pass { policy, seen, runner, decision };
-    if seen.served {
-        probe::advance(&mut pass);
-        // Without the history it is not known what is due, nor which Jobs are still needed.
-        if catalogue::advance(&mut pass) {
-            run::advance_all(&mut pass);
-            clean_up::advance_all(&mut pass);
-            prune::advance_all(&mut pass);
-            sweep(&mut pass, before);
-        }
-    } else {
-        pass.wake_at(seconds_later(seen.now, UNSERVED_SECONDS));
+    probe::advance(&mut pass);
+    // Without the history it is not known what is due, nor which Jobs are still needed.
+    if catalogue::advance(&mut pass) {
+        run::advance_all(&mut pass);
+        clean_up::advance_all(&mut pass);
+        prune::advance_all(&mut pass);
+        sweep(&mut pass, before);
     }
     summary::summarise(&mut pass);
     pass.decision
@@ -154,6 +148,28 @@ pub fn reject(before: &BackupPolicyStatus, generation: i64, invalid: &Invalid, n
         && before.observed_generation == Some(generation);
     let event = Event { warning: true, reason: invalid.reason, message };
     Decision { status, events: if known { vec![] } else { vec![event] }, ..Decision::default() }
+}
+
+/// The status of a policy in a namespace where the operator may make nothing. Its spec is not read; what is known stays known.
+pub fn unserved(
+    before: &BackupPolicyStatus,
+    namespace: &str,
+    generation: i64,
+    now: Timestamp,
+) -> BackupPolicyStatus {
+    let mut status = before.clone();
+    let (reason, message) = not_served(namespace);
+    let states = [
+        (conditions::READY, State::False),
+        (conditions::STALLED, State::True),
+        (conditions::RECONCILING, State::False),
+        (conditions::RETENTION_ACTIVE, State::False),
+    ];
+    for (type_, state) in states {
+        conditions::set(&mut status.conditions, type_, state, reason, &message, generation, now);
+    }
+    status.observed_generation = Some(generation);
+    status
 }
 
 impl Decision {
@@ -213,6 +229,11 @@ fn sweep(pass: &mut Pass<'_>, before: &BackupPolicyStatus) {
     let deletions =
         doomed.into_iter().map(|job| Effect::DeleteJob { name: job.name.clone(), uid: job.uid.clone() });
     pass.decision.effects.extend(deletions);
+}
+
+/// What failed and why, as long as status may have it: every schedule and every clean-up may hold such a text.
+pub(super) fn failure(what: &str, why: &str) -> String {
+    text::cut(&format!("{what}: {why}"), MAX_FAILURE).to_owned()
 }
 
 /// Reason and message for a namespace that the operator was not told to serve.

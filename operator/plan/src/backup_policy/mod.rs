@@ -18,6 +18,6 @@ mod summary;
 pub(crate) mod task;
 pub(crate) mod validate;
 
-pub use decide::{Decision, Effect, Event, decide, reject};
+pub use decide::{Decision, Effect, Event, decide, reject, unserved};
 pub use observe::{Observed, Places};
 pub use validate::{Invalid, Source, ValidatedBackup, ValidatedPolicy, ValidatedSchedule, validate};

@@ -12,8 +12,6 @@ use crate::jobs::ObservedJob;
 pub struct Observed {
     /// The time of the pass, in whole seconds.
     pub now: Timestamp,
-    /// Whether the operator may make Jobs in the policy's namespace.
-    pub served: bool,
     /// All Jobs that the policy owns.
     pub jobs: Vec<ObservedJob>,
     /// UIDs and names of Jobs that are gone while a Pod of theirs is still there.

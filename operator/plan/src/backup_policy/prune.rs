@@ -11,7 +11,7 @@ use greenlang_backup_api::v1alpha1::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::decide::Pass;
+use super::decide::{Pass, failure};
 use super::validate::ValidatedBackup;
 use crate::job_state::JobState;
 use crate::jobs::PROGRESS_SECONDS;
@@ -274,7 +274,7 @@ fn fail(pass: &mut Pass<'_>, backup: &ValidatedBackup, prune: &mut PruneStatus, 
         pass.event(true, reasons::PRUNE_FAILED, what);
     }
     prune.failures = prune.failures.saturating_add(1);
-    prune.last_error = Some(format!("{reason}: {message}"));
+    prune.last_error = Some(failure(reason, message));
     prune.active = None;
     let pause = backoff_seconds(RETRY_SECONDS, prune.failures, MAX_RETRY_SECONDS);
     prune.next_time = Some(Time(seconds_later(pass.now(), pause)));

@@ -9,7 +9,7 @@ use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, RunHistory, RunProgress
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::catalogue;
-use super::decide::{Pass, not_served};
+use super::decide::Pass;
 use super::first_probe;
 
 /// State, reason and message of a condition.
@@ -27,7 +27,7 @@ pub(super) fn summarise(pass: &mut Pass<'_>) {
     let verdicts = [
         (READY, ready(pass, probed)),
         (RECONCILING, reconciling(pass, probed)),
-        (STALLED, stalled(pass)),
+        (STALLED, verdict(State::False, reasons::SUCCEEDED, "the spec is valid")),
         (BACKUPS_CURRENT, backups_current(&pass.decision.status)),
         (RETENTION_ACTIVE, retention_active(pass)),
     ];
@@ -43,10 +43,6 @@ pub(super) fn summarise(pass: &mut Pass<'_>) {
 }
 
 fn ready(pass: &Pass<'_>, probed: bool) -> Verdict {
-    if !pass.seen.served {
-        let (reason, message) = not_served(&pass.policy.identity.namespace);
-        return verdict(State::False, reason, message);
-    }
     let checks = [STORAGE_REACHABLE, DATABASE_REACHABLE, ENCRYPTION_READY];
     let bad =
         |condition: &&Condition| checks.contains(&condition.type_.as_str()) && condition.status != "True";
@@ -66,7 +62,7 @@ fn ready(pass: &Pass<'_>, probed: bool) -> Verdict {
 }
 
 fn reconciling(pass: &Pass<'_>, probed: bool) -> Verdict {
-    if pass.seen.served && !probed {
+    if !probed {
         return verdict(State::True, reasons::PROBING, "the latest spec is being checked");
     }
     // Not that it is reconciling: to kstatus a rollout would not be over while other policies are at work.
@@ -80,14 +76,6 @@ fn reconciling(pass: &Pass<'_>, probed: bool) -> Verdict {
         }
         None => verdict(State::False, reasons::IDLE, "the latest spec is in effect"),
     }
-}
-
-fn stalled(pass: &Pass<'_>) -> Verdict {
-    if pass.seen.served {
-        return verdict(State::False, reasons::SUCCEEDED, "the spec is valid");
-    }
-    let (reason, message) = not_served(&pass.policy.identity.namespace);
-    verdict(State::True, reason, message)
 }
 
 /// Whether the newest run of every schedule that has ended a run succeeded.
@@ -132,10 +120,6 @@ fn backups_current(status: &BackupPolicyStatus) -> Verdict {
 /// Whether backups go when their days are over, or what keeps them all.
 fn retention_active(pass: &Pass<'_>) -> Verdict {
     let policy = pass.policy;
-    if !pass.seen.served {
-        let (reason, message) = not_served(&policy.identity.namespace);
-        return verdict(State::False, reason, message);
-    }
     if let Some(problem) = policy.pin_problem() {
         return verdict(State::False, reasons::PIN_UNREADABLE, problem);
     }
@@ -156,7 +140,7 @@ fn retention_active(pass: &Pass<'_>) -> Verdict {
 
 /// An annotation that holds everything is told once, and stands in the condition for as long as it is there.
 fn tell_unreadable_pin(pass: &mut Pass<'_>) {
-    let Some(problem) = pass.policy.pin_problem().filter(|_| pass.seen.served) else { return };
+    let Some(problem) = pass.policy.pin_problem() else { return };
     let told = conditions::find(&pass.decision.status.conditions, RETENTION_ACTIVE);
     if told.is_none_or(|told| told.message != conditions::cut(&problem)) {
         pass.event(true, reasons::PIN_UNREADABLE, problem);

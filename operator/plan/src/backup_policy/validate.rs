@@ -9,13 +9,13 @@ use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::task::{Bucket, MountedSecret, PostgresServer, Seal};
 use greenlang_backup_api::v1alpha1::{
-    Backup, BackupKind, BackupPolicy, CatchUp, ConcurrencyPolicy, FirstRun, JobTemplate, MANUAL, Postgres,
-    RolePasswords, S3Storage, Schedule, SecretRef,
+    Backup, BackupKind, BackupPolicy, CatchUp, ConcurrencyPolicy, FirstRun, JobTemplate, MANUAL,
+    MAX_SCHEDULES, Postgres, RolePasswords, S3Storage, Schedule, SecretRef,
 };
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::annotations::Annotations;
+use super::annotations::{Annotations, short};
 use crate::schedule::{Cadence, CadenceError, time_zone};
 
 /// Directories where Jobs find their Secrets.
@@ -161,6 +161,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<ValidatedPolicy, Invalid> {
         .map(|entry| backup(entry, spec.postgres.as_ref(), &zone))
         .collect::<Result<Vec<_>, _>>()?;
     unique_paths(&backups)?;
+    not_too_many(&backups)?;
     outside_of_backups(spec.storage.s3.prefix.as_deref().unwrap_or_default())?;
     let annotations = Annotations::of(policy);
     let validated = ValidatedPolicy {
@@ -301,6 +302,18 @@ fn unique_paths(backups: &[ValidatedBackup]) -> Result<(), Invalid> {
     }
 }
 
+/// Status remembers something of each schedule, and has an end.
+fn not_too_many(backups: &[ValidatedBackup]) -> Result<(), Invalid> {
+    let schedules: usize = backups.iter().map(|backup| backup.schedules.len()).sum();
+    if schedules <= MAX_SCHEDULES {
+        return Ok(());
+    }
+    let message = format!(
+        "have {schedules} schedules in all, and a policy may have {MAX_SCHEDULES}: move some of the backups to a policy of their own, with a prefix of its own"
+    );
+    Err(Invalid::new(reasons::INVALID_SPEC, "spec.backups", message))
+}
+
 /// What lies inside of a backup's directory goes with that backup, whoever stored it.
 fn outside_of_backups(prefix: &str) -> Result<(), Invalid> {
     match prefix.split('/').find(|segment| segment.parse::<BackupId>().is_ok()) {
@@ -364,6 +377,6 @@ pub(crate) fn server(postgres: &Postgres) -> PostgresServer {
 fn run_tokens(policy: &BackupPolicy) -> BTreeMap<String, String> {
     let annotations = policy.metadata.annotations.iter().flatten();
     annotations
-        .filter_map(|(key, token)| Some((key.strip_prefix(RUN_PREFIX)?.to_owned(), token.clone())))
+        .filter_map(|(key, token)| Some((key.strip_prefix(RUN_PREFIX)?.to_owned(), short(token.clone()))))
         .collect()
 }

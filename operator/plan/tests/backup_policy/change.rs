@@ -2,6 +2,7 @@
 
 use greenlang_backup_api::conditions::{self, State};
 use greenlang_backup_api::reasons;
+use greenlang_backup_plan::backup_policy::unserved;
 use serde_json::json;
 
 use super::world::{Cut, Fate, World, at, policy};
@@ -131,4 +132,23 @@ fn a_prefix_of_another_policy_is_told_with_both_names_until_it_is_adopted() {
     assert!(
         is(&world, conditions::READY, State::True) && is(&world, conditions::STORAGE_REACHABLE, State::True)
     );
+}
+
+#[test]
+fn where_nobody_works_a_policy_says_so_once_and_what_is_known_of_it_stays() {
+    let world = probed(World::new(policy(json!({}))));
+    let before = world.status();
+    let after = unserved(&before, "n", 7, world.now);
+    for (type_, state) in [
+        (conditions::READY, State::False),
+        (conditions::STALLED, State::True),
+        (conditions::RECONCILING, State::False),
+        (conditions::RETENTION_ACTIVE, State::False),
+    ] {
+        let said = conditions::find(&after.conditions, type_).unwrap();
+        let expected = (state.as_str(), "NamespaceNotServed", Some(7));
+        assert_eq!((&*said.status, &*said.reason, said.observed_generation), expected, "{type_}");
+    }
+    assert_eq!((&after.backups, after.observed_generation), (&before.backups, Some(7)));
+    assert_eq!(unserved(&after, "n", 7, at("2025-11-08T00:00:00Z")), after);
 }

@@ -209,8 +209,9 @@ fn a_list_that_is_full_takes_in_no_more_and_says_who_removes_the_rest() {
     // Each attempt of the last run comes to a list that is full.
     assert_eq!((world.dropped.len(), backup(&world).clean_ups_dropped), (3, 3));
     assert!(
-        world.dropped[0]
-            .contains("[1] left below database/20251107-015000 in the bucket is left to the deletion"),
+        world.dropped[0].contains(
+            "[1] of backup database left below database/20251107-015000 in the bucket is left to the deletion"
+        ),
         "{:?}",
         world.dropped
     );

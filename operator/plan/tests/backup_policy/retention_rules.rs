@@ -153,7 +153,7 @@ fn a_long_token_is_not_kept_as_a_whole_and_another_one_is_another_one() {
         world.jobs_end(Fate::Succeeds);
         world.settle();
         let kept = prune(&world).dry_run_token.unwrap();
-        assert!(kept.len() <= 253, "{} bytes", kept.len());
+        assert!(kept.len() <= 128, "{} bytes", kept.len());
         assert_eq!(world.prunes.len(), [2, 2, 3][number]);
     }
 }

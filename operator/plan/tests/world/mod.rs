@@ -251,7 +251,6 @@ impl World {
     pub fn seen(&self) -> Observed {
         Observed {
             now: self.now,
-            served: true,
             jobs: self.jobs.clone(),
             remains: self.ghosts.iter().flat_map(|(uid, name)| [uid, name]).cloned().collect(),
             places: Places { limit: self.places, ..Places::default() },

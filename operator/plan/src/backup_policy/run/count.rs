@@ -2,17 +2,21 @@
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{BackupReport, Outcome, RunReport};
+use greenlang_backup_api::text;
 use greenlang_backup_api::v1alpha1::{
-    ActiveRun, AvailableBackup, BackupStatus, FailedRun, MAX_AVAILABLE, Run, RunHistory, SucceededRun,
+    ActiveRun, AvailableBackup, BackupStatus, FailedRun, MAX_AVAILABLE, MAX_FAILURE, Run, RunHistory,
+    SucceededRun,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::super::decide::Pass;
+use super::super::decide::{Pass, failure};
 use super::super::validate::{ValidatedBackup, ValidatedPolicy};
 use crate::pause::{backoff_seconds, seconds_later};
 
 /// Seconds to the second attempt; doubled with each further one.
 const RETRY_SECONDS: i64 = 10;
+/// Longest reason in status, in bytes; all of ours are shorter.
+const MAX_REASON: usize = 64;
 /// Longest pause between attempts.
 pub(super) const MAX_RETRY_SECONDS: i64 = 300;
 
@@ -87,8 +91,8 @@ pub(super) fn fail(
             history.last_failure = Some(FailedRun {
                 id: active.run.id.clone(),
                 time: Time(now),
-                reason: report.reason.clone(),
-                message: report.message.clone(),
+                reason: text::cut(&report.reason, MAX_REASON).to_owned(),
+                message: text::cut(&report.message, MAX_FAILURE).to_owned(),
             });
         }
     }
@@ -104,7 +108,7 @@ pub(super) fn fail(
     pass.event(true, reasons::BACKUP_RETRYING, what);
     let pause = backoff_seconds(RETRY_SECONDS, active.attempt, MAX_RETRY_SECONDS);
     active.not_before = Some(Time(seconds_later(now, pause)));
-    active.last_error = Some(format!("{}: {}", report.reason, report.message));
+    active.last_error = Some(failure(&report.reason, &report.message));
     active.attempt += 1;
     active.job_uid = None;
     active.progress = None;

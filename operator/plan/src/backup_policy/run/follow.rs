@@ -5,7 +5,7 @@ use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::v1alpha1::{ActiveRun, BackupStatus, Stopping};
 
 use super::super::clean_up;
-use super::super::decide::Pass;
+use super::super::decide::{Pass, failure};
 use super::super::first_probe;
 use super::super::observe::Observed;
 use super::super::validate::ValidatedBackup;
@@ -67,7 +67,7 @@ fn follow(
         }
         (Some(job), _) => {
             if let JobState::Pending(Some(why)) = &job.state {
-                active.last_error = Some(format!("the Pod has not started: {why}"));
+                active.last_error = Some(failure("the Pod has not started", why));
             }
             active.progress = shown_progress(&job, active.progress.take(), now);
             active.job_uid = Some(job.uid);

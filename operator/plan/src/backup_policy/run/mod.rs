@@ -12,6 +12,7 @@ use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::v1alpha1::{BackupStatus, Stopping};
 
+use super::clean_up;
 use super::decide::Pass;
 use super::validate::ValidatedBackup;
 use crate::jobs::Refusal;
@@ -28,10 +29,9 @@ pub(super) fn advance_all(pass: &mut Pass<'_>) {
         let status = advance(pass, backup, status, accepted_before);
         pass.decision.status.backups.push(status);
     }
-    for status in before {
-        let status = retire(pass, status);
-        pass.decision.status.backups.extend(status);
-    }
+    let removed: Vec<_> = before.into_iter().filter_map(|status| retire(pass, status)).collect();
+    let removed = clean_up::bound_removed(pass, removed);
+    pass.decision.status.backups.extend(removed);
 }
 
 fn advance(
@@ -53,8 +53,13 @@ fn advance(
 fn retire(pass: &mut Pass<'_>, mut status: BackupStatus) -> Option<BackupStatus> {
     status.schedules.clear();
     status.waiting.clear();
+    // Its old backups are deleted no more; a prune that goes on has its Job deleted with this.
+    status.prune = None;
     stop_all(pass, &mut status, Stopping::BackupRemoved);
     follow::follow_all(pass, None, &mut status);
+    for run in status.active.iter_mut().chain(&mut status.alongside) {
+        (run.progress, run.last_error) = (None, None);
+    }
     (status.active.is_some() || !status.clean_ups.is_empty()).then_some(status)
 }
 
