@@ -100,3 +100,68 @@ impl Restores {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{Encoder as _, TextEncoder};
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(status: serde_json::Value) -> Vec<String> {
+        let request = serde_json::from_value(json!({
+            "apiVersion": "backup.greenlang.io/v1alpha1", "kind": "RestoreRequest",
+            "metadata": {"name": "back", "namespace": "greenlang"},
+            "spec": {"source": {"undoOf": {"name": "forth"}}, "database": {"credentialsSecretRef": {"name": "admin"}}},
+            "status": status,
+        }))
+        .unwrap();
+        let registry = collect(&[Arc::new(DeserializeGuard(Ok(request)))]).unwrap();
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
+        let of = "{namespace=\"greenlang\",";
+        let text = String::from_utf8(text).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(|line| line.replace(of, "{")).collect()
+    }
+
+    #[test]
+    fn a_restore_is_shown_from_its_status() {
+        let times = |phase: &str, start: &str, end: &str| {
+            let time = |clock: &str| format!("2025-11-07T{clock}Z");
+            json!({"phase": phase, "startTime": time(start), "endTime": time(end)})
+        };
+        let phases = [
+            times("Planning", "10:00:00", "10:00:05"),
+            times("Quiescing", "10:00:05", "10:00:35"),
+            times("Succeeded", "10:02:00", "10:02:00"),
+        ];
+        let entry = |name: &str, state: &str| json!({"kind": "Deployment", "name": name, "uid": "u", "replicas": 3, "state": state});
+        let shown = shown(json!({
+            "phase": "Succeeded", "phases": phases,
+            "quiesced": [entry("api", "Recorded"), entry("worker", "Resumed")],
+            "restored": {"tables": 2, "rows": 70, "bytes": 9, "warnings": 0},
+            "previous": {"name": "greenlang_before_1", "oid": 16_400, "dropAfter": "2025-11-10T10:00:00Z"},
+        }));
+        let expected = [
+            "gl_restore_duration_seconds{request=\"back\"} 120",
+            "gl_restore_finished_timestamp{outcome=\"Succeeded\",request=\"back\"} 1762509720",
+            "gl_restore_phase{phase=\"Succeeded\",request=\"back\"} 1",
+            "gl_restore_phase_duration_seconds{phase=\"Planning\",request=\"back\"} 5",
+            "gl_restore_phase_duration_seconds{phase=\"Quiescing\",request=\"back\"} 30",
+            "gl_restore_previous_drop_timestamp{request=\"back\"} 1762768800",
+            "gl_restore_rows{request=\"back\"} 70",
+            "gl_restore_workloads_scaled_down{request=\"back\"} 1",
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn one_that_has_just_begun_shows_its_phase_and_no_more() {
+        let shown = shown(json!({"phase": "Planning"}));
+        assert_eq!(shown.len(), 2, "{shown:#?}");
+        assert!(
+            shown.iter().any(|line| line == "gl_restore_workloads_scaled_down{request=\"back\"} 0"),
+            "{shown:#?}"
+        );
+    }
+}
