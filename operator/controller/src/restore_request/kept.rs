@@ -14,6 +14,7 @@ use greenlang_backup_plan::restore_request::{KeptStep, holds, kept_step, read_ke
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::watcher;
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -79,10 +80,14 @@ async fn pass(cached: &ConfigMap, context: &Context) -> Result<Action, Error> {
     Ok(Action::requeue(pause(step.wake, &config_map.metadata)))
 }
 
-/// Whether a request still needs the database.
+/// Whether a request still needs the database. Of one that cannot be read nobody knows that it has ended.
 async fn is_held(kept: &KeptDatabase, context: &Context) -> Result<bool, Error> {
-    let requests: Api<RestoreRequest> = Api::namespaced(context.client.clone(), &kept.request.namespace);
-    Ok(requests.list(&ListParams::default()).await?.iter().any(|request| holds(request, kept)))
+    let requests: Api<DeserializeGuard<RestoreRequest>> =
+        Api::namespaced(context.client.clone(), &kept.request.namespace);
+    Ok(requests.list(&ListParams::default()).await?.iter().any(|request| match &request.0 {
+        Ok(request) => holds(request, kept),
+        Err(invalid) => invalid.metadata.uid.as_ref() == Some(&kept.request.uid),
+    }))
 }
 
 async fn act(

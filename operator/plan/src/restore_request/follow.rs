@@ -57,7 +57,7 @@ pub(super) fn follow(pass: &mut Pass<'_>, mut active: ActiveRestoreJob) -> Follo
         Some(ObservedJob { state: JobState::Ended(ended), .. }) => Followed::Ended(ended),
         Some(ObservedJob { state: JobState::Stuck(why), .. }) => not_started(pass, &name, &why),
         Some(ObservedJob { state: JobState::Pending(why), created, .. })
-            if pass.now() >= seconds_later(created, i64::from(pass.request.deadline(&active))) =>
+            if pass.now() >= seconds_later(created, pass.request.start_limit(&active)) =>
         {
             not_started(pass, &name, why.as_deref().unwrap_or("nothing says why"))
         }

@@ -106,10 +106,10 @@ fn record(pass: &mut Pass<'_>) {
     pass.wake_now();
 }
 
-/// Takes the ledger from what workloads carry, where status has none: it was lost.
-pub(super) fn recover(pass: &mut Pass<'_>) {
+/// Takes the ledger from what workloads carry, where status has none: it was lost. Returns whether it was.
+pub(super) fn recover(pass: &mut Pass<'_>) -> bool {
     if !pass.step.status.quiesced.is_empty() {
-        return;
+        return false;
     }
     let (request, seen) = (pass.request, pass.seen);
     let carried = request.workloads.iter().filter_map(|workload| {
@@ -118,6 +118,7 @@ pub(super) fn recover(pass: &mut Pass<'_>) {
     });
     let carried: Vec<_> = carried.collect();
     pass.status().quiesced = carried;
+    !pass.step.status.quiesced.is_empty()
 }
 
 /// Notes which workloads are gone. One that was made anew is another, unless it was made of a copy that says that it is stopped.

@@ -175,7 +175,8 @@ impl<'a> Pass<'a> {
     /// What else is to be known of a failure: events are forgotten.
     pub fn add_to_failure(&mut self, message: &str) {
         if let Some(failure) = &mut self.step.status.failure {
-            failure.message = conditions::cut(&format!("{}; {message}", failure.message)).to_owned();
+            let both = format!("{}; {message}", failure.message);
+            conditions::cut(&both).clone_into(&mut failure.message);
         }
     }
 

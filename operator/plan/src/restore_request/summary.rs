@@ -278,8 +278,8 @@ fn resumed(status: &RestoreRequestStatus) -> Verdict {
     if owes(status) {
         return verdict(State::False, why::QUIESCED, "applications are stopped");
     }
-    let taken = entries().filter(|entry| entry.state == QuiesceState::Taken);
-    if let Some(message) = taken.filter_map(|entry| entry.message.clone()).next() {
+    let mut taken = entries().filter(|entry| entry.state == QuiesceState::Taken);
+    if let Some(message) = taken.find_map(|entry| entry.message.clone()) {
         return verdict(State::True, why::WORKLOAD_TAKEN, message);
     }
     verdict(State::True, reasons::SUCCEEDED, "the applications were given back what they had")

@@ -33,6 +33,8 @@ const LOAD_SECONDS: u32 = 604_800;
 const SWITCH_SECONDS: u32 = 600;
 /// Seconds until a drop is stopped.
 pub(super) const DROP_SECONDS: u32 = 3_600;
+/// Seconds that every Job has to start.
+const START_SECONDS: u32 = 600;
 /// Seconds that a check of a URL takes where the spec does not say.
 const HEALTH_SECONDS: u32 = 60;
 /// Seconds that checks may take beside what the spec says of URLs: queries, above all.
@@ -113,8 +115,14 @@ impl ValidatedRestore {
         }
     }
 
-    /// Seconds until the Job of an attempt is stopped, or given up if it has not started.
-    pub(super) fn deadline(&self, active: &ActiveRestoreJob) -> u32 {
+    /// Seconds until the Job of an attempt is given up if it has not started: a node that is made for it, and a large image, take
+    /// their time.
+    pub(super) fn start_limit(&self, active: &ActiveRestoreJob) -> i64 {
+        i64::from(self.deadline(active).max(START_SECONDS))
+    }
+
+    /// Seconds until the Job of an attempt is stopped.
+    fn deadline(&self, active: &ActiveRestoreJob) -> u32 {
         match active.kind {
             RestoreJobKind::Plan => PLAN_SECONDS,
             RestoreJobKind::Load => LOAD_SECONDS,

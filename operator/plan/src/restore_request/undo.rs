@@ -3,6 +3,7 @@
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
+use greenlang_backup_api::restore::{RequestIdentity, record_key};
 use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RestorePhase};
 
 use super::follow::{self, Followed};
@@ -19,7 +20,14 @@ const STRAYS_SECONDS: i64 = 5;
 const STRAYS_LIMIT_SECONDS: i64 = 300;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
-    quiesce::recover(pass);
+    if quiesce::recover(pass) && pass.step.status.plan.is_none() {
+        let RequestIdentity { namespace, name, .. } = &pass.request.identity;
+        let message = format!(
+            "status was lost before, so nobody knows how far it came: {} in the bucket says so, and anything that it made is still there",
+            record_key(namespace, name)
+        );
+        pass.add_to_failure(&message);
+    }
     let back = !has_strays(pass) && resume::give_back(pass);
     let clean = clean(pass);
     if back && clean {

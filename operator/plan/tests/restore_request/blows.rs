@@ -120,5 +120,7 @@ fn applications_come_back_although_status_is_lost_and_the_request_then_fails_or_
         let end = if cancelled { RestorePhase::Cancelled } else { RestorePhase::Failed };
         assert_eq!(world.phase(), end);
         assert_untouched(&world, "status lost");
+        let message = world.status().failure.unwrap().message;
+        assert!(message.contains("restores/greenlang/back.json in the bucket"), "{message}");
     }
 }
