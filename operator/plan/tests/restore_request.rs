@@ -351,9 +351,12 @@ type Spoil = fn(&mut World, &(WorkloadKind, String));
 #[test]
 fn workloads_that_cannot_be_stopped_are_refused_in_the_plan() {
     let key = (WorkloadKind::StatefulSet, "worker".to_owned());
-    let cases: [(&str, Spoil); 3] = [
+    let cases: [(&str, Spoil); 4] = [
         ("WorkloadNotFound", |world, key| drop(world.workloads.remove(key))),
         ("VolumesWouldGo", |world, key| world.workloads.get_mut(key).unwrap().volumes_would_go = true),
+        ("ScaledByKeda", |world, key| {
+            world.workloads.get_mut(key).unwrap().scaled_object = Some("worker-by-queue".into());
+        }),
         ("WorkloadTaken", |world, key| {
             let other = r#"{"request":"other","requestUid":"u-9","replicas":4}"#;
             world.workloads.get_mut(key).unwrap().ledger =

@@ -81,6 +81,8 @@ reasons! {
     WORKLOAD_TAKEN = "WorkloadTaken";
     /// A StatefulSet would lose its volumes at 0 replicas.
     VOLUMES_WOULD_GO = "VolumesWouldGo";
+    /// KEDA scales an application, and would start it again.
+    SCALED_BY_KEDA = "ScaledByKeda";
     /// Somebody started an application that is to be stopped.
     SCALE_CONTESTED = "ScaleContested";
     /// Pods of an application do not go.

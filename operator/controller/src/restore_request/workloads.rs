@@ -93,8 +93,9 @@ impl Eye<'_> {
         let mut state = common(metadata);
         state.pods = self.pods(selector).await?;
         state.managed_by = replicas_manager(metadata.managed_fields.as_deref().unwrap_or_default());
-        state.autoscaler =
-            self.autoscalers.iter().find(|one| targets(one, workload)).map(|one| one.name_any());
+        let autoscaler = self.autoscalers.iter().find(|one| targets(one, workload));
+        state.autoscaler = autoscaler.map(kube::ResourceExt::name_any);
+        state.scaled_object = autoscaler.and_then(scaled_object);
         Ok(state)
     }
 
@@ -150,6 +151,12 @@ fn targets(autoscaler: &HorizontalPodAutoscaler, workload: &WorkloadRef) -> bool
     })
 }
 
+/// The ScaledObject of KEDA that an autoscaler is made by.
+fn scaled_object(autoscaler: &HorizontalPodAutoscaler) -> Option<String> {
+    let owner = autoscaler.owner_references().iter().find(|owner| owner.kind == "ScaledObject")?;
+    Some(owner.name.clone())
+}
+
 /// What every kind has.
 fn common(metadata: &ObjectMeta) -> WorkloadState {
     let annotation = metadata.annotations.as_ref().and_then(|annotations| annotations.get(labels::LEDGER));
@@ -163,6 +170,7 @@ fn common(metadata: &ObjectMeta) -> WorkloadState {
         ledger: annotation.and_then(|value| Ledger::decode(value)),
         managed_by: None,
         autoscaler: None,
+        scaled_object: None,
         volumes_would_go: false,
     }
 }

@@ -338,6 +338,36 @@ async fn one_request_at_a_time_works_on_a_database_and_a_wrong_one_touches_nothi
     Ok(())
 }
 
+/// KEDA would start what has no replicas; an autoscaler by itself leaves it.
+#[tokio::test]
+async fn an_application_is_stopped_beside_its_autoscaler_and_not_beside_keda() -> Result<()> {
+    let mut world = World::start().await?;
+    let autoscaler = |owners: Value| {
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"});
+        json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "api-by-load", "namespace": SERVED, "ownerReferences": owners},
+            "spec": {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 9},
+        })
+        .to_string()
+    };
+    let keda = json!([{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "api-by-queue", "uid": "u"}]);
+    world.api.cluster.apply(&autoscaler(keda)).await?;
+    world.apply("refused", |_| {}).await?;
+    let refused = world.phase("refused", RestorePhase::Failed).await?;
+    let failure = refused.failure.context("no reason")?;
+    assert_eq!(failure.reason, "ScaledByKeda");
+    assert!(failure.message.contains("ScaledObject api-by-queue"), "{}", failure.message);
+    assert_eq!(world.server.done("refused"), once(&["plan"]));
+    world.at_rest("refused").await?;
+
+    world.api.cluster.apply(&autoscaler(json!([]))).await?;
+    world.apply("back", |_| {}).await?;
+    let status = world.phase("back", RestorePhase::Succeeded).await?;
+    assert_eq!(status.quiesced[0].autoscaler.as_deref(), Some("api-by-load"));
+    world.at_rest("back").await
+}
+
 #[tokio::test]
 async fn a_namespace_goes_with_its_active_restore_within_a_minute() -> Result<()> {
     let mut world = World::start().await?;

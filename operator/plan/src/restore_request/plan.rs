@@ -129,6 +129,12 @@ fn look_at_workloads(pass: &Pass<'_>, plan: &mut RestorePlan) {
             );
             refuse(plan, reasons::restore::VOLUMES_WOULD_GO, message);
         }
+        if let Some(scaled_object) = &state.scaled_object {
+            let message = format!(
+                "{workload} would be started again by KEDA: annotate ScaledObject {scaled_object} with autoscaling.keda.sh/paused=true, and take that away once the request has ended"
+            );
+            refuse(plan, reasons::restore::SCALED_BY_KEDA, message);
+        }
         plan.workloads.push(PlannedWorkload {
             kind: workload.kind,
             name: workload.name.clone(),

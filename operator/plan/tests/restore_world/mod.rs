@@ -175,6 +175,7 @@ fn workload(replicas: Option<i32>, suspend: Option<bool>) -> WorkloadState {
         ledger: None,
         managed_by: Some("helm".into()),
         autoscaler: None,
+        scaled_object: None,
         volumes_would_go: false,
     }
 }
