@@ -214,6 +214,8 @@ fn its_time_stays_the_same_although_status_is_lost() {
     }
     world.request.status = None;
     world.now += HOUR;
+    world.run_until(RestorePhase::Resuming);
+    assert_eq!(world.status().previous.unwrap().drop_after.0, kept.drop_after, "as soon as it is told");
     world.run_to_end();
     assert_eq!(world.phase(), RestorePhase::Succeeded);
     assert_eq!(world.status().previous.unwrap().drop_after.0, kept.drop_after);
