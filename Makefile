@@ -42,8 +42,7 @@ build-bench: # the benches and what they run, runner and operator among it, at o
 
 .PHONY: generate
 generate: ## write crds/ anew from operator/api
-	cargo run --quiet --package greenlang-backup-operator -- crd > crds/backuppolicies.yaml.new
-	mv crds/backuppolicies.yaml.new crds/backuppolicies.yaml
+	cargo run --quiet --package greenlang-backup-operator -- crd --out crds
 
 .PHONY: lint
 lint: $(DENY) ## rustfmt, clippy with warnings denied, cargo-deny

@@ -1,5 +1,5 @@
-//! The definition of RestoreRequest on a real API server: what it accepts and refuses, and what an update may change. It is installed
-//! by the test itself.
+//! The definition of RestoreRequest on a real API server: what it accepts and refuses, and what an update may change; and that every
+//! example, of policies too, is accepted. The definitions are installed by the tests themselves.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
 
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use greenlang_backup_api::v1alpha1::RestoreRequest;
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::operator::checkout;
-use greenlang_backup_tests::wait;
+use greenlang_backup_tests::{command, wait};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, DynamicObject, PostParams};
 use kube::{Api, CustomResourceExt as _, ResourceExt as _};
@@ -64,6 +64,31 @@ async fn the_api_server_judges_requests_and_their_updates_as_the_table_says() ->
         judge(name, case["message"].as_str(), answer)?;
         requests.delete(&after.name_any(), &DeleteParams::default()).await?;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_example_is_accepted() -> Result<()> {
+    let server = ApiServer::start().await?;
+    let (cluster, checkout) = (&server.cluster, checkout());
+    cluster.kube(&format!("apply --server-side -f {}", checkout.join("crds").display())).await?;
+    // The namespace that the examples name.
+    cluster.kube("create namespace greenlang").await?;
+    let files = std::fs::read_dir(checkout.join("examples"))?;
+    let files = files.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?;
+    for path in &files {
+        // The API server serves a definition a moment after it accepted it.
+        wait::until(&format!("{} is accepted", path.display()), LIMIT, async || {
+            let mut kubectl = cluster.kubectl();
+            kubectl.args(["apply", "--server-side", "--dry-run=server", "-f"]).arg(path);
+            let answer = command::output(&mut kubectl, "").await?;
+            let is_served = !answer.stderr.contains("no matches for kind");
+            assert!(answer.ok || !is_served, "{}: {}", path.display(), answer.quote());
+            Ok(answer.ok.then_some(()))
+        })
+        .await?;
+    }
+    assert!(files.len() >= 11, "{} examples", files.len());
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The definition of RestoreRequest without a cluster: its CEL rules on the table of cases, its size, its documentation.
+//! The definition of RestoreRequest without a cluster: its CEL rules on the table of cases, its documentation.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
 
@@ -78,15 +78,6 @@ fn every_field_but_cancel_is_immutable() {
     }
 }
 
-#[test]
-fn the_definition_is_small() {
-    let generated = serde_yaml::to_string(&RestoreRequest::crd()).unwrap();
-    assert!(generated.len() < 200 * 1024, "the definition has {} bytes", generated.len());
-    let crd = RestoreRequest::crd();
-    assert_eq!(format!("{}/{}", crd.spec.group, crd.spec.versions[0].name), RestoreRequest::API_VERSION);
-    assert_eq!(crd.spec.names.kind, RestoreRequest::KIND);
-}
-
 /// `kubectl explain` has a word on every field; of a choice in the spec it says what each value does, and which one counts where
 /// the field is left out.
 #[test]
@@ -96,14 +87,8 @@ fn every_field_is_explained() {
     let status = fields("status", &schema["properties"]["status"]);
     for (path, field) in spec.iter().chain(&status).filter(|(path, _)| !path.contains(".conditions.")) {
         assert!(field["description"].as_str().is_some_and(|text| text.len() >= 7), "{path} is not explained");
-        let in_spec = path.starts_with("spec.");
-        assert!(
-            !in_spec || field.get("default").is_none(),
-            "{path} has a default: applying twice would be a change"
-        );
     }
     assert_choices_are_explained(&spec, 8);
-    assert_eq!(schema["properties"]["status"]["default"]["observedGeneration"], -1);
 }
 
 #[test]

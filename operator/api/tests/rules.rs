@@ -5,7 +5,7 @@
 mod explain;
 
 use explain::{assert_choices_are_explained, fields};
-use greenlang_backup_api::v1alpha1::BackupPolicy;
+use greenlang_backup_api::v1alpha1::{BackupPolicy, RestoreRequest};
 use greenlang_backup_api::{conditions, reasons};
 use kube::CustomResourceExt as _;
 use serde_json::Value;
@@ -54,14 +54,21 @@ fn rules_refuse_what_is_wrong_and_say_what() {
 }
 
 #[test]
-fn the_generated_definition_is_up_to_date() {
-    let file = format!("crds/{}", BackupPolicy::CRD_FILE);
-    let generated = serde_yaml::to_string(&BackupPolicy::crd()).unwrap();
-    assert!(read(&file) == generated, "{file} is stale: run `make generate`");
-    assert!(generated.len() < 200 * 1024, "the definition has {} bytes", generated.len());
-    let crd = BackupPolicy::crd();
-    assert_eq!(format!("{}/{}", crd.spec.group, crd.spec.versions[0].name), BackupPolicy::API_VERSION);
-    assert_eq!(crd.spec.names.kind, BackupPolicy::KIND);
+fn the_generated_definitions_are_up_to_date() {
+    let kinds = [
+        (BackupPolicy::CRD_FILE, BackupPolicy::crd(), BackupPolicy::API_VERSION, BackupPolicy::KIND),
+        (RestoreRequest::CRD_FILE, RestoreRequest::crd(), RestoreRequest::API_VERSION, RestoreRequest::KIND),
+    ];
+    for (file, crd, api_version, kind) in &kinds {
+        let generated = serde_yaml::to_string(crd).unwrap();
+        assert!(read(&format!("crds/{file}")) == generated, "crds/{file} is stale: run `make generate`");
+        assert!(generated.len() < 200 * 1024, "{file} has {} bytes", generated.len());
+        assert_eq!(format!("{}/{}", crd.spec.group, crd.spec.versions[0].name), *api_version);
+        assert_eq!(crd.spec.names.kind, *kind);
+    }
+    let files = std::fs::read_dir(format!("{ROOT}/crds")).unwrap().map(|file| file.unwrap().file_name());
+    let files: std::collections::BTreeSet<_> = files.map(|name| name.into_string().unwrap()).collect();
+    assert_eq!(files, kinds.iter().map(|(file, ..)| (*file).to_owned()).collect());
 }
 
 /// Every kind of the union stands in the rule that allows exactly one of them.
@@ -102,33 +109,34 @@ fn every_choice_is_explained() {
     assert_choices_are_explained(&fields_of_the_spec(), 7);
 }
 
-/// `docs/operations.md` explains every reason, and no other.
-#[test]
-fn every_reason_is_documented() {
-    let documented: std::collections::BTreeSet<String> = read("docs/operations.md")
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |").map(|(reason, _)| reason.to_owned()))
-        .filter(|reason| {
-            reason.chars().all(|c| c.is_ascii_alphanumeric()) && reason.starts_with(char::is_uppercase)
-        })
-        .collect();
-    let undocumented: Vec<_> = reasons::ALL.iter().filter(|reason| !documented.contains(**reason)).collect();
-    assert_eq!(undocumented, Vec::<&&str>::new());
-    let known = |reason: &str| [reasons::ALL, reasons::restore::ALL].iter().any(|all| all.contains(&reason));
-    let unknown: Vec<_> = documented.iter().filter(|reason| !known(reason)).collect();
-    assert_eq!(unknown, Vec::<&String>::new(), "docs/operations.md explains reasons that do not exist");
+/// What stands in code style in the first column of every table with this heading.
+fn documented(file: &str, heading: &str) -> Vec<String> {
+    let (mut found, mut inside) = (Vec::new(), false);
+    for line in read(file).lines() {
+        let first = line.strip_prefix("| ").and_then(|line| line.split_once(" |")).map(|(first, _)| first);
+        inside = first.is_some_and(|first| inside || first == heading) || (inside && line.starts_with('|'));
+        let names =
+            first.into_iter().filter(|_| inside).flat_map(|first| first.split('`').skip(1).step_by(2));
+        found.extend(names.map(str::to_owned));
+    }
+    found
 }
 
-/// `docs/concepts.md` has a line on every condition, and on no other.
+/// `docs/operations.md` explains every reason once, and no other.
+#[test]
+fn every_reason_is_documented() {
+    let mut found = documented("docs/operations.md", "reason");
+    let mut known: Vec<_> = [reasons::ALL, reasons::restore::ALL].concat();
+    found.sort();
+    known.sort_unstable();
+    assert_eq!(found, known);
+}
+
+/// Every condition of a policy has a line in `docs/concepts.md`, every one of a request in `docs/operations.md`, and no other has.
 #[test]
 fn every_condition_is_documented() {
-    let text = read("docs/concepts.md");
-    let table = text.split("| condition |").nth(1).unwrap().split("\n\n").next().unwrap();
-    let documented: Vec<_> = table
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name))
-        .collect();
-    assert_eq!(documented, conditions::ALL);
+    assert_eq!(documented("docs/concepts.md", "condition"), conditions::ALL);
+    assert_eq!(documented("docs/operations.md", "condition"), conditions::OF_RESTORES);
 }
 
 /// Server-side apply of a list entry that the server fills up never settles: the same manifest again would be a change.
@@ -149,10 +157,12 @@ fn no_field_has_a_default_but_status() {
             }
         }
     }
-    let crd: Value = serde_yaml::from_str(&read("crds/backuppolicies.yaml")).unwrap();
-    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    let mut found = Vec::new();
-    defaults(&schema["properties"]["spec"], "spec", &mut found);
-    assert_eq!(found, Vec::<String>::new());
-    assert_eq!(schema["properties"]["status"]["default"]["observedGeneration"], -1);
+    for file in [BackupPolicy::CRD_FILE, RestoreRequest::CRD_FILE] {
+        let crd: Value = serde_yaml::from_str(&read(&format!("crds/{file}"))).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let mut found = Vec::new();
+        defaults(&schema["properties"]["spec"], "spec", &mut found);
+        assert_eq!(found, Vec::<String>::new(), "{file}");
+        assert_eq!(schema["properties"]["status"]["default"]["observedGeneration"], -1, "{file}");
+    }
 }

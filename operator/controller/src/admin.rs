@@ -52,7 +52,7 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
     } else if admin.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ok")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "waiting for the BackupPolicy definition: the log says why")
+        (StatusCode::SERVICE_UNAVAILABLE, "waiting for the definitions: the log says why")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use greenlang_backup_plan::job::RunnerSettings;
@@ -19,7 +20,11 @@ pub enum Command {
     /// Run the operator.
     Run(Box<RunSettings>),
     /// Print the custom resource definitions as YAML.
-    Crd,
+    Crd {
+        /// Write each into a file of this folder instead.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Debug, Args)]

@@ -13,6 +13,15 @@ pub enum Error {
     /// A definition could not be written as YAML.
     #[error("cannot be written as YAML: {0}")]
     Yaml(#[from] serde_yaml::Error),
+    /// A definition could not be written to its file.
+    #[error("{path}: {error}")]
+    Write {
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        error: std::io::Error,
+    },
     /// The policy was changed, or deleted, while a pass over it took long.
     #[error("the policy has changed since it was read: what was decided on it is decided anew")]
     Overtaken,
@@ -48,7 +57,7 @@ impl Error {
                 _ => "KubernetesUnreachable",
             },
             Self::Overtaken => "Conflict",
-            Self::Yaml(_) => reasons::INTERNAL_ERROR,
+            Self::Yaml(_) | Self::Write { .. } => reasons::INTERNAL_ERROR,
             Self::Settings(_) => "InvalidSettings",
             Self::Listen(..) => "CannotListen",
             Self::Lease(_) => "LeaseFailed",

@@ -30,7 +30,7 @@ use crate::cli::{Cli, Command};
 #[tokio::main]
 async fn main() -> ExitCode {
     let ended = match Cli::parse().command {
-        Command::Crd => crds::print(),
+        Command::Crd { out } => crds::print(out.as_deref()),
         Command::Run(settings) => start(*settings).await,
     };
     match ended {

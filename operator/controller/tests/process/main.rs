@@ -45,7 +45,7 @@ use replica::{LIMIT, Replica, SERVED, install};
 /// What the chart gives the Pod from SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(30);
 const WAITS_FOR_DEFINITION: &str =
-    "waiting for the BackupPolicy definition: install the chart greenlang-backup-crds";
+    "waiting for the BackupPolicy definition: install or upgrade the chart greenlang-backup-crds";
 
 /// A valid policy, which nothing here can carry out.
 async fn apply_policy(api: &ApiServer, name: &str) -> Result<BackupPolicy> {
@@ -92,7 +92,7 @@ async fn it_waits_for_its_definitions_and_then_works_without_a_restart() -> Resu
     })
     .await?;
     operator.answers("/livez", 200, "ok").await?;
-    operator.answers("/readyz", 503, "waiting for the BackupPolicy definition").await?;
+    operator.answers("/readyz", 503, "waiting for the definitions").await?;
     assert!(!operator.leads().await?, "it must not hold the Lease while it cannot work");
     assert!(operator.runs()?);
 
@@ -122,11 +122,15 @@ async fn it_waits_for_the_definition_of_its_own_release() -> Result<()> {
         let folder = folder.join("crds");
         api.cluster.kube(&format!("apply --server-side --force-conflicts -f {}", folder.display())).await
     };
+    let policies = checkout().join("crds").join(BackupPolicy::CRD_FILE);
     apply(&first_slice()).await?;
     let operator = Replica::start(&api, "newer").await?;
     let older = "waiting for the BackupPolicy definition of this release";
     operator.said_part(older).await?;
-    operator.answers("/readyz", 503, "waiting for the BackupPolicy definition").await?;
+    operator.answers("/readyz", 503, "waiting for the definitions").await?;
+    // As after an upgrade from a release that had no restores.
+    api.cluster.kube(&format!("apply --server-side --force-conflicts -f {}", policies.display())).await?;
+    operator.said_part("waiting for the RestoreRequest definition: install or upgrade the chart").await?;
     apply(&checkout()).await?;
     until_leads(&api, &operator).await
 }

@@ -70,6 +70,8 @@ use super::{JobTemplate, SecretRef, Storage};
         "spec.confirm must be the same as spec.database.target.name, the database whose content is replaced"),
     validation = ("!has(self.database.strategy) || self.database.strategy != 'Replace' || (has(self.allowDataLossOnFailure) && self.allowDataLossOnFailure)",
         "strategy Replace drops the database before its replacement is there: set allowDataLossOnFailure: true to accept that, or use Swap"),
+    validation = ("!has(self.database.strategy) || self.database.strategy != 'Replace' || !has(self.quiesce) || !has(self.quiesce.when) || self.quiesce.when == 'BeforeRestore'",
+        "strategy Replace drops what the applications use: spec.quiesce.when must be BeforeRestore or left out"),
     validation = immutable("policyRef"),
     validation = immutable("storage"),
     validation = immutable("source"),
@@ -158,7 +160,7 @@ fn immutable(field: &str) -> Rule {
 }
 
 impl RestoreRequest {
-    /// Name of the file in `crds/` that holds the generated definition, once it is served.
+    /// Name of the file in `crds/` that holds the generated definition.
     pub const CRD_FILE: &str = "restorerequests.yaml";
     /// `apiVersion` of the resource.
     pub const API_VERSION: &str = "backup.greenlang.io/v1alpha1";

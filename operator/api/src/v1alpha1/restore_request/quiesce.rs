@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct Quiesce {
     /// When they stop: `BeforeRestore`, so that nothing is written that the restore would lose unseen; `BeforeSwitch`, when all but the
-    /// rename is done, so that they are away for seconds only. Default: `BeforeRestore`.
+    /// rename is done, so that they are away for seconds only; not with strategy Replace, which drops what they use. An undo loads
+    /// nothing, so both are the same. Default: `BeforeRestore`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<QuiesceWhen>,
     /// What stops, up to 50, in the order in which it stops; it comes back in the opposite order.
