@@ -1,4 +1,7 @@
 //! Finds the archive of `pg_dump` in a tar as that passes, and what the old scripts wrote down about it. Reads and blocks.
+//!
+//! The crate `tar` only lends out a member while its archive is borrowed, which no reader can be made of that is handed on, and it
+//! keeps long names in memory whatever their length.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -21,6 +24,8 @@ pub struct Tar<R> {
     left: u64,
     size: u64,
     hash: Sha256,
+    /// SHA-256 of the archive by a list of facts that came before it.
+    expected: Option<String>,
 }
 
 /// One member.
@@ -33,12 +38,14 @@ struct Member {
 impl<R: Read> Tar<R> {
     /// Passes over what comes before the archive.
     pub fn find_dump(mut source: R) -> io::Result<Self> {
+        let mut expected = None;
         while let Some(member) = next(&mut source)? {
             let is_dump = Path::new(&member.name).extension().is_some_and(|extension| extension == "dump");
             if member.regular && is_dump {
-                return Ok(Self { source, left: member.size, size: member.size, hash: Sha256::new() });
+                let (left, size) = (member.size, member.size);
+                return Ok(Self { source, left, size, hash: Sha256::new(), expected });
             }
-            skip(&mut source, padded(member.size))?;
+            expected = pass(&mut source, &member)?.or(expected);
         }
         Err(io::Error::other("its tar holds no archive of pg_dump (*.dump)"))
     }
@@ -48,20 +55,12 @@ impl<R: Read> Tar<R> {
         io::copy(&mut self, &mut io::sink())?;
         skip(&mut self.source, padded(self.size) - self.size)?;
         let found = hex(&self.hash.finalize());
+        let mut same = self.expected.is_none_or(|expected| expected == found);
         while let Some(member) = next(&mut self.source)? {
-            if member.name.ends_with("manifest.json") && member.size <= MAX_MANIFEST {
-                let mut text = Vec::new();
-                self.source.by_ref().take(member.size).read_to_end(&mut text)?;
-                let expected = checksum(&String::from_utf8_lossy(&text));
-                if expected.is_some_and(|expected| expected != found) {
-                    return Err(io::Error::other(
-                        "its archive has another SHA-256 than its manifest.json says",
-                    ));
-                }
-                skip(&mut self.source, padded(member.size) - member.size)?;
-            } else {
-                skip(&mut self.source, padded(member.size))?;
-            }
+            same &= pass(&mut self.source, &member)?.is_none_or(|expected| expected == found);
+        }
+        if !same {
+            return Err(io::Error::other("its archive has another SHA-256 than its manifest.json says"));
         }
         io::copy(&mut self.source, &mut io::sink())?;
         Ok(self.source)
@@ -107,6 +106,18 @@ fn size(field: &[u8]) -> Option<u64> {
     }
     let digits = std::str::from_utf8(field).ok()?.trim_matches(['\0', ' ']);
     u64::from_str_radix(digits, 8).ok()
+}
+
+/// Passes over a member; returns the checksum of the archive if it is the list of facts that has one.
+fn pass(source: &mut impl Read, member: &Member) -> io::Result<Option<String>> {
+    if !member.name.ends_with("manifest.json") || member.size > MAX_MANIFEST {
+        skip(source, padded(member.size))?;
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    source.by_ref().take(member.size).read_to_end(&mut text)?;
+    skip(source, padded(member.size) - member.size)?;
+    Ok(checksum(&String::from_utf8_lossy(&text)))
 }
 
 const fn padded(size: u64) -> u64 {

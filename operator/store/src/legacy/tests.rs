@@ -15,11 +15,15 @@ fn passphrase(text: &str) -> LegacyPassphrase {
 
 /// What the script does after `pg_dump`; `manifest` is the file that it writes beside the archive.
 fn stored(directory: &Path, dump: &[u8], manifest: &str, options: &str) -> Vec<u8> {
+    stored_in_order(directory, dump, manifest, options, "greenlang.dump manifest.json")
+}
+
+fn stored_in_order(directory: &Path, dump: &[u8], manifest: &str, options: &str, files: &str) -> Vec<u8> {
     fs::write(directory.join("greenlang.dump"), dump).unwrap();
     fs::write(directory.join("manifest.json"), manifest).unwrap();
     fs::write(directory.join("key.txt"), "the passphrase\nanother line\n").unwrap();
     let script = format!(
-        "tar -czf backup.tar.gz greenlang.dump manifest.json && openssl enc -aes-256-cbc {options} -in backup.tar.gz -out backup.tar.gz.enc -pass file:key.txt 2>/dev/null"
+        "tar -czf backup.tar.gz {files} && openssl enc -aes-256-cbc {options} -in backup.tar.gz -out backup.tar.gz.enc -pass file:key.txt 2>/dev/null"
     );
     run(Command::new("sh").args(["-ec", &script]).current_dir(directory));
     fs::read(directory.join("backup.tar.gz.enc")).unwrap()
@@ -74,7 +78,9 @@ fn damage_and_wrong_passphrases_are_found() {
         assert_eq!(error.reason(), reasons::OBJECT_DAMAGED, "{error}");
     }
     let other = format!("{{\"checksum\": \"{}\"}}", "0".repeat(64));
-    let forged = stored(directory.path(), &dump, &other, "-pbkdf2");
-    let error = opened(&forged, "the passphrase").unwrap_err();
-    assert!(error.to_string().contains("another SHA-256"), "{error}");
+    for files in ["greenlang.dump manifest.json", "manifest.json greenlang.dump"] {
+        let forged = stored_in_order(directory.path(), &dump, &other, "-pbkdf2", files);
+        let error = opened(&forged, "the passphrase").unwrap_err();
+        assert!(error.to_string().contains("another SHA-256"), "{error}");
+    }
 }
