@@ -24,6 +24,15 @@ use super::tls;
 
 /// From the name to a session.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that vanished without a word is lost after so long. Its own work, such as building an index, may take hours and sends
+/// nothing meanwhile, so only the network can tell the two apart.
+pub const VANISHED: Duration = Duration::from_mins(2);
+/// Silence after which the network is asked whether the server is still there.
+pub const KEEPALIVES_IDLE: Duration = Duration::from_secs(30);
+/// Pause between two such questions.
+pub const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(10);
+/// Unanswered questions that make a server lost: together with the silence before them as long as [`VANISHED`].
+pub const KEEPALIVES: u32 = 9;
 /// Our own questions are short; a server on which one is not is asked again by the next attempt. Functions and operators are
 /// those of PostgreSQL, whatever path the owner of the database has set: others would run with our rights.
 const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s -c default_transaction_read_only=on \
@@ -135,6 +144,10 @@ impl Endpoint {
             .dbname(&target.database)
             .application_name(APPLICATION)
             .options(options)
+            .keepalives_idle(KEEPALIVES_IDLE)
+            .keepalives_interval(KEEPALIVES_INTERVAL)
+            .keepalives_retries(KEEPALIVES)
+            .tcp_user_timeout(VANISHED)
             .ssl_mode(match self.tls {
                 Some(_) => SslMode::Require,
                 None => SslMode::Disable,
@@ -312,5 +325,36 @@ pub fn quoted_literal(text: &str) -> String {
 async fn drive<E: std::fmt::Display>(connection: impl Future<Output = Result<(), E>>) {
     if let Err(error) = connection.await {
         tracing::debug!(%error, "connection closed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use greenlang_backup_api::task::MountedSecret;
+    use greenlang_backup_api::v1alpha1::SslMode as PolicyMode;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_vanishes_is_found_out_by_the_network() {
+        let endpoint = Endpoint {
+            server: PostgresServer {
+                host: "127.0.0.1".into(),
+                port: 5432,
+                maintenance_database: "postgres".into(),
+                ssl_mode: PolicyMode::Disable,
+                ca: None,
+                credentials: MountedSecret { secret: "db".into(), directory: "/nowhere".into() },
+            },
+            user: "user".into(),
+            password: String::new().into(),
+            tls: None,
+        };
+        let config = endpoint.config(&endpoint.target("d"), SESSION_OPTIONS).await.unwrap();
+        assert!(config.get_keepalives());
+        assert_eq!(config.get_tcp_user_timeout(), Some(&VANISHED));
+        let (interval, retries) = (config.get_keepalives_interval(), config.get_keepalives_retries());
+        let asked = interval.unwrap() * retries.unwrap();
+        assert_eq!(config.get_keepalives_idle() + asked, VANISHED);
     }
 }

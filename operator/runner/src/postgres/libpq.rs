@@ -7,7 +7,7 @@ use greenlang_backup_api::v1alpha1::SslMode;
 use secrecy::ExposeSecret as _;
 use tokio::process::Command;
 
-use super::connect::{APPLICATION, Endpoint};
+use super::connect::{APPLICATION, Endpoint, KEEPALIVES, KEEPALIVES_IDLE, KEEPALIVES_INTERVAL, VANISHED};
 
 /// CA bundle of the image, unless `SSL_CERT_FILE` names another. libpq from 16 could be told `system`; older ones cannot,
 /// and a file serves both.
@@ -51,6 +51,18 @@ fn root_certificates(endpoint: &Endpoint) -> String {
     }
 }
 
+/// The argument that names a database to a program that we start. What finds out that a server vanished has no variable in the
+/// environment, so it stands here.
+pub fn database_argument(database: &str) -> String {
+    format!(
+        "--dbname={} keepalives_idle={} keepalives_interval={} keepalives_count={KEEPALIVES} tcp_user_timeout={}",
+        connection_string(database),
+        KEEPALIVES_IDLE.as_secs(),
+        KEEPALIVES_INTERVAL.as_secs(),
+        VANISHED.as_millis()
+    )
+}
+
 /// A connection string for programs that take a database only as an argument, where a name with `=` would be read as one.
 pub fn connection_string(database: &str) -> String {
     format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
@@ -64,5 +76,13 @@ mod tests {
     fn hostile_names_stay_names() {
         assert_eq!(connection_string("a=b"), "dbname='a=b'");
         assert_eq!(connection_string("it's \\"), "dbname='it\\'s \\\\'");
+    }
+
+    #[test]
+    fn programs_are_told_how_a_server_that_vanished_is_found_out() {
+        assert_eq!(
+            database_argument("a=b"),
+            "--dbname=dbname='a=b' keepalives_idle=30 keepalives_interval=10 keepalives_count=9 tcp_user_timeout=120000"
+        );
     }
 }

@@ -102,6 +102,7 @@ impl Prepared {
 
     fn pg_dump(&self, database: &str, snapshot: &str) -> Command {
         let mut command = libpq::command(&self.clients.join("pg_dump"), &self.endpoint, database);
+        command.arg(libpq::database_argument(database));
         command.args(["--format=custom", "--compress=0"]).arg(format!("--snapshot={snapshot}"));
         // Who asks for a stronger lock waits for us, and pg_dump would wait for them: a circle that the server cannot see.
         command.arg(format!("--lock-wait-timeout={}", LOCK_WAIT.as_millis()));

@@ -25,7 +25,6 @@ impl Programs<'_> {
     pub fn pg_restore(&self, sections: &[&str]) -> Command {
         let mut command = self.command("pg_restore");
         command.args(["--format=custom", "--exit-on-error"]);
-        command.arg(format!("--dbname={}", libpq::connection_string(self.database)));
         command.args(sections.iter().map(|section| format!("--section={section}")));
         command
     }
@@ -41,13 +40,34 @@ impl Programs<'_> {
     pub fn analyze(&self, jobs: u8) -> Command {
         let mut command = self.command("vacuumdb");
         command.args(["--analyze-in-stages", "--quiet"]).arg(format!("--jobs={jobs}"));
-        command.arg(format!("--dbname={}", libpq::connection_string(self.database)));
         command
     }
 
     fn command(&self, program: &str) -> Command {
         let mut command = libpq::command(&self.clients.join(program), self.endpoint, self.database);
-        command.env("PGOPTIONS", OPTIONS);
+        command.env("PGOPTIONS", OPTIONS).arg(libpq::database_argument(self.database));
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use greenlang_backup_test_servers::{Postgres, tasks};
+
+    use super::*;
+
+    #[test]
+    fn every_program_finds_out_that_its_server_vanished() {
+        let directory = tempfile::tempdir().unwrap();
+        let nowhere = Postgres { port: 1, password: "p" };
+        let endpoint =
+            Endpoint::open(&tasks::postgres_server(&nowhere, "user", "p", directory.path())).unwrap();
+        let programs = Programs { clients: directory.path(), endpoint: &endpoint, database: "it's" };
+        for command in [programs.pg_restore(&["data"]), programs.pg_restore_as_before(), programs.analyze(2)]
+        {
+            let given: Vec<_> = command.as_std().get_args().collect();
+            let wanted = libpq::database_argument("it's");
+            assert!(given.iter().any(|argument| **argument == *wanted), "{given:?}");
+        }
     }
 }
