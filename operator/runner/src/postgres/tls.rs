@@ -39,16 +39,20 @@ fn chain(
     ca: Option<&MountedSecret>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>, PostgresError> {
-    let roots = if let Some(secret) = ca {
-        read_certificates(secret)?.1
-    } else {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        roots
+    let roots = match ca {
+        Some(secret) => read_certificates(secret)?.1,
+        None => public_roots(),
     };
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
         .map_err(|error| PostgresError::TlsSetup(error.to_string()))
+}
+
+/// The CAs that the image trusts.
+pub fn public_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
 }
 
 /// `Require`: any certificate. `VerifyCa`: one that the CA signed. `VerifyFull`: made for this host name, too.

@@ -1,6 +1,5 @@
 //! Asks the URLs and runs the queries of a request, all of them, and says which failed. Network.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,11 +16,12 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::RunError;
 use crate::postgres::connect::Endpoint;
+use crate::postgres::tls::public_roots;
 
 /// How long a URL is asked again, where the request says nothing.
 const HEALTH: u32 = 60;
@@ -74,9 +74,7 @@ fn report(all: usize, mut failed: Vec<String>) -> RunReport {
 }
 
 fn client() -> Http {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let tls = ClientConfig::builder().with_root_certificates(Arc::new(roots)).with_no_client_auth();
+    let tls = ClientConfig::builder().with_root_certificates(public_roots()).with_no_client_auth();
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
     Client::builder(TokioExecutor::new()).build(connector)
 }
@@ -87,7 +85,8 @@ async fn healthy(client: &Http, check: &HealthCheck) -> Result<(), String> {
     let limit = Duration::from_secs(check.timeout_seconds.unwrap_or(HEALTH).into());
     let end = Instant::now() + limit;
     loop {
-        let found = match timeout(ANSWER.min(limit), client.get(uri.clone())).await {
+        let patience = ANSWER.min(limit);
+        let found = match timeout(patience, client.get(uri.clone())).await {
             Ok(Ok(answer)) => {
                 let status = answer.status();
                 let good = match check.expect_status {
@@ -100,7 +99,7 @@ async fn healthy(client: &Http, check: &HealthCheck) -> Result<(), String> {
                 format!("it answered {status}")
             }
             Ok(Err(error)) => format!("it did not answer: {}", innermost(&error)),
-            Err(_) => format!("it did not answer within {ANSWER:?}"),
+            Err(_) => format!("it did not answer within {patience:?}"),
         };
         if Instant::now() + PAUSE >= end {
             return Err(format!("{} was asked for {limit:?}: {found}", check.url));

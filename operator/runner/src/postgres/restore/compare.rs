@@ -66,6 +66,7 @@ impl Comparison {
         }
     }
 
+    /// All but the limit of connections, which is set once those who compare have gone.
     fn properties(&mut self, expected: &DatabaseProperties, found: &DatabaseProperties, depth: Depth) {
         self.same("the owner", &expected.owner, &found.owner);
         self.same("the encoding", &expected.encoding, &found.encoding);
@@ -74,7 +75,6 @@ impl Comparison {
             (locale.provider, locale.collate, locale.ctype, locale.name, locale.icu_rules)
         };
         self.same("the locale", &locale(expected), &locale(found));
-        self.same("the connection limit", &expected.connection_limit, &found.connection_limit);
         self.same("whether it is a template", &expected.template, &found.template);
         self.same("the tablespace", &expected.tablespace, &found.tablespace);
         if !same_rights(expected, found) {

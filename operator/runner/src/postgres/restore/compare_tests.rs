@@ -95,10 +95,9 @@ fn what_must_differ_is_no_difference() {
 #[test]
 fn every_kind_of_difference_is_found() {
     type Change = fn(&mut DatabaseContents);
-    let changes: [(&str, Change); 16] = [
+    let changes: [(&str, Change); 15] = [
         ("the owner", |of| of.properties.owner = "other".into()),
         ("the locale", |of| of.properties.locale.collate = "de_DE".into()),
-        ("the connection limit", |of| of.properties.connection_limit = 3),
         ("the rights", |of| of.properties.acl = Some(vec!["owner=CTc/owner".into()])),
         ("the comment", |of| of.properties.comment = Some("greenlang-backup restore u-1 n/r".into())),
         ("setting work_mem", |of| of.properties.settings.clear()),

@@ -67,9 +67,12 @@ pub enum RestoreError {
         /// What tells.
         why: String,
     },
-    /// A database is not the one that was planned with.
-    #[error("{0}: nothing was renamed; look at the server, and make a new request")]
+    /// A database is not the one that was planned with. Whether anything was renamed is for the switch to say.
+    #[error("{0}: look at the server, and make a new request")]
     DatabaseChanged(String),
+    /// Something that no step can do.
+    #[error("{0}")]
+    NotSupported(&'static str),
     /// A session in a database does not end.
     #[error(
         "sessions of database {0} do not end: see pg_stat_activity; the user of this restore may lack the right to end them (GRANT pg_signal_backend, or a superuser's session)"
@@ -152,6 +155,7 @@ impl RestoreError {
             Self::ServerTooOld { .. } => restore::SERVER_TOO_OLD,
             Self::NotOurs { .. } => restore::DATABASE_EXISTS,
             Self::DatabaseChanged(_) => restore::DATABASE_CHANGED,
+            Self::NotSupported(_) => restore::NOT_SUPPORTED,
             Self::SessionsRemain(_) => restore::SESSIONS_REMAIN,
             Self::PreparedTransactions { .. } => restore::PREPARED_TRANSACTIONS,
             Self::SwitchUncertain(_) => restore::SWITCH_UNCERTAIN,
@@ -179,21 +183,68 @@ impl RestoreError {
     /// What a program means that ended with these words.
     pub fn of_program(program: &'static str, database: &str, said: String) -> Self {
         const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
-        const LOST: [&str; 9] = [
-            "server closed the connection unexpectedly",
-            "terminating connection",
-            "could not connect to server",
-            "connection to server ",
-            "could not receive data from server",
-            "could not send data to server",
-            "no connection to the server",
-            "SSL SYSCALL error",
-            "the database system is ",
-        ];
         if FULL.iter().any(|words| said.contains(words)) {
             return Self::NoSpace { said };
         }
         let lost = LOST.iter().any(|words| said.contains(words));
         Self::Load { program, database: database.to_owned(), said, lost }
+    }
+}
+
+/// What libpq and a server that speaks English say when a connection is lost, or cannot be had now. Who is refused for a password, a
+/// rule or a certificate will be so again, and is not among them.
+const LOST: [&str; 16] = [
+    "server closed the connection unexpectedly",
+    "terminating connection",
+    "could not receive data from server",
+    "could not send data to server",
+    "no connection to the server",
+    "SSL SYSCALL error",
+    "SSL connection has been closed unexpectedly",
+    "could not translate host name",
+    "failed: Connection refused",
+    "failed: Connection timed out",
+    "failed: Connection reset by peer",
+    "failed: timeout expired",
+    "failed: No route to host",
+    "failed: Network is unreachable",
+    "FATAL:  the database system is ",
+    "FATAL:  sorry, too many clients already",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As libpq 15 says it.
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let connecting = |why: &str| {
+            format!("pg_restore: error: connection to server at \"db\" (10.0.0.1), port 5432 failed: {why}")
+        };
+        for (said, retryable) in [
+            (connecting("Connection refused"), true),
+            (connecting("timeout expired"), true),
+            (connecting("FATAL:  the database system is starting up"), true),
+            (connecting("FATAL:  sorry, too many clients already"), true),
+            (connecting("FATAL:  password authentication failed for user \"u\""), false),
+            (connecting("FATAL:  no pg_hba.conf entry for host \"10.0.0.2\""), false),
+            (connecting("SSL error: certificate verify failed"), false),
+            ("pg_restore: error: could not receive data from server: Connection timed out".into(), true),
+            (
+                "pg_restore: error: could not execute query: server closed the connection unexpectedly"
+                    .into(),
+                true,
+            ),
+            // Of a foreign server that a materialized view reads.
+            (
+                "pg_restore: error: could not execute query: ERROR:  could not connect to server \"far\""
+                    .into(),
+                false,
+            ),
+        ] {
+            let error = RestoreError::of_program("pg_restore", "d", said);
+            assert_eq!((error.reason(), error.is_retryable()), (restore::LOAD_FAILED, retryable), "{error}");
+        }
     }
 }

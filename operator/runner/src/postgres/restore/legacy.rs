@@ -17,6 +17,9 @@ use crate::postgres::inspect::Version;
 /// What people should know of every such restore.
 pub const UNOWNED: &str = "a backup of the old scripts has no roles: as in their procedure, everything in the database is owned by the user that restored it, and nobody else has rights to it: GRANT what the applications need, or REASSIGN OWNED";
 
+/// Why strategy Replace is refused for it.
+pub const NOT_TO_REPLACE: &str = "a backup of the old scripts does not hold the owner, the rights, the settings and the locale of its database, and strategy Replace would drop the database that has them: use strategy Swap, which takes them over";
+
 impl Plain for LegacyDump<Download> {
     fn finish(self) -> Result<(), ReadError> {
         Self::finish(self)

@@ -64,9 +64,11 @@ pub async fn run(
         feeder,
         progress: &progress,
     };
-    load.remove_half_made().await?;
-    let loaded = activity.watch(limit, Box::pin(load.everything())).await;
-    match loaded {
+    let work = async {
+        let proved = load.make_way().await?;
+        load.everything(&proved).await
+    };
+    match activity.watch(limit, Box::pin(work)).await {
         Ok(report) => {
             let message = format!(
                 "database {} holds {} tables with {} rows, {} bytes",
@@ -125,6 +127,12 @@ impl Origin {
     }
 }
 
+/// What is loaded, once it is known to be there and to open.
+enum Proved<'a> {
+    Backup(&'a Source, Box<DatabaseContents>),
+    Legacy(&'a LegacySource),
+}
+
 struct Load<'a> {
     task: &'a RestoreTask,
     action: &'a LoadAction,
@@ -140,8 +148,11 @@ impl Load<'_> {
         Ok(self.prepared.endpoint.connect_to_change(&self.task.server.maintenance_database).await?)
     }
 
-    /// What an earlier attempt left.
-    async fn remove_half_made(&self) -> Result<(), RunError> {
+    /// Proves that the backup is there and can be opened, and only then drops what is in the way: what an earlier attempt left, and
+    /// with strategy Replace the database that is replaced.
+    async fn make_way(&self) -> Result<Proved<'_>, RunError> {
+        self.progress.step("Reading what the backup holds");
+        let proved = self.working(self.prove()).await?;
         let remove = async {
             let session = self.maintenance().await?;
             databases::drop_ours(&session, &self.task.request, &self.action.temporary, None).await?;
@@ -150,7 +161,24 @@ impl Load<'_> {
                 None => Ok(()),
             }
         };
-        until_cancelled(&self.feeder.cancel, Box::pin(remove)).await
+        self.working(remove).await?;
+        Ok(proved)
+    }
+
+    async fn prove(&self) -> Result<Proved<'_>, RunError> {
+        match self.origin {
+            Origin::Backup(source) => {
+                source.confirm().await?;
+                Ok(Proved::Backup(source, Box::new(source.contents().await?)))
+            }
+            Origin::Legacy(_) if self.action.drop_first.is_some() => {
+                Err(RestoreError::NotSupported(legacy::NOT_TO_REPLACE).into())
+            }
+            Origin::Legacy(found) => {
+                found.open(self.store, &self.action.keys).await?;
+                Ok(Proved::Legacy(found))
+            }
+        }
     }
 
     /// Strategy Replace. The record comes first: from here on there is no way back.
@@ -167,10 +195,10 @@ impl Load<'_> {
         databases::drop_replaced(session, replaced).await
     }
 
-    async fn everything(&self) -> Result<LoadReport, RunError> {
-        match self.origin {
-            Origin::Backup(source) => self.backup(source).await,
-            Origin::Legacy(found) => self.legacy(found).await,
+    async fn everything(&self, proved: &Proved<'_>) -> Result<LoadReport, RunError> {
+        match proved {
+            Proved::Backup(source, contents) => self.backup(source, contents).await,
+            Proved::Legacy(found) => self.legacy(found).await,
         }
     }
 
@@ -187,10 +215,8 @@ impl Load<'_> {
         until_cancelled(&self.feeder.cancel, self.feeder.activity.keep_moving(Box::pin(work))).await
     }
 
-    async fn backup(&self, source: &Source) -> Result<LoadReport, RunError> {
+    async fn backup(&self, source: &Source, contents: &DatabaseContents) -> Result<LoadReport, RunError> {
         let (action, major) = (self.action, self.prepared.server.version.major);
-        self.progress.step("Reading what the backup holds");
-        let contents = self.working(source.contents()).await?;
         self.progress.step("Making roles and the database");
         let making = async {
             let session = self.maintenance().await?;
@@ -216,7 +242,7 @@ impl Load<'_> {
         };
         filling.fill().await?;
         info!(bytes = filling.loaded(), "loaded");
-        self.complete(oid, &contents.properties, Some(&contents), warnings).await
+        self.complete(oid, &contents.properties, Some(contents), warnings).await
     }
 
     /// As the old procedure does it, but into a database made with what the present one is made with.
@@ -267,7 +293,9 @@ impl Load<'_> {
         self.feeder.run("vacuumdb", self.programs().analyze(action.jobs)).await?;
         let measuring = async {
             let session = self.prepared.endpoint.connect_to_change(name).await?;
-            verify::sizes(&session).await
+            let sizes = verify::sizes(&session).await?;
+            properties::limit_connections(&self.maintenance().await?, name, properties).await?;
+            Ok(sizes)
         };
         let (bytes, largest) = self.working(measuring).await?;
         for warning in &warnings {

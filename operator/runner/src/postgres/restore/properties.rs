@@ -1,4 +1,5 @@
-//! Gives a loaded database what belongs to it as a whole, under its new name: rights, settings, limits, comment. Changes the server.
+//! Gives a loaded database what belongs to it as a whole, under its new name: rights, settings, comment, and last its limit of
+//! connections. Changes the server.
 
 use greenlang_backup_api::contents::DatabaseProperties;
 use greenlang_backup_api::restore::RequestIdentity;
@@ -17,7 +18,7 @@ struct Grant {
     grantable: bool,
 }
 
-/// Replays the properties; the comment stands behind the mark until the database is in its place. Returns what the server refused.
+/// Replays the properties but for the limit of connections; the comment stands behind the mark until the database is in its place. Returns what the server refused.
 pub async fn replay(
     session: &Session,
     request: &RequestIdentity,
@@ -26,6 +27,7 @@ pub async fn replay(
 ) -> Result<Vec<String>, RunError> {
     let mut warnings = Vec::new();
     let quoted = quoted_identifier(name);
+    session.execute("BEGIN").await?;
     for setting in &properties.settings {
         let Some(assignment) = session_settings::assignment(setting) else {
             warnings.push(format!(
@@ -42,19 +44,27 @@ pub async fn replay(
         };
         roles::attempt(session, &statement, &mut warnings).await?;
     }
-    session
-        .execute(&format!(
-            "ALTER DATABASE {quoted} WITH CONNECTION LIMIT {} IS_TEMPLATE {}",
-            properties.connection_limit, properties.template
-        ))
-        .await?;
+    session.execute(&format!("ALTER DATABASE {quoted} WITH IS_TEMPLATE {}", properties.template)).await?;
     rights(session, &quoted, properties).await?;
     let comment = marked(request, properties.comment.as_deref());
     session.execute(&comment_on(name, Some(&comment))).await?;
+    session.execute("COMMIT").await?;
     Ok(warnings)
 }
 
-/// Grants what the backup has, and nothing else: what the making of the database took away from everybody comes back only here.
+/// Sets how many connections the database allows. Last of all: the programs that verify and analyze need several, and a database may
+/// allow fewer, or none.
+pub async fn limit_connections(
+    session: &Session,
+    name: &str,
+    properties: &DatabaseProperties,
+) -> Result<(), RunError> {
+    let (name, limit) = (quoted_identifier(name), properties.connection_limit);
+    Ok(session.execute(&format!("ALTER DATABASE {name} WITH CONNECTION LIMIT {limit}")).await?)
+}
+
+/// Grants what the backup has, and nothing else: what the making of the database took away from everybody comes back only here. In a
+/// transaction.
 async fn rights(session: &Session, quoted: &str, properties: &DatabaseProperties) -> Result<(), RunError> {
     let owner = quoted_identifier(&properties.owner);
     let Some(acl) = &properties.acl else {
@@ -64,8 +74,7 @@ async fn rights(session: &Session, quoted: &str, properties: &DatabaseProperties
     let mut grants = explode(session, acl).await?;
     // Who passes a right on must have it first.
     grants.sort_by_key(|grant| grant.grantor != properties.owner);
-    let mut statements =
-        vec!["BEGIN".to_owned(), format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC, {owner}")];
+    let mut statements = vec![format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC, {owner}")];
     for Grant { grantor, grantee, privilege, grantable } in grants {
         let grantee = grantee.map_or_else(|| "PUBLIC".to_owned(), |name| quoted_identifier(&name));
         let option = if grantable { " WITH GRANT OPTION" } else { "" };
@@ -80,7 +89,6 @@ async fn rights(session: &Session, quoted: &str, properties: &DatabaseProperties
             ]);
         }
     }
-    statements.push("COMMIT".to_owned());
     session.execute(&statements.join("; ")).await?;
     Ok(())
 }

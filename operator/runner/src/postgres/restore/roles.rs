@@ -1,5 +1,5 @@
-//! Makes the roles of a backup that the server lacks, statement by statement. Nothing that is there is changed or dropped, and
-//! what the user may not set is left out and said. Changes the server.
+//! Makes the roles of a backup that the server lacks, all or none: half a role would not be missing any more, and never be mended.
+//! Nothing that is there is changed or dropped, and what the user may not set is left out and said. Changes the server.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -23,7 +23,8 @@ pub async fn is_superuser(session: &Session) -> Result<bool, PostgresError> {
     session.value("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user").await
 }
 
-/// Makes those that are missing, with their attributes, settings and memberships. Returns what could not be had, in words.
+/// Makes those that are missing, with their attributes, settings and memberships, in one transaction. Returns what could not be had,
+/// in words.
 pub async fn make_missing(session: &Session, globals: &Globals, major: u32) -> Result<Vec<String>, RunError> {
     let present = present(session).await?;
     let missing: Vec<&Role> = globals.roles.iter().filter(|role| !present.contains(&role.name)).collect();
@@ -32,10 +33,10 @@ pub async fn make_missing(session: &Session, globals: &Globals, major: u32) -> R
         return Ok(warnings);
     }
     let superuser = is_superuser(session).await?;
+    session.execute("BEGIN").await?;
     let mut optional = Vec::new();
     for role in &missing {
         session.execute(&create(role)).await?;
-        info!(role = role.name, "role made");
         optional.extend(attributes(role));
         if !superuser {
             // Whoever makes a role may not give it databases and tables before it is a member.
@@ -62,16 +63,22 @@ pub async fn make_missing(session: &Session, globals: &Globals, major: u32) -> R
     for statement in optional {
         attempt(session, &statement, &mut warnings).await?;
     }
+    session.execute("COMMIT").await?;
+    for role in &missing {
+        info!(role = role.name, "role made");
+    }
     Ok(warnings)
 }
 
-/// Runs a statement that the server may refuse; then it is told what is missing now, without passwords.
+/// Runs a statement that the server may refuse; then it is told what is missing now, without passwords. In a transaction, which
+/// goes on after a refusal.
 pub async fn attempt(
     session: &Session,
     statement: &str,
     warnings: &mut Vec<String>,
 ) -> Result<(), PostgresError> {
-    let (shown, refused) = match session.execute(statement).await {
+    let guarded = format!("SAVEPOINT attempt; {statement}; RELEASE SAVEPOINT attempt");
+    let (shown, refused) = match session.execute(&guarded).await {
         Ok(()) => return Ok(()),
         Err(PostgresError::PermissionDenied { cause, .. } | PostgresError::DatabaseError { cause, .. }) => {
             (statement.split(" PASSWORD ").next().unwrap_or_default(), cause)
@@ -79,6 +86,7 @@ pub async fn attempt(
         Err(PostgresError::DatabaseNotFound { .. }) => (statement, "no such database".to_owned()),
         Err(error) => return Err(error),
     };
+    session.execute("ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt").await?;
     warn!(statement = shown, refused, "left out");
     warnings.push(format!("not done: {shown} ({refused})"));
     Ok(())
@@ -141,4 +149,95 @@ fn membership(membership: &Membership, major: u32) -> String {
         quoted_identifier(&membership.role),
         quoted_identifier(&membership.member)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use greenlang_backup_api::globals::{SCHEMA_VERSION, Setting};
+    use greenlang_backup_test_servers::{ADMIN_PASSWORD, POSTGRES};
+
+    use super::*;
+    use crate::postgres::server_tests::endpoint;
+
+    fn role(name: &str) -> Role {
+        Role {
+            oid: 1,
+            name: name.to_owned(),
+            superuser: false,
+            inherit: true,
+            create_role: false,
+            create_db: true,
+            login: true,
+            replication: false,
+            bypass_rls: false,
+            connection_limit: -1,
+            valid_until: None,
+            password_hash: None,
+            comment: None,
+        }
+    }
+
+    fn globals() -> Globals {
+        let setting = |name: &str, value: &str| Setting {
+            database: None,
+            role: Some("cut_first".into()),
+            name: name.into(),
+            value: Some(value.into()),
+        };
+        Globals {
+            schema_version: SCHEMA_VERSION,
+            server_version: "15".into(),
+            roles: vec![role("cut_first"), role("cut_second")],
+            passwords: false,
+            memberships: vec![Membership {
+                role: "cut_second".into(),
+                member: "cut_first".into(),
+                grantor: None,
+                admin: false,
+                inherit: None,
+                set: None,
+            }],
+            settings: vec![setting("no_such_parameter", "1"), setting("work_mem", "7MB")],
+            tablespaces: Vec::new(),
+            parameter_acls: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    async fn session() -> Session {
+        endpoint(&POSTGRES, "postgres", ADMIN_PASSWORD).connect_to_change("postgres").await.unwrap()
+    }
+
+    /// The session is lost between two roles, where the second is being made by somebody else, too.
+    #[tokio::test]
+    async fn roles_are_made_as_a_whole_or_not_at_all() {
+        const WAITS: &str =
+            "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%cut_second%'";
+        let other = session().await;
+        other.execute("BEGIN; CREATE ROLE cut_second").await.unwrap();
+        let making = tokio::spawn(async { make_missing(&session().await, &globals(), 15).await });
+        while POSTGRES.sql("postgres", &format!("SELECT count(*) {WAITS}")) != "1\n" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        POSTGRES.sql("postgres", &format!("SELECT pg_terminate_backend(pid) {WAITS}"));
+        assert!(making.await.unwrap().unwrap_err().is_retryable());
+        other.execute("ROLLBACK").await.unwrap();
+        assert_eq!(
+            POSTGRES.sql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'cut%'"),
+            "0\n"
+        );
+
+        let warnings = make_missing(&session().await, &globals(), 15).await.unwrap();
+        assert!(warnings.len() == 1 && warnings[0].contains("no_such_parameter"), "{warnings:?}");
+        assert_eq!(
+            POSTGRES.sql(
+                "postgres",
+                "SELECT rolcreatedb, rolconfig, pg_has_role(oid, 'cut_second', 'MEMBER') FROM pg_roles WHERE rolname = 'cut_first'"
+            ),
+            "t|{work_mem=7MB}|t\n"
+        );
+        assert!(make_missing(&session().await, &globals(), 15).await.unwrap().is_empty());
+    }
 }

@@ -53,6 +53,21 @@ impl Source {
         Ok(source)
     }
 
+    /// Looks whether all that a restore of the database needs is there in its size, and whether a key opens it.
+    pub async fn confirm(&self) -> Result<(), RunError> {
+        let needed = self.manifest.objects.iter().filter(|object| match &object.content {
+            Content::PostgresArchive { database } | Content::PostgresData { database, .. } => {
+                *database == self.database
+            }
+            _ => true,
+        });
+        for object in needed {
+            self.store.confirm(object).await.map_err(RestoreError::Read)?;
+        }
+        let header = self.store.open_header(self.archive()?, &self.identities, ReadSettings::default());
+        Ok(header.await.map_err(RestoreError::Read)?)
+    }
+
     /// The object with the database's archive.
     pub fn archive(&self) -> Result<&Object, RestoreError> {
         let objects = &self.manifest.objects;
@@ -61,11 +76,6 @@ impl Source {
             database: self.database.clone(),
             held: self.databases().join(", "),
         })
-    }
-
-    /// What opens it.
-    pub fn identities(&self) -> &Identities {
-        &self.identities
     }
 
     /// The server's settings at the time of the backup; none where the backup has none.

@@ -14,7 +14,7 @@ use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres, majors, tasks};
 const SEED: &str = "src/postgres/server_tests/seed.sql";
 
 /// A server of each major version that is supported, shared by the tests: each makes databases and roles of its own.
-static SERVERS: LazyLock<Vec<(u32, Postgres)>> = LazyLock::new(|| {
+pub(super) static SERVERS: LazyLock<Vec<(u32, Postgres)>> = LazyLock::new(|| {
     let mut servers = majors::all(ADMIN_PASSWORD);
     servers.push((15, Postgres::start(ADMIN_PASSWORD)));
     servers
@@ -25,7 +25,7 @@ async fn session(server: &Postgres, user: &str, password: &str, database: &str) 
     endpoint(server, user, password).connect(database).await.unwrap()
 }
 
-fn endpoint(server: &Postgres, user: &str, password: &str) -> Endpoint {
+pub(super) fn endpoint(server: &Postgres, user: &str, password: &str) -> Endpoint {
     let directory = tempfile::tempdir().unwrap();
     Endpoint::open(&tasks::postgres_server(server, user, password, directory.path())).unwrap()
 }

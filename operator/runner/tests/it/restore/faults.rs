@@ -219,6 +219,8 @@ fn a_user_without_superuser_loads_what_it_may() {
         "SET ROLE limited_owner; CREATE TABLE t (id serial PRIMARY KEY, text text); INSERT INTO t (text) SELECT md5(i::text) FROM generate_series(1, 1000) i;
          CREATE EXTENSION hstore; GRANT SELECT ON t TO limited_reader; ALTER DATABASE limited SET work_mem = '8MB'",
     );
+    // Nobody but superusers gets in, but the restore does until it is done.
+    POSTGRES.sql("postgres", "ALTER DATABASE limited CONNECTION LIMIT 0");
     let fixture = Fixture::new("load-limited", &["limited"]);
     fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
     let server = Postgres::start("limited-server");
@@ -226,8 +228,11 @@ fn a_user_without_superuser_loads_what_it_may() {
     let mut request = Request::new(&fixture, &server, "limited", "u-limited");
     request.task.server.credentials =
         fixture.secret("limited", &[("username", "admin"), ("password", "admin-password")]);
+    request.load().jobs = 2;
     let report = request.loaded();
     assert_eq!((report.data.tables, report.data.rows), (1, 1_000));
+    let limit = format!("SELECT datconnlimit FROM pg_database WHERE oid = {}", report.database.oid);
+    assert_eq!(server.sql("postgres", &limit).trim(), "0");
     assert!(report.data.warnings > 0, "BYPASSRLS is not its to give: {report:?}");
     let owner = server.sql(&request.temporary(), "SELECT tableowner FROM pg_tables WHERE tablename = 't'");
     assert_eq!(owner.trim(), "limited_owner");

@@ -4,11 +4,11 @@ use std::process::Command;
 
 use greenlang_backup_api::reasons::{self, restore};
 use greenlang_backup_api::report::Outcome;
-use greenlang_backup_api::restore::{PlanSource, RestoreReport};
-use greenlang_backup_api::v1alpha1::ChosenBackup;
+use greenlang_backup_api::restore::{PlanAction, PlanSource, RestoreReport};
+use greenlang_backup_api::v1alpha1::{ChosenBackup, NamedDatabase, RestoreStrategy};
 
 use super::plan::{action, plan, read, report};
-use super::world::Request;
+use super::world::{Request, oid};
 use crate::fixture::Fixture;
 use crate::servers::{POSTGRES, run};
 
@@ -70,6 +70,17 @@ fn what_the_old_scripts_wrote_comes_back() {
         assert_eq!(POSTGRES.sql(&temporary, "SHOW work_mem"), "9MB\n", "as the present database has it");
         request.drop_database(&temporary, None).expect(Outcome::Done, reasons::SUCCEEDED);
     }
+
+    // What only the present database has would be dropped with it.
+    let source = PlanSource::Backup { path: "database".into(), id: ID.parse().unwrap(), database: None };
+    let replace = PlanAction { source, strategy: RestoreStrategy::Replace, ..action(&request) };
+    let refused = plan(&request, replace);
+    refused.expect(Outcome::Failed, restore::NOT_SUPPORTED);
+    refused.expect_message(&["strategy Swap"]);
+    request.load().drop_first = Some(NamedDatabase { name: name.into(), oid: oid(&POSTGRES, name) });
+    request.run().expect(Outcome::Failed, restore::NOT_SUPPORTED);
+    assert_eq!(POSTGRES.sql(name, "SHOW work_mem"), "9MB\n");
+    request.load().drop_first = None;
 
     request.load().keys.legacy_passphrase = secret("another passphrase");
     request.run().expect(Outcome::Failed, reasons::IDENTITY_MISMATCH);

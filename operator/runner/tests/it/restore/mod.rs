@@ -5,5 +5,6 @@ mod faults;
 mod legacy;
 mod load;
 mod plan;
+mod replace;
 mod switch;
 mod world;

@@ -190,6 +190,13 @@ fn everything_that_is_wrong_is_told_at_once_with_the_way_out() {
 
     let new = PlanAction { strategy: RestoreStrategy::NewDatabase, ..accepted };
     plan(&request, new).expect(Outcome::Failed, restore::DATABASE_EXISTS);
+
+    // What the server says is refused, although nobody gets into the database to look.
+    server.sql("postgres", "ALTER DATABASE refused WITH ALLOW_CONNECTIONS false");
+    let closed = plan(&request, action(&request));
+    closed.expect(Outcome::Failed, restore::LOGICAL_REPLICATION);
+    closed.expect_message(&["slot"]);
+    assert!(read(&closed).warnings.iter().any(|warning| warning.contains("not looked at")));
 }
 
 #[test]

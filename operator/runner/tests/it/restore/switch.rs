@@ -2,18 +2,16 @@
 
 use greenlang_backup_api::reasons::{self, restore};
 use greenlang_backup_api::report::Outcome;
-use greenlang_backup_api::restore::{RestoreAction, RestoreReport, RestoreTask, SwitchAction, previous_name};
+use greenlang_backup_api::restore::{
+    PlanAction, PlanSource, RestoreAction, RestoreReport, RestoreTask, SwitchAction, previous_name,
+};
 use greenlang_backup_api::task::Task;
 use greenlang_backup_api::v1alpha1::NamedDatabase;
 
-use super::world::{Request, databases, identity};
+use super::plan::{self, plan};
+use super::world::{Request, databases, identity, oid};
 use crate::fixture::{Ended, Fixture};
 use crate::servers::POSTGRES;
-
-fn oid(name: &str) -> u32 {
-    let sql = format!("SELECT oid FROM pg_database WHERE datname = '{name}'");
-    POSTGRES.sql("postgres", &sql).trim().parse().unwrap()
-}
 
 fn switch(request: &Request<'_>, task: &RestoreTask, action: SwitchAction) -> Ended {
     let task = RestoreTask { action: RestoreAction::Switch(action), ..task.clone() };
@@ -34,13 +32,23 @@ fn a_database_comes_back_and_an_undo_takes_it_away_again() {
     POSTGRES.sql(name, "DROP TABLE t; CREATE TABLE mistake ()");
     let request = Request::new(&fixture, &POSTGRES, name, "u-switch");
     let loaded = request.loaded().database;
-    let previous = NamedDatabase { name: previous_name(name, "u-switch"), oid: oid(name) };
+    let previous = NamedDatabase { name: previous_name(name, "u-switch"), oid: oid(&POSTGRES, name) };
     let action = SwitchAction {
         incoming: loaded.clone(),
         outgoing: Some(previous.clone()),
         backup: None,
         undo_of: None,
     };
+    // Somebody renames what is to be replaced: it is known that the switch has not.
+    let rename = |from: &str, to: &str| {
+        POSTGRES.sql("postgres", &format!("ALTER DATABASE \"{from}\" RENAME TO \"{to}\""));
+    };
+    rename(name, "renamed by hand");
+    let refused = switch(&request, &request.task, action.clone());
+    refused.expect(Outcome::Failed, restore::DATABASE_CHANGED);
+    refused.expect_message(&["nothing was renamed"]);
+    assert_eq!(refused.report.restore, Some(RestoreReport::NotSwitched));
+    rename("renamed by hand", name);
     for _ in 0..2 {
         let ended = switch(&request, &request.task, action.clone());
         ended.expect(Outcome::Done, reasons::SUCCEEDED);
@@ -49,19 +57,25 @@ fn a_database_comes_back_and_an_undo_takes_it_away_again() {
     }
     assert_eq!(POSTGRES.sql(name, "SELECT count(*) FROM t; SHOW work_mem"), "100\n7MB\n");
     assert!(!databases(&POSTGRES).contains(&request.temporary()));
-    // A load that comes late makes nothing that a switch could take for what it wants.
+    // What was replaced comes back by a request of its own.
     let undo = RestoreTask {
         request: greenlang_backup_api::restore::RequestIdentity { name: "undo".into(), ..identity("u-undo") },
         ..request.task.clone()
     };
+    expect_undo_planned(&request, &undo, &previous);
     let back = SwitchAction {
         incoming: previous,
         outgoing: Some(NamedDatabase { name: previous_name(name, "u-undo"), oid: loaded.oid }),
         undo_of: Some("back".into()),
-        ..action
+        ..action.clone()
     };
     switch(&request, &undo, back).expect(Outcome::Done, reasons::SUCCEEDED);
     assert_eq!(POSTGRES.sql(name, "SELECT count(*) FROM mistake").trim(), "0");
+    // The first request has renamed, whatever became of it since.
+    let late = switch(&request, &request.task, action);
+    late.expect(Outcome::Failed, restore::DATABASE_CHANGED);
+    assert_eq!(late.report.restore, None);
+    assert!(!late.report.message.contains("nothing was renamed"), "{}", late.report.message);
     let dropped = Request { task: undo, ..request };
     let left = previous_name(name, "u-undo");
     dropped.drop_database(&left, Some(1)).expect(Outcome::Failed, restore::DATABASE_EXISTS);
@@ -73,4 +87,25 @@ fn a_database_comes_back_and_an_undo_takes_it_away_again() {
     comment(&format!("'{mark}'"));
     dropped.drop_database(&left, Some(loaded.oid)).expect(Outcome::Done, reasons::SUCCEEDED);
     assert!(!databases(&POSTGRES).contains(&left));
+}
+
+/// What comes back is in nobody's way; what has the name that is needed is.
+fn expect_undo_planned(request: &Request<'_>, undo: &RestoreTask, previous: &NamedDatabase) {
+    let undoing = Request { fixture: request.fixture, target: request.target, task: undo.clone() };
+    let needed = previous_name(&undo.database, &undo.request.uid);
+    let asked = PlanAction {
+        source: PlanSource::Undo { of: "back".into() },
+        temporary: undoing.temporary(),
+        previous: needed.clone(),
+        ..plan::action(request)
+    };
+    let planned = plan(&undoing, asked.clone());
+    planned.expect(Outcome::Done, reasons::SUCCEEDED);
+    assert_eq!(plan::report(&planned).comes_back.as_ref(), Some(previous));
+    POSTGRES.create_database(&needed);
+    let refused = plan(&undoing, asked);
+    refused.expect(Outcome::Failed, restore::DATABASE_EXISTS);
+    refused.expect_message(&[&needed]);
+    assert_eq!(plan::read(&refused).refusals.len(), 1);
+    POSTGRES.sql("postgres", &format!("DROP DATABASE \"{needed}\""));
 }

@@ -146,3 +146,9 @@ pub fn databases(server: &Postgres) -> Vec<String> {
     let names = server.sql("postgres", "SELECT json_agg(datname ORDER BY datname) FROM pg_database");
     serde_json::from_str(&names).unwrap()
 }
+
+/// The OID of a database.
+pub fn oid(server: &Postgres, name: &str) -> u32 {
+    let sql = format!("SELECT oid FROM pg_database WHERE datname = '{name}'");
+    server.sql("postgres", &sql).trim().parse().unwrap()
+}

@@ -1,15 +1,14 @@
-//! Chooses the backup that is restored, and proves that it is there and can be opened. Network.
+//! Chooses the backup that is restored. Network.
 
 use greenlang_backup_api::manifest::{Content, Manifest};
 use greenlang_backup_api::names::BackupId;
-use greenlang_backup_api::restore::{OpeningKeys, PlanSource};
+use greenlang_backup_api::restore::PlanSource;
 use greenlang_backup_api::v1alpha1::ChosenBackup;
-use greenlang_backup_store::{CatalogueError, ReadSettings, Store, StoredManifest};
+use greenlang_backup_store::{CatalogueError, Store, StoredManifest};
 use tracing::warn;
 
 use super::super::RestoreError;
 use super::super::legacy::LegacySource;
-use super::super::source::Source;
 use crate::error::RunError;
 
 /// What a request means.
@@ -158,22 +157,4 @@ fn choice(
         manifest_sha256: Some(sha256),
     };
     Ok(Choice { backup, manifest, said })
-}
-
-/// Looks whether the objects that are needed are there in their size, and whether a key opens them.
-pub async fn open(store: &Store, choice: &Choice, keys: &OpeningKeys) -> Result<Source, RunError> {
-    let source = Source::open(store, &choice.backup, keys).await?;
-    let needed = source.manifest.objects.iter().filter(|object| match &object.content {
-        Content::PostgresArchive { database } | Content::PostgresData { database, .. } => {
-            *database == source.database
-        }
-        _ => true,
-    });
-    for object in needed {
-        store.confirm(object).await.map_err(RestoreError::Read)?;
-    }
-    let archive = source.archive()?;
-    let opened = store.open_header(archive, source.identities(), ReadSettings::default()).await;
-    opened.map_err(RestoreError::Read)?;
-    Ok(source)
 }

@@ -3,6 +3,7 @@
 
 mod backup;
 mod choose;
+mod rights;
 mod target;
 
 use greenlang_backup_api::contents::{DatabaseContents, TableData};
@@ -158,11 +159,12 @@ async fn restore(
         }
     };
     let (endpoint, session) = target::connect(task, findings).await?;
-    of_the_server(task, action, &endpoint, &session, findings).await?;
+    let made = [action.temporary.as_str(), &action.previous];
+    of_the_server(task, action, &made, &endpoint, &session, findings).await?;
     if let Some((source, contents)) = source {
         of_both(task, action, &session, &source, &contents, findings).await?;
     } else {
-        target::rights(task, &session, &[], false, findings).await?;
+        rights::enough(&session, &task.database, &[], findings).await?;
     }
     steps(task, action, findings);
     Ok(())
@@ -183,7 +185,8 @@ async fn of_the_bucket(
     };
     findings.report.backup = Some(choice.backup.clone());
     findings.plan.backup = Some(planned_backup(&choice));
-    let source = choose::open(store, &choice, &action.keys).await?;
+    let source = Source::open(store, &choice.backup, &action.keys).await?;
+    source.confirm().await?;
     let contents = source.contents().await?;
     if let Some(planned) = &mut findings.plan.backup {
         planned.tables = Some(contents.tables.len() as u64);
@@ -228,6 +231,10 @@ async fn of_the_old_scripts(
         legacy: true,
     });
     findings.report.backup = Some(backup);
+    if action.strategy == RestoreStrategy::Replace {
+        let error = RestoreError::NotSupported(legacy::NOT_TO_REPLACE);
+        findings.refuse(error.reason(), error.to_string());
+    }
     findings.warn(legacy::UNOWNED);
     findings.warn("what the old scripts wrote has no list of its tables: rows are counted, and there is nothing to compare them with");
     Ok(())
@@ -247,9 +254,11 @@ fn planned_backup(choice: &Choice) -> PlannedBackup {
     }
 }
 
+/// `made`: names that databases will get, and so must not have.
 async fn of_the_server(
     task: &RestoreTask,
     action: &PlanAction,
+    made: &[&str],
     endpoint: &Endpoint,
     session: &Session,
     findings: &mut Findings,
@@ -258,6 +267,7 @@ async fn of_the_server(
     if let Err(error) = Clients::from_env().directory(version.major) {
         findings.refuse(error.reason(), error.to_string());
     }
+    target::in_the_way(task, made, session, findings).await?;
     let present = target::present(task, action, session, findings).await?;
     if let Some(present) = present.as_ref().filter(|_| action.strategy != RestoreStrategy::NewDatabase) {
         target::bound(task, action, endpoint, session, present, findings).await?;
@@ -300,8 +310,7 @@ async fn of_both(
     owners.push(contents.properties.owner.clone());
     owners.sort();
     owners.dedup();
-    let makes_roles = !findings.plan.roles_to_make.is_empty();
-    target::rights(task, session, &owners, makes_roles, findings).await?;
+    rights::enough(session, &task.database, &owners, findings).await?;
     let expected =
         findings.plan.backup.as_ref().and_then(|planned| planned.expected_bytes).unwrap_or_default();
     let present = findings.plan.target.as_ref().and_then(|target| target.present_bytes).unwrap_or_default();
@@ -349,19 +358,9 @@ async fn undo(
         nothing(findings, format!("request {of} replaced no database called {}", task.database));
         return Ok(());
     };
-    of_the_server(
-        task,
-        &PlanAction { temporary: previous.name.clone(), ..action.clone() },
-        &endpoint,
-        &session,
-        findings,
-    )
-    .await?;
-    // The one that comes back is of the other request, and in nobody's way.
-    findings.plan.refusals.retain(|refusal| {
-        refusal.reason != restore::DATABASE_EXISTS
-            || !refusal.message.starts_with(&format!("database {} is in the way", previous.name))
-    });
+    // Nothing is made: the one that comes back is there under its name already, marked by the other request.
+    let back = PlanAction { temporary: previous.name.clone(), ..action.clone() };
+    of_the_server(task, &back, &[&action.previous], &endpoint, &session, findings).await?;
     let there = databases::with_oid(&session, previous.oid).await?;
     let ours = there.filter(|found| {
         found.name == previous.name
@@ -383,7 +382,7 @@ async fn undo(
             format!("database {} is not the one any more that request {of} restored", task.database),
         );
     }
-    target::rights(task, &session, &[], false, findings).await?;
+    rights::enough(&session, &task.database, &[], findings).await?;
     findings.plan.steps = vec![
         format!("rename {} to {}", task.database, action.previous),
         format!("rename {} to {}", previous.name, task.database),

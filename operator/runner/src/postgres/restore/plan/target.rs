@@ -1,6 +1,5 @@
 //! What the server says that is restored to, and what of it keeps a restore from working, each with the way out. Asks the server.
 
-use greenlang_backup_api::reasons;
 use greenlang_backup_api::reasons::restore;
 use greenlang_backup_api::restore::{PlanAction, RestoreTask};
 use greenlang_backup_api::v1alpha1::RestoreStrategy;
@@ -51,14 +50,14 @@ pub async fn connect(task: &RestoreTask, findings: &mut Findings) -> Result<(End
     Ok((endpoint, session))
 }
 
-/// The database that has the name, or stands where one will be made.
-pub async fn present(
+/// Databases that have a name which this request will give to one, and are not its own.
+pub async fn in_the_way(
     task: &RestoreTask,
-    action: &PlanAction,
+    made: &[&str],
     session: &Session,
     findings: &mut Findings,
-) -> Result<Option<Present>, RunError> {
-    for name in [&action.temporary, &action.previous] {
+) -> Result<(), RunError> {
+    for name in made {
         if let Some(found) = databases::named(session, name).await?
             && !found.is_of(&task.request)
         {
@@ -68,6 +67,16 @@ pub async fn present(
             );
         }
     }
+    Ok(())
+}
+
+/// The database that has the name.
+pub async fn present(
+    task: &RestoreTask,
+    action: &PlanAction,
+    session: &Session,
+    findings: &mut Findings,
+) -> Result<Option<Present>, RunError> {
     let Some(found) = databases::named(session, &task.database).await? else { return Ok(None) };
     if action.strategy == RestoreStrategy::NewDatabase {
         findings.refuse(
@@ -125,19 +134,21 @@ pub async fn bound(
         }));
     }
     let inside = match endpoint.connect(database).await {
-        Ok(inside) => inside,
+        Ok(inside) => Some(inside),
         Err(error @ (PostgresError::ConnectionFailed { .. } | PostgresError::Slow { .. })) => {
             return Err(error.into());
         }
         Err(error) => {
             findings.warn(format!("what is in database {database} was not looked at: {error}"));
-            return Ok(());
+            None
         }
     };
-    let publications: Vec<String> = inside
-        .list("SELECT pubname::text FROM pg_catalog.pg_publication ORDER BY 1 LIMIT 3", |row| row.try_get(0))
-        .await?;
-    if !slots.is_empty() {
+    if let Some(inside) = inside.as_ref().filter(|_| !slots.is_empty()) {
+        let publications: Vec<String> = inside
+            .list("SELECT pubname::text FROM pg_catalog.pg_publication ORDER BY 1 LIMIT 3", |row| {
+                row.try_get(0)
+            })
+            .await?;
         lost.extend(
             publications
                 .iter()
@@ -154,9 +165,11 @@ pub async fn bound(
             );
         }
     }
-    let extensions: Vec<String> =
-        inside.list("SELECT extname::text FROM pg_catalog.pg_extension", |row| row.try_get(0)).await?;
-    bound_extensions(&extensions, &format!("database {database}"), findings);
+    if let Some(inside) = inside {
+        let extensions: Vec<String> =
+            inside.list("SELECT extname::text FROM pg_catalog.pg_extension", |row| row.try_get(0)).await?;
+        bound_extensions(&extensions, &format!("database {database}"), findings);
+    }
     Ok(())
 }
 
@@ -167,59 +180,6 @@ pub fn bound_extensions(extensions: &[String], of: &str, findings: &mut Findings
             findings.refuse(restore::EXTENSION_BOUND, format!("{of} has extension {name}: {why}"));
         }
     }
-}
-
-/// What the user may do, and whether that is enough to make, own, rename and empty databases.
-pub async fn rights(
-    task: &RestoreTask,
-    session: &Session,
-    owners: &[String],
-    makes_roles: bool,
-    findings: &mut Findings,
-) -> Result<(), RunError> {
-    const MEMBER: &str = "
-        SELECT r.rolname::text FROM pg_catalog.pg_roles r
-        WHERE r.rolname::text = ANY ($1::text[]) AND NOT pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER')
-        UNION SELECT r.rolname::text FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.oid = d.datdba
-        WHERE d.datname::text = $2 AND NOT pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER')
-        ORDER BY 1";
-    const SQL: &str = "
-        SELECT rolsuper, rolcreatedb, rolcreaterole, pg_catalog.pg_has_role(oid, 'pg_signal_backend', 'USAGE')
-        FROM pg_catalog.pg_roles WHERE rolname = current_user";
-    let (superuser, create_db, create_role, signals): (bool, bool, bool, bool) = session
-        .only(SQL, |row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)))
-        .await?;
-    if superuser {
-        return Ok(());
-    }
-    let user = &session.target().user;
-    let quoted = quoted_identifier(user);
-    let mut lacks = |what: &str, statement: String| {
-        findings.refuse(reasons::PERMISSION_DENIED, format!("user {user} {what}: {statement}"));
-    };
-    if !create_db {
-        lacks("may not create databases", format!("ALTER ROLE {quoted} CREATEDB;"));
-    }
-    if makes_roles && !create_role {
-        lacks(
-            "may not create the roles of the backup that the server lacks",
-            format!("ALTER ROLE {quoted} CREATEROLE;"),
-        );
-    }
-    if !signals {
-        lacks("may not end sessions of others", format!("GRANT pg_signal_backend TO {quoted};"));
-    }
-    let array = super::super::properties::array(owners);
-    let foreign: Vec<String> =
-        session.list_with(MEMBER, &[&array, &task.database], |row| row.try_get(0)).await?;
-    for owner in foreign {
-        lacks(
-            &format!("is no member of role {owner}, which owns something in the database"),
-            format!("GRANT {} TO {quoted};", quoted_identifier(&owner)),
-        );
-    }
-    findings.warn(format!("user {user} is no superuser: what only superusers may set (SUPERUSER, REPLICATION and BYPASSRLS of roles, some parameters) is left out and told"));
-    Ok(())
 }
 
 /// Whether the server lets this user into a database of the temporary name: one that is not there is refused only after the rules

@@ -49,7 +49,9 @@ pub async fn run(
     let report = match switch.to_the_end(&store).await {
         Ok(report) => report,
         Err(error) if switch.nothing_was_renamed().await => {
-            return Ok(RunReport { restore: Some(RestoreReport::NotSwitched), ..report::failed(&error) });
+            let failed = report::failed(&error);
+            let message = format!("{}; nothing was renamed", failed.message);
+            return Ok(RunReport { restore: Some(RestoreReport::NotSwitched), message, ..failed });
         }
         Err(error) => return Err(error),
     };
