@@ -212,6 +212,12 @@ impl PostgresError {
         matches!(self, Self::DatabaseError { code, .. } if *code == SqlState::OBJECT_IN_USE)
     }
 
+    /// Whether what was to be made is there, by somebody else's doing.
+    pub fn is_already_there(&self) -> bool {
+        let there = [SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION];
+        matches!(self, Self::DatabaseError { code, .. } if there.contains(code))
+    }
+
     /// Whether the server gave up a question, because its time was over or because somebody told it to.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::DatabaseError { code, .. } if *code == SqlState::QUERY_CANCELED)

@@ -8,7 +8,6 @@ use greenlang_backup_api::globals::{Globals, Membership, Role};
 use tracing::{info, warn};
 
 use super::session_settings;
-use crate::error::RunError;
 use crate::postgres::PostgresError;
 use crate::postgres::catalog;
 use crate::postgres::connect::{Session, quoted_identifier, quoted_literal};
@@ -25,7 +24,21 @@ pub async fn is_superuser(session: &Session) -> Result<bool, PostgresError> {
 
 /// Makes those that are missing, with their attributes, settings and memberships, in one transaction. Returns what could not be had,
 /// in words.
-pub async fn make_missing(session: &Session, globals: &Globals, major: u32) -> Result<Vec<String>, RunError> {
+pub async fn make_missing(
+    session: &Session,
+    globals: &Globals,
+    major: u32,
+) -> Result<Vec<String>, PostgresError> {
+    loop {
+        match make(session, globals, major).await {
+            // A restore of another database has made it meanwhile, so it is not missing any more.
+            Err(error) if error.is_already_there() => session.execute("ROLLBACK").await?,
+            end => return end,
+        }
+    }
+}
+
+async fn make(session: &Session, globals: &Globals, major: u32) -> Result<Vec<String>, PostgresError> {
     let present = present(session).await?;
     let missing: Vec<&Role> = globals.roles.iter().filter(|role| !present.contains(&role.name)).collect();
     let mut warnings = Vec::new();
@@ -157,6 +170,7 @@ mod tests {
 
     use greenlang_backup_api::globals::{SCHEMA_VERSION, Setting};
     use greenlang_backup_test_servers::{ADMIN_PASSWORD, POSTGRES};
+    use tokio::task::JoinHandle;
 
     use super::*;
     use crate::postgres::server_tests::endpoint;
@@ -179,21 +193,21 @@ mod tests {
         }
     }
 
-    fn globals() -> Globals {
+    fn globals(first: &str, second: &str) -> Globals {
         let setting = |name: &str, value: &str| Setting {
             database: None,
-            role: Some("cut_first".into()),
-            name: name.into(),
-            value: Some(value.into()),
+            role: Some(first.to_owned()),
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
         };
         Globals {
             schema_version: SCHEMA_VERSION,
-            server_version: "15".into(),
-            roles: vec![role("cut_first"), role("cut_second")],
+            server_version: "15".to_owned(),
+            roles: vec![role(first), role(second)],
             passwords: false,
             memberships: vec![Membership {
-                role: "cut_second".into(),
-                member: "cut_first".into(),
+                role: second.to_owned(),
+                member: first.to_owned(),
                 grantor: None,
                 admin: false,
                 inherit: None,
@@ -210,34 +224,51 @@ mod tests {
         endpoint(&POSTGRES, "postgres", ADMIN_PASSWORD).connect_to_change("postgres").await.unwrap()
     }
 
-    /// The session is lost between two roles, where the second is being made by somebody else, too.
-    #[tokio::test]
-    async fn roles_are_made_as_a_whole_or_not_at_all() {
-        const WAITS: &str =
-            "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%cut_second%'";
+    type Made = Result<Vec<String>, PostgresError>;
+
+    /// Makes two roles, up to where the second has to wait for somebody else, who is making it, too.
+    async fn made_halfway(first: &'static str, second: &'static str) -> (Session, JoinHandle<Made>) {
         let other = session().await;
-        other.execute("BEGIN; CREATE ROLE cut_second").await.unwrap();
-        let making = tokio::spawn(async { make_missing(&session().await, &globals(), 15).await });
-        while POSTGRES.sql("postgres", &format!("SELECT count(*) {WAITS}")) != "1\n" {
+        other.execute(&format!("BEGIN; CREATE ROLE {second}")).await.unwrap();
+        let making =
+            tokio::spawn(async { make_missing(&session().await, &globals(first, second), 15).await });
+        while POSTGRES.sql("postgres", &format!("SELECT count(*) FROM {}", waiting(second))) != "1\n" {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        POSTGRES.sql("postgres", &format!("SELECT pg_terminate_backend(pid) {WAITS}"));
+        (other, making)
+    }
+
+    fn waiting(role: &str) -> String {
+        format!("pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{role}%'")
+    }
+
+    fn expect_whole(first: &str, second: &str, warnings: &[String]) {
+        assert!(warnings.len() == 1 && warnings[0].contains("no_such_parameter"), "{warnings:?}");
+        let sql = format!(
+            "SELECT rolcreatedb, rolconfig, pg_has_role(oid, '{second}', 'MEMBER') FROM pg_roles WHERE rolname = '{first}'"
+        );
+        assert_eq!(POSTGRES.sql("postgres", &sql), "t|{work_mem=7MB}|t\n");
+    }
+
+    #[tokio::test]
+    async fn roles_are_made_as_a_whole_or_not_at_all() {
+        let (first, second) = ("cut_first", "cut_second");
+        let (other, making) = made_halfway(first, second).await;
+        POSTGRES.sql("postgres", &format!("SELECT pg_terminate_backend(pid) FROM {}", waiting(second)));
         assert!(making.await.unwrap().unwrap_err().is_retryable());
         other.execute("ROLLBACK").await.unwrap();
-        assert_eq!(
-            POSTGRES.sql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'cut%'"),
-            "0\n"
-        );
+        let left = POSTGRES.sql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'cut%'");
+        assert_eq!(left, "0\n");
+        let warnings = make_missing(&session().await, &globals(first, second), 15).await.unwrap();
+        expect_whole(first, second, &warnings);
+        assert!(make_missing(&session().await, &globals(first, second), 15).await.unwrap().is_empty());
+    }
 
-        let warnings = make_missing(&session().await, &globals(), 15).await.unwrap();
-        assert!(warnings.len() == 1 && warnings[0].contains("no_such_parameter"), "{warnings:?}");
-        assert_eq!(
-            POSTGRES.sql(
-                "postgres",
-                "SELECT rolcreatedb, rolconfig, pg_has_role(oid, 'cut_second', 'MEMBER') FROM pg_roles WHERE rolname = 'cut_first'"
-            ),
-            "t|{work_mem=7MB}|t\n"
-        );
-        assert!(make_missing(&session().await, &globals(), 15).await.unwrap().is_empty());
+    #[tokio::test]
+    async fn a_role_that_another_restore_makes_meanwhile_is_there() {
+        let (first, second) = ("met_first", "met_second");
+        let (other, making) = made_halfway(first, second).await;
+        other.execute("COMMIT").await.unwrap();
+        expect_whole(first, second, &making.await.unwrap().unwrap());
     }
 }
