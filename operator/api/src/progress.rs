@@ -73,8 +73,8 @@ mod tests {
         assert_eq!(newest, second);
         assert_eq!((newest.percent(), newest.seconds_left()), (Some(25), Some(15)));
         assert_eq!(Progress::newest("nothing here"), None);
-        let long = Progress { step: "s".repeat(5_000), ..first }.to_line();
-        assert_eq!(Progress::newest(&long).unwrap().step.len(), MAX_STEP);
+        let endless = Progress { step: "s".repeat(5_000), ..first }.to_line();
+        assert_eq!(Progress::newest(&endless).unwrap().step.len(), MAX_STEP);
     }
 
     #[test]

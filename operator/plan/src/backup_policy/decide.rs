@@ -159,13 +159,13 @@ pub fn unserved(
 ) -> BackupPolicyStatus {
     let mut status = before.clone();
     let (reason, message) = not_served(namespace);
-    let states = [
+    let verdicts = [
         (conditions::READY, State::False),
         (conditions::STALLED, State::True),
         (conditions::RECONCILING, State::False),
         (conditions::RETENTION_ACTIVE, State::False),
     ];
-    for (type_, state) in states {
+    for (type_, state) in verdicts {
         conditions::set(&mut status.conditions, type_, state, reason, &message, generation, now);
     }
     status.observed_generation = Some(generation);

@@ -76,7 +76,7 @@ pub struct WorkloadState {
     pub managed_by: Option<String>,
     /// HorizontalPodAutoscaler that targets it.
     pub autoscaler: Option<String>,
-    /// ScaledObject of KEDA that made this autoscaler. Unlike the autoscaler, it starts what has no replicas.
+    /// `ScaledObject` of KEDA that made this autoscaler. Unlike the autoscaler, it starts what has no replicas.
     pub scaled_object: Option<String>,
     /// Whether its volumes are deleted when it is scaled down (`persistentVolumeClaimRetentionPolicy.whenScaled: Delete`).
     pub volumes_would_go: bool,
