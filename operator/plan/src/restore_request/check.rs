@@ -7,7 +7,7 @@ use greenlang_backup_api::restore::RestoreReport;
 use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RestorePhase};
 
 use super::follow::{self, Followed};
-use super::step::Pass;
+use super::pass::Pass;
 use super::switch::fate_of;
 use crate::job_state::Ended;
 

@@ -5,7 +5,8 @@ use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RestorePhase};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::step::{Effect, Pass};
+use super::pass::Pass;
+use super::step::Effect;
 use super::{check, load, plan, switch, undo};
 use crate::job_state::{Ended, JobState};
 use crate::jobs::{ObservedJob, PROGRESS_SECONDS, Refusal, cannot_start, shown_progress, superfluous};

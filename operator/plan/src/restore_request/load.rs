@@ -7,7 +7,8 @@ use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RestorePh
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::follow::{self, Followed};
-use super::step::{Effect, Pass};
+use super::pass::Pass;
+use super::step::Effect;
 use super::{quiesce, switch};
 use crate::job_state::Ended;
 

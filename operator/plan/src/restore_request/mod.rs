@@ -10,6 +10,7 @@ mod follow;
 mod kept;
 mod load;
 mod observe;
+mod pass;
 mod plan;
 mod quiesce;
 mod reject;

@@ -11,8 +11,8 @@ use greenlang_backup_api::v1alpha1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::follow::{self, Followed};
+use super::pass::Pass;
 use super::quiesce;
-use super::step::Pass;
 use crate::job_state::Ended;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {

@@ -13,7 +13,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::observe::{WorkloadRefusal, WorkloadState};
-use super::step::{Effect, Pass};
+use super::pass::Pass;
+use super::step::Effect;
 use super::validate::ValidatedRestore;
 use crate::pause::seconds_later;
 

@@ -6,7 +6,8 @@ use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest, RestoreRequestStatus};
 
 use super::observe::{Lock, Observed};
-use super::step::{self, Effect, Pass, Step, UNSERVED_SECONDS};
+use super::pass::Pass;
+use super::step::{self, Effect, Step, UNSERVED_SECONDS};
 use super::validate::ValidatedRestore;
 use super::{quiesce, summary};
 use crate::backup_policy::{Event, Invalid};

@@ -3,8 +3,8 @@
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase};
 
+use super::pass::Pass;
 use super::quiesce;
-use super::step::Pass;
 use crate::pause::seconds_later;
 
 /// Seconds between two looks at applications that come back.

@@ -9,7 +9,8 @@ use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase, RestoreRequestS
 use jiff::Timestamp;
 
 use super::Lock;
-use super::step::{Pass, owes, too_late};
+use super::pass::{Pass, owes};
+use super::step::too_late;
 use super::switch::{fate_of, way_out};
 use super::validate::ValidatedRestore;
 use crate::backup_policy::Event;

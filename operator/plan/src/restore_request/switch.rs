@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::follow::{self, Followed};
-use super::step::{Effect, Pass};
+use super::pass::Pass;
+use super::step::Effect;
 use super::validate::ValidatedRestore;
 use super::{kept, quiesce};
 use crate::job_state::Ended;

@@ -7,7 +7,7 @@ use greenlang_backup_api::restore::{RequestIdentity, record_key};
 use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RestorePhase};
 
 use super::follow::{self, Followed};
-use super::step::Pass;
+use super::pass::Pass;
 use super::{quiesce, resume};
 use crate::job_state::{Ended, JobState};
 use crate::pause::seconds_later;

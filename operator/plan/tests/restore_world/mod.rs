@@ -2,6 +2,7 @@
 //! write, and counts what was done.
 
 mod jobs;
+mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,6 @@ use greenlang_backup_api::v1alpha1::{
     WorkloadRef,
 };
 use greenlang_backup_api::{labels, reasons};
-use greenlang_backup_plan::job::RunnerSettings;
 use greenlang_backup_plan::job_state::JobState;
 use greenlang_backup_plan::jobs::{ObservedJob, Refusal};
 use greenlang_backup_plan::restore_request::{
@@ -21,7 +21,10 @@ use greenlang_backup_plan::restore_request::{
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use serde_json::{Value, json};
+use serde_json::Value;
+
+pub use objects::{merge, request, runner};
+use objects::{policy, workload};
 
 pub const DATABASE: &str = "greenlang";
 /// OID of the database that is there at the beginning.
@@ -116,78 +119,6 @@ pub struct World {
 
 /// The pass ends here, as if the process had died.
 pub struct Died;
-
-pub fn request(change: &Value) -> RestoreRequest {
-    let mut request = json!({
-        "apiVersion": "backup.greenlang.io/v1alpha1", "kind": "RestoreRequest",
-        "metadata": {"name": "back", "namespace": "greenlang", "uid": "u-1", "generation": 1},
-        "spec": {
-            "policyRef": {"name": "main"},
-            "source": {"backup": {"name": "database", "id": "20251107-020000"}},
-            "database": {"credentialsSecretRef": {"name": "admin"}},
-            "identitySecretRef": {"name": "identity"},
-            "confirm": DATABASE,
-            "quiesce": {"drainSeconds": 10, "workloads": [
-                {"kind": "Deployment", "name": "api"}, {"kind": "StatefulSet", "name": "worker"}, {"kind": "CronJob", "name": "nightly"}]},
-        },
-    });
-    merge(&mut request, change);
-    serde_json::from_value(request).unwrap()
-}
-
-pub fn merge(target: &mut Value, change: &Value) {
-    match (target, change) {
-        (Value::Object(target), Value::Object(change)) => {
-            for (key, value) in change {
-                if value.is_null() {
-                    target.remove(key);
-                } else {
-                    merge(target.entry(key).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (target, change) => *target = change.clone(),
-    }
-}
-
-fn policy() -> BackupPolicy {
-    serde_json::from_value(json!({
-        "apiVersion": "backup.greenlang.io/v1alpha1", "kind": "BackupPolicy",
-        "metadata": {"name": "main", "namespace": "greenlang", "uid": "p-1"},
-        "spec": {
-            "storage": {"s3": {"bucket": "greenlang-backups"}},
-            "encryption": {"age": {"recipients": ["age1one", "age1two"]}},
-            "postgres": {"host": "db", "database": DATABASE, "credentialsSecretRef": {"name": "db"}},
-            "backups": [{"name": "database", "postgresDump": {}}],
-        },
-    }))
-    .unwrap()
-}
-
-fn workload(replicas: Option<i32>, suspend: Option<bool>) -> WorkloadState {
-    WorkloadState {
-        uid: "w".into(),
-        resource_version: "1".into(),
-        replicas,
-        ready_replicas: replicas.unwrap_or(0),
-        suspend,
-        pods: replicas.unwrap_or(0).unsigned_abs(),
-        ledger: None,
-        managed_by: Some("helm".into()),
-        autoscaler: None,
-        scaled_object: None,
-        volumes_would_go: false,
-    }
-}
-
-pub fn runner() -> RunnerSettings {
-    RunnerSettings {
-        image: "i".into(),
-        image_pull_policy: "Never".into(),
-        cluster_uid: "c".into(),
-        service_account: "s".into(),
-    }
-}
 
 impl World {
     pub fn new(change: &Value) -> Self {

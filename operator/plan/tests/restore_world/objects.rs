@@ -1,0 +1,80 @@
+//! The objects of the model: a request, its policy, an application.
+
+use greenlang_backup_api::v1alpha1::{BackupPolicy, RestoreRequest};
+use greenlang_backup_plan::job::RunnerSettings;
+use greenlang_backup_plan::restore_request::WorkloadState;
+use serde_json::{Value, json};
+
+use super::DATABASE;
+
+pub fn request(change: &Value) -> RestoreRequest {
+    let mut request = json!({
+        "apiVersion": "backup.greenlang.io/v1alpha1", "kind": "RestoreRequest",
+        "metadata": {"name": "back", "namespace": "greenlang", "uid": "u-1", "generation": 1},
+        "spec": {
+            "policyRef": {"name": "main"},
+            "source": {"backup": {"name": "database", "id": "20251107-020000"}},
+            "database": {"credentialsSecretRef": {"name": "admin"}},
+            "identitySecretRef": {"name": "identity"},
+            "confirm": DATABASE,
+            "quiesce": {"drainSeconds": 10, "workloads": [
+                {"kind": "Deployment", "name": "api"}, {"kind": "StatefulSet", "name": "worker"}, {"kind": "CronJob", "name": "nightly"}]},
+        },
+    });
+    merge(&mut request, change);
+    serde_json::from_value(request).unwrap()
+}
+
+pub fn merge(target: &mut Value, change: &Value) {
+    match (target, change) {
+        (Value::Object(target), Value::Object(change)) => {
+            for (key, value) in change {
+                if value.is_null() {
+                    target.remove(key);
+                } else {
+                    merge(target.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (target, change) => *target = change.clone(),
+    }
+}
+
+pub fn policy() -> BackupPolicy {
+    serde_json::from_value(json!({
+        "apiVersion": "backup.greenlang.io/v1alpha1", "kind": "BackupPolicy",
+        "metadata": {"name": "main", "namespace": "greenlang", "uid": "p-1"},
+        "spec": {
+            "storage": {"s3": {"bucket": "greenlang-backups"}},
+            "encryption": {"age": {"recipients": ["age1one", "age1two"]}},
+            "postgres": {"host": "db", "database": DATABASE, "credentialsSecretRef": {"name": "db"}},
+            "backups": [{"name": "database", "postgresDump": {}}],
+        },
+    }))
+    .unwrap()
+}
+
+pub fn workload(replicas: Option<i32>, suspend: Option<bool>) -> WorkloadState {
+    WorkloadState {
+        uid: "w".into(),
+        resource_version: "1".into(),
+        replicas,
+        ready_replicas: replicas.unwrap_or(0),
+        suspend,
+        pods: replicas.unwrap_or(0).unsigned_abs(),
+        ledger: None,
+        managed_by: Some("helm".into()),
+        autoscaler: None,
+        scaled_object: None,
+        volumes_would_go: false,
+    }
+}
+
+pub fn runner() -> RunnerSettings {
+    RunnerSettings {
+        image: "i".into(),
+        image_pull_policy: "Never".into(),
+        cluster_uid: "c".into(),
+        service_account: "s".into(),
+    }
+}
