@@ -18,7 +18,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// A definition of this release.
 struct Definition {
     resource: ApiResource,
-    definition: CustomResourceDefinition,
+    content: CustomResourceDefinition,
     /// Name of the generated file.
     file: &'static str,
 }
@@ -28,12 +28,12 @@ fn definitions() -> [Definition; 2] {
     [
         Definition {
             resource: BackupPolicy::api_resource(),
-            definition: BackupPolicy::crd(),
+            content: BackupPolicy::crd(),
             file: BackupPolicy::CRD_FILE,
         },
         Definition {
             resource: RestoreRequest::api_resource(),
-            definition: RestoreRequest::crd(),
+            content: RestoreRequest::crd(),
             file: RestoreRequest::CRD_FILE,
         },
     ]
@@ -58,8 +58,8 @@ enum Unready {
 /// Prints every definition as one YAML stream, or writes each into a file of its own.
 #[expect(clippy::print_stdout, reason = "printing is what the command is for")]
 pub fn print(folder: Option<&Path>) -> Result<(), Error> {
-    for Definition { definition, file, .. } in definitions() {
-        let text = serde_yaml::to_string(&definition)?;
+    for Definition { content, file, .. } in definitions() {
+        let text = serde_yaml::to_string(&content)?;
         match folder.map(|folder| folder.join(file)) {
             None => print!("---\n{text}"),
             Some(path) => std::fs::write(&path, text)
@@ -118,7 +118,7 @@ fn missing_field(known: &Definition, document: &Value) -> Option<String> {
     };
     let served = document["components"]["schemas"].as_object();
     let served = served.and_then(|schemas| schemas.values().find(is_ours)).unwrap_or(&Value::Null);
-    let definition = serde_json::to_value(&known.definition).unwrap_or_default();
+    let definition = serde_json::to_value(&known.content).unwrap_or_default();
     missing(&definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"], served, "")
 }
 
@@ -146,7 +146,7 @@ mod tests {
     fn document() -> Value {
         let schemas = definitions().map(|known| {
             let kind = known.resource.kind;
-            let definition = serde_json::to_value(known.definition).unwrap();
+            let definition = serde_json::to_value(known.content).unwrap();
             let mut schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
             schema["x-kubernetes-group-version-kind"] = json!([{"kind": kind}]);
             (kind, schema)

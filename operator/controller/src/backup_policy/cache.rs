@@ -86,6 +86,7 @@ pub fn keep(told: Event<Brought>, served: &BTreeSet<String>) -> Event<Deserializ
     }
 }
 
+#[expect(clippy::result_large_err, reason = "it is what the client's guard holds")]
 fn kept(brought: Brought, served: &BTreeSet<String>) -> Result<BackupPolicy, InvalidObject> {
     let Brought { mut metadata, spec, status } = brought;
     let is_served = metadata.namespace.as_ref().is_some_and(|namespace| served.contains(namespace));

@@ -23,6 +23,7 @@ fn stored(namespace: &str) -> Value {
     policy
 }
 
+#[expect(clippy::result_large_err, reason = "as what is tested")]
 fn read(policy: &Value) -> Result<BackupPolicy, InvalidObject> {
     // As text, as the client does.
     let brought = serde_json::from_str(&policy.to_string()).unwrap();

@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    fn shown(status: serde_json::Value) -> Vec<String> {
+    fn shown(status: &serde_json::Value) -> Vec<String> {
         let request = serde_json::from_value(json!({
             "apiVersion": "backup.greenlang.io/v1alpha1", "kind": "RestoreRequest",
             "metadata": {"name": "back", "namespace": "greenlang"},
@@ -136,7 +136,7 @@ mod tests {
             times("Succeeded", "10:02:00", "10:02:00"),
         ];
         let entry = |name: &str, state: &str| json!({"kind": "Deployment", "name": name, "uid": "u", "replicas": 3, "state": state});
-        let shown = shown(json!({
+        let shown = shown(&json!({
             "phase": "Succeeded", "phases": phases,
             "quiesced": [entry("api", "Recorded"), entry("worker", "Resumed")],
             "restored": {"tables": 2, "rows": 70, "bytes": 9, "warnings": 0},
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn one_that_has_just_begun_shows_its_phase_and_no_more() {
-        let shown = shown(json!({"phase": "Planning"}));
+        let shown = shown(&json!({"phase": "Planning"}));
         assert_eq!(shown.len(), 2, "{shown:#?}");
         assert!(
             shown.iter().any(|line| line == "gl_restore_workloads_scaled_down{request=\"back\"} 0"),

@@ -88,7 +88,7 @@ async fn carry_out(
             acted.workloads.extend(workloads::patch(&namespace, workload, patch, context).await?);
         }
         Effect::KeepDatabase(kept) => {
-            keep(&kept_config_map(kept), &Api::namespaced(client, &namespace)).await?
+            keep(&kept_config_map(kept), &Api::namespaced(client, &namespace)).await?;
         }
     }
     Ok(Some(request))

@@ -3,7 +3,7 @@
 
 use greenlang_backup_api::labels;
 use greenlang_backup_api::restore::RequestIdentity;
-use greenlang_backup_api::v1alpha1::RestoreRequest;
+use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest};
 use greenlang_backup_plan::restore_request::{Lock, ValidatedRestore, lock_name};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -31,12 +31,11 @@ pub async fn look(request: &ValidatedRestore, context: &Context) -> Result<Held,
     let holder =
         lease.as_ref().and_then(|lease| Holder::read(lease.spec.as_ref()?.holder_identity.as_ref()?));
     let lock = match holder {
-        None => Lock::Free,
         Some(holder) if holder.uid == request.identity.uid => Lock::Ours,
         Some(holder) if holder.works(context).await? => {
             Lock::Other(format!("{}/{}", holder.namespace, holder.name))
         }
-        Some(_) => Lock::Free,
+        None | Some(_) => Lock::Free,
     };
     Ok(Held { name, lease, lock })
 }
@@ -113,7 +112,7 @@ impl Holder {
         let found =
             requests.get_opt(&self.name).await?.filter(|found| found.uid().as_ref() == Some(&self.uid));
         let phase = found.as_ref().map(|found| found.status.as_ref().and_then(|status| status.phase));
-        Ok(phase.is_some_and(|phase| !phase.is_some_and(|phase| phase.is_end())))
+        Ok(phase.is_some_and(|phase| !phase.is_some_and(RestorePhase::is_end)))
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use greenlang_backup_api::labels;
-use greenlang_backup_api::v1alpha1::RestoreRequest;
+use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest};
 use greenlang_backup_plan::restore_request::{Step, farewell, reject, step};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
@@ -38,7 +38,7 @@ use crate::{unreadable, writes};
 /// Passes at the same time, over different requests.
 const CONCURRENCY: u16 = 8;
 /// Requests of a list that are read at once.
-const PAGE: u32 = 100;
+const PAGE: u32 = 10;
 
 /// A request as the controller names it.
 type RequestRef = ObjectRef<DeserializeGuard<RestoreRequest>>;
@@ -121,7 +121,7 @@ async fn in_own_task(
     context: Arc<Context>,
 ) -> Result<Action, Error> {
     let passes = context.passes.clone();
-    passes.run(reconcile(request, context)).await.unwrap_or_else(|| Ok(Action::await_change()))
+    passes.run(Box::pin(reconcile(request, context))).await.unwrap_or_else(|| Ok(Action::await_change()))
 }
 
 async fn reconcile(
@@ -130,7 +130,7 @@ async fn reconcile(
 ) -> Result<Action, Error> {
     let began = Instant::now();
     let passed = match &request.0 {
-        Ok(request) => pass(request, &context).await,
+        Ok(request) => Box::pin(pass(request, &context)).await,
         Err(invalid) => unreadable::tell::<RestoreRequest>(&context.client, invalid, now())
             .await
             .map(|()| Action::await_change()),
@@ -143,14 +143,16 @@ async fn reconcile(
 #[tracing::instrument(skip_all, fields(namespace = cached.namespace(), name = cached.name_any()))]
 async fn pass(cached: &RestoreRequest, context: &Context) -> Result<Action, Error> {
     let read = Instant::now();
-    let Some(seen) = gather::gather(cached, context, now()).await? else { return Ok(Action::await_change()) };
+    let Some(seen) = Box::pin(gather::gather(cached, context, now())).await? else {
+        return Ok(Action::await_change());
+    };
     let before = seen.request.status.clone().unwrap_or_default();
     let (valid, observed, runner) = (&seen.valid, &seen.observed, &context.runner);
     let decided = match &seen.invalid {
         None => step(valid, observed, &before, runner),
         Some(invalid) => reject(valid, observed, &before, runner, invalid),
     };
-    let acted = act::act(&seen, read, &decided.effects, context).await?;
+    let acted = Box::pin(act::act(&seen, read, &decided.effects, context)).await?;
     let decided = if acted.was_refused() {
         decided.refused(valid, observed, &before, runner, &acted.jobs, &acted.workloads)
     } else {
@@ -176,7 +178,7 @@ async fn say(request: &RestoreRequest, decided: &Step, context: &Context) -> Res
 
 /// When to come back. Of a request that has ended nothing is expected but what it says itself.
 fn again(decided: &Step, request: &RestoreRequest) -> Action {
-    let ended = decided.status.phase.is_some_and(|phase| phase.is_end());
+    let ended = decided.status.phase.is_some_and(RestorePhase::is_end);
     match decided.wake {
         None if ended => Action::await_change(),
         wake => Action::requeue(pause(wake, &request.metadata).max(SHORTEST)),

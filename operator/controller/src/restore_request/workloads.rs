@@ -151,7 +151,7 @@ fn targets(autoscaler: &HorizontalPodAutoscaler, workload: &WorkloadRef) -> bool
     })
 }
 
-/// The ScaledObject of KEDA that an autoscaler is made by.
+/// The `ScaledObject` of KEDA that an autoscaler is made by.
 fn scaled_object(autoscaler: &HorizontalPodAutoscaler) -> Option<String> {
     let owner = autoscaler.owner_references().iter().find(|owner| owner.kind == "ScaledObject")?;
     Some(owner.name.clone())

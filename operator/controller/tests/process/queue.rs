@@ -52,7 +52,10 @@ impl Stage {
         let mut tasks = JoinSet::new();
         let most = Arc::<AtomicUsize>::default();
         let counted = count(jobs(&api), most.clone());
-        tasks.spawn(async { Ok(counted.await) });
+        tasks.spawn(async {
+            counted.await;
+            Ok(())
+        });
         tasks.spawn(side_jobs(jobs(&api)));
         Ok(Self { api, kubeconfig, recorder, most, known: Mutex::default(), _tasks: tasks })
     }

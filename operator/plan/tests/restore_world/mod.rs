@@ -288,7 +288,7 @@ impl World {
                     workloads.push(WorkloadRefusal {
                         workload: workload.clone(),
                         message: "denied by a webhook".into(),
-                    })
+                    });
                 }
                 effect => self.effect(effect)?,
             }

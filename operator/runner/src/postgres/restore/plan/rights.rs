@@ -9,6 +9,7 @@ use crate::postgres::inspect;
 use crate::postgres::restore::properties::array;
 
 /// The user of the restore.
+#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
 struct User {
     superuser: bool,
     create_db: bool,
@@ -111,7 +112,7 @@ mod tests {
     use crate::postgres::server_tests::{SERVERS, endpoint};
     use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres};
 
-    /// Whether a user can give a table away and go on working on it, as pg_restore does.
+    /// Whether a user can give a table away and go on working on it, as `pg_restore` does.
     async fn can_give(endpoint: &Endpoint, table: &str) -> bool {
         let session = endpoint.connect_to_change("handed").await.unwrap();
         let sql = format!(
