@@ -57,6 +57,9 @@ pub struct PruneReport {
     pub garbage: u32,
     /// Open uploads that were aborted.
     pub uploads: u32,
+    /// The bucket's server does not say what time it is, so nobody knows how old what no manifest names is, and all of it stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ages_unknown: bool,
     /// Bytes that are no longer stored, versions included.
     pub freed_bytes: u64,
     /// Key of the full report in the bucket.
@@ -76,7 +79,7 @@ pub struct CatalogueTask {
     pub bucket: Bucket,
     /// The backups of the spec.
     pub backups: Vec<CataloguePath>,
-    /// Most entries that are listed of all of them, the newest.
+    /// Most entries that are listed of all of them, the newest; those whose time is still to come last.
     pub limit: u32,
 }
 
@@ -88,6 +91,9 @@ pub struct CataloguePath {
     pub backup: String,
     /// Directory in the bucket, below the prefix.
     pub path: String,
+    /// The schedules of the spec: the newest backup of each is listed however old it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<String>,
 }
 
 /// What a catalogue found; the entries are detail lines of the log.
@@ -120,7 +126,7 @@ pub struct CatalogueEntry {
     pub backup: String,
     /// Id within its path.
     pub id: BackupId,
-    /// Schedules that it serves.
+    /// Schedules of the spec that it serves, and of others one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<String>,
     /// Start of the attempt that made it.

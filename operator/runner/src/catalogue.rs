@@ -3,17 +3,22 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::owner::OwnerFile;
-use greenlang_backup_api::prune::{CatalogueEntry, CatalogueReport, CatalogueTask};
+use greenlang_backup_api::prune::{CatalogueEntry, CataloguePath, CatalogueReport, CatalogueTask};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_plan::retention::{self, Clocks};
 use greenlang_backup_store::Store;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::details::Details;
 use crate::error::{RunError, until_cancelled};
-use crate::survey::{Found, survey};
+use crate::survey::{Found, Surveyed, survey};
 
+/// Entries that are gathered before all but the newest are let go.
+const GATHERED: usize = 1_000;
 /// Tries of each request to the bucket. The operator tries the whole again for as long as it takes.
 const ATTEMPTS: u32 = 4;
 
@@ -37,46 +42,70 @@ async fn list(
 ) -> Result<(Vec<CatalogueEntry>, CatalogueReport), RunError> {
     let owner = store.check_owner(&task.claim).await?;
     let owner = owner.unwrap_or_else(|| OwnerFile::new(task.claim.owner.clone()));
-    let (mut entries, mut report) = (Vec::new(), CatalogueReport::default());
+    let (mut newest, mut report) = (Newest { task, store, entries: vec![] }, CatalogueReport::default());
     for place in &task.backups {
-        let mut of_path = Vec::new();
         let take = |found| match found {
             Found::Backup(found) => {
                 report.found += 1;
-                of_path.push(CatalogueEntry {
-                    backup: place.backup.clone(),
-                    id: found.candidate.id,
-                    schedules: found.candidate.schedules.into_iter().map(|keeper| keeper.name).collect(),
-                    start_time: found.start_time,
-                    end_time: found.candidate.end_time,
-                    bytes: found.bytes,
-                    verified: found.verified,
-                });
+                newest.take(place, *found);
             }
-            Found::Skipped { id, why } => {
+            Found::Skipped { id, reason, why } => {
                 report.skipped += 1;
-                tracing::warn!(path = place.path, %id, why, "skipped");
+                tracing::warn!(path = place.path, %id, reason, why, "skipped");
             }
             Found::Loose { .. } => {}
         };
         survey(store, &place.path, &owner, false, take).await?;
-        entries.extend(newest(of_path, task.limit));
     }
-    Ok((newest(entries, task.limit), report))
+    newest.keep_newest();
+    Ok((newest.entries, report))
 }
 
-/// The newest of all, and the newest of each schedule of each backup however old it is.
-fn newest(mut entries: Vec<CatalogueEntry>, limit: u32) -> Vec<CatalogueEntry> {
-    entries.sort_by_key(|entry| Reverse(entry.id.clone()));
-    let mut seen = BTreeSet::new();
-    let mut count = 0;
-    entries.retain(|entry| {
-        count += 1;
-        let mut first = entry.schedules.is_empty() && seen.insert((entry.backup.clone(), String::new()));
-        for schedule in &entry.schedules {
-            first |= seen.insert((entry.backup.clone(), schedule.clone()));
+/// The newest of all, and the newest of each schedule of each backup however old it is; not many more at any time.
+struct Newest<'a> {
+    task: &'a CatalogueTask,
+    store: &'a Store,
+    entries: Vec<CatalogueEntry>,
+}
+
+impl Newest<'_> {
+    fn take(&mut self, place: &CataloguePath, found: Surveyed) {
+        let schedules = retention::counted(found.candidate.schedules, |name| has(place, name));
+        self.entries.push(CatalogueEntry {
+            backup: place.backup.clone(),
+            id: found.candidate.id,
+            schedules: schedules.into_iter().map(|keeper| keeper.name).collect(),
+            start_time: found.start_time,
+            end_time: found.candidate.end_time,
+            bytes: found.bytes,
+            verified: found.verified,
+        });
+        if self.entries.len() >= GATHERED {
+            self.keep_newest();
         }
-        first || count <= limit
-    });
-    entries
+    }
+
+    /// Those whose time is still to come are last: where a clock is wrong, or somebody else can write to the bucket, there may be many.
+    fn keep_newest(&mut self) {
+        let Self { task, store, entries } = self;
+        let clocks = Clocks { local: Timestamp::now(), server: store.server_time() };
+        let is_to_come = |id: &BackupId| id.slot().is_ok_and(|slot| clocks.is_to_come(slot));
+        entries.sort_by_cached_key(|entry| (is_to_come(&entry.id), Reverse(entry.id.clone())));
+        let is_known = |backup: &str, schedule: &str| {
+            task.backups.iter().any(|place| place.backup == backup && has(place, schedule))
+        };
+        let (mut seen, mut count) = (BTreeSet::new(), 0);
+        entries.retain(|entry| {
+            count += 1;
+            let mut first = entry.schedules.is_empty() && seen.insert((entry.backup.clone(), String::new()));
+            for schedule in entry.schedules.iter().filter(|schedule| is_known(&entry.backup, schedule)) {
+                first |= seen.insert((entry.backup.clone(), schedule.clone()));
+            }
+            first || count <= task.limit
+        });
+    }
+}
+
+fn has(place: &CataloguePath, schedule: &str) -> bool {
+    place.schedules.iter().any(|known| known == schedule)
 }

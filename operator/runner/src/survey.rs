@@ -11,17 +11,29 @@ use jiff::Timestamp;
 
 /// Manifests on their way at once, and so many directories in memory.
 const AT_ONCE: usize = 16;
+/// Most bytes of directories and manifests in memory, 4 MiB, unless one alone has more: a manifest of a thousand databases has one of these.
+const MOST_HELD: u64 = 4 << 20;
+
+/// Most bytes of what is said of a directory.
+const MAX_WHY: usize = 300;
+
+/// Reason of a directory whose manifest is not the owner's, or not to be understood.
+pub const NOT_OURS: &str = "NotOurs";
+/// Reason of one in which more lies than is read.
+pub const TOO_MUCH: &str = "TooMuch";
 
 /// What a directory holds.
 #[derive(Debug)]
 pub enum Found {
     /// A backup of the owner.
     Backup(Box<Surveyed>),
-    /// A manifest that is not the owner's, or not to be understood. Nothing there is touched.
+    /// A manifest that is not the owner's, or not to be understood, or more than is read. Nothing there is touched.
     Skipped {
         /// Its id, as its directory says.
         id: BackupId,
-        /// Why.
+        /// [`NOT_OURS`] or [`TOO_MUCH`].
+        reason: &'static str,
+        /// Why, in a sentence that is not long whatever the bucket holds.
         why: String,
     },
     /// No manifest.
@@ -59,15 +71,17 @@ pub async fn survey(
     mut take: impl FnMut(Found),
 ) -> Result<(), CatalogueError> {
     let mut directories = store.directories(path, versions);
-    loop {
-        let mut some = Vec::with_capacity(AT_ONCE);
-        while some.len() < AT_ONCE
-            && let Some(directory) = directories.next().await?
-        {
+    let mut next = directories.next().await?;
+    while let Some(first) = next.take() {
+        let mut held = weight(&first);
+        let mut some = vec![first];
+        while let Some(directory) = directories.next().await? {
+            held = held.saturating_add(weight(&directory));
+            if some.len() == AT_ONCE || held > MOST_HELD {
+                next = Some(directory);
+                break;
+            }
             some.push(directory);
-        }
-        if some.is_empty() {
-            return Ok(());
         }
         let mut reads = Vec::with_capacity(some.len());
         for directory in &some {
@@ -75,6 +89,13 @@ pub async fn survey(
         }
         try_join_all(reads).await?.into_iter().for_each(&mut take);
     }
+    Ok(())
+}
+
+/// Bytes of a directory with its manifest in memory, about.
+fn weight(directory: &Directory) -> u64 {
+    let manifest = directory.current(&directory.keys.manifest()).map_or(0, |entry| entry.bytes);
+    manifest.saturating_add(u64::try_from(directory.held()).unwrap_or(u64::MAX))
 }
 
 async fn read(
@@ -84,7 +105,14 @@ async fn read(
     directory: &Directory,
 ) -> Result<Found, CatalogueError> {
     let id = directory.id.clone();
-    let skipped = |why: String| Ok(Found::Skipped { id: id.clone(), why });
+    if directory.too_much {
+        let why = format!(
+            "more lies in {} than a backup has: it is neither read nor deleted; find out who writes there, and delete by hand what is none of the backup",
+            directory.keys.directory()
+        );
+        return Ok(Found::Skipped { id, reason: TOO_MUCH, why });
+    }
+    let skipped = |why: String| Ok(Found::Skipped { id: id.clone(), reason: NOT_OURS, why: short(why) });
     let key = directory.keys.manifest();
     let Some(entry) = directory.current(&key) else { return Ok(without_manifest(directory, &key)) };
     let written = directory.entries.iter().filter(|entry| !entry.marker && entry.key == key).count();
@@ -113,7 +141,7 @@ fn without_manifest(directory: &Directory, manifest: &str) -> Found {
     if directory.hides(manifest) {
         // Not by us: our deletion leaves no version of it, and the copy may be anybody's.
         let why = "somebody deleted its manifest, of which the bucket keeps older versions: remove the delete markers there to have the backup back, or all versions to be rid of it";
-        return Found::Skipped { id, why: why.to_owned() };
+        return Found::Skipped { id, reason: NOT_OURS, why: why.to_owned() };
     }
     Found::Loose { id, deleted, modified: directory.modified() }
 }
@@ -151,4 +179,11 @@ pub fn not_ours(manifest: &Manifest, path: &str, id: &BackupId, owner: &OwnerFil
     }
     (!owner.has(&policy.namespace, &policy.name))
         .then(|| format!("it belongs to policy {}/{}", policy.namespace, policy.name))
+}
+
+/// What is said of a manifest, cut: anybody may have put it there, and it may say much.
+pub fn short(mut why: String) -> String {
+    why.truncate(why.floor_char_boundary(MAX_WHY));
+    why.shrink_to_fit();
+    why
 }

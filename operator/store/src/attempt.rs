@@ -10,6 +10,7 @@ use tracing::debug;
 
 use crate::RequestError;
 use crate::error::Place;
+use crate::inventory::Walk;
 use crate::s3::{Store, classify};
 
 /// A part that was on its way while its upload was aborted can bring the upload back (S3 documents it), so the result is
@@ -107,33 +108,17 @@ impl Store {
 
     /// All open uploads of keys that begin with a prefix.
     pub(crate) async fn open_uploads(&self, prefix: &str) -> Result<Vec<OpenUpload>, RequestError> {
+        let mut pages = self.upload_pages(prefix);
         let mut uploads = Vec::new();
-        let mut from: (Option<String>, Option<String>) = (None, None);
-        loop {
-            let page = self
-                .client
-                .list_multipart_uploads()
-                .bucket(self.bucket())
-                .prefix(prefix)
-                .set_key_marker(from.0.clone())
-                .set_upload_id_marker(from.1.clone())
-                .send()
-                .await
-                .map_err(|error| classify(&self.place, "list open uploads", &error))?;
-            let found = page.uploads().iter().filter_map(|upload| {
-                let initiated = upload.initiated().and_then(|time| Timestamp::from_second(time.secs()).ok());
-                let (key, id) = (upload.key()?.to_owned(), upload.upload_id()?.to_owned());
-                Some(OpenUpload { key, id, initiated })
-            });
-            // Not every server filters by prefix; another attempt's upload is not ours to abort.
-            uploads.extend(found.filter(|upload| upload.key.starts_with(prefix)));
-            let next = (page.next_key_marker, page.next_upload_id_marker);
-            // A server that gives the same page again and again would be asked for ever.
-            if page.is_truncated != Some(true) || next == from {
-                return Ok(uploads);
-            }
-            from = next;
+        while let Some(page) = pages.next().await? {
+            uploads.extend(page);
         }
+        Ok(uploads)
+    }
+
+    /// The same, page by page.
+    pub(crate) fn upload_pages(&self, prefix: &str) -> UploadPages<'_> {
+        UploadPages { store: self, prefix: prefix.to_owned(), walk: Walk::new() }
     }
 
     pub(crate) async fn abort_upload(&self, key: &str, id: &str) -> Result<(), RequestError> {
@@ -148,5 +133,40 @@ impl Store {
             }
             Err(error) => Err(classify(&self.place, "abort an upload", &error)),
         }
+    }
+}
+
+/// The open uploads of keys that begin with a prefix, one page in memory at a time.
+pub(crate) struct UploadPages<'a> {
+    store: &'a Store,
+    prefix: String,
+    walk: Walk,
+}
+
+impl UploadPages<'_> {
+    /// The next page; none after the last.
+    pub async fn next(&mut self) -> Result<Option<Vec<OpenUpload>>, RequestError> {
+        let Some((key, upload)) = self.walk.cursor() else { return Ok(None) };
+        let page = self
+            .store
+            .client
+            .list_multipart_uploads()
+            .bucket(self.store.bucket())
+            .prefix(&self.prefix)
+            .set_key_marker(key)
+            .set_upload_id_marker(upload)
+            .send()
+            .await
+            .map_err(|error| classify(&self.store.place, "list open uploads", &error))?;
+        let found = page.uploads().iter().filter_map(|upload| {
+            let initiated = upload.initiated().and_then(|time| Timestamp::from_second(time.secs()).ok());
+            let (key, id) = (upload.key()?.to_owned(), upload.upload_id()?.to_owned());
+            Some(OpenUpload { key, id, initiated })
+        });
+        // Not every server filters by prefix; another attempt's upload is not ours to abort.
+        let found = found.filter(|upload| upload.key.starts_with(&self.prefix)).collect();
+        let next = (page.next_key_marker, page.next_upload_id_marker);
+        self.walk.advance(&self.store.place, page.is_truncated == Some(true), next)?;
+        Ok(Some(found))
     }
 }

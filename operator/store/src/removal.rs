@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::RequestError;
+use crate::attempt::OpenUpload;
 use crate::error::Place;
 use crate::inventory::{Directory, Entry, total};
 use crate::s3::{Store, classify};
@@ -35,7 +36,8 @@ pub enum Removal {
         /// When the last lock ends; the end of time for a legal hold.
         until: Timestamp,
     },
-    /// It is not what it was when it was decided, or somebody has pinned it since; nothing was touched.
+    /// It is not what it was when it was decided, or somebody has pinned it since, or so much lies there by now that it cannot be
+    /// looked at; nothing was touched.
     Changed,
 }
 
@@ -67,6 +69,16 @@ pub enum RemovalError {
         /// How many.
         left: usize,
     },
+    /// Something writes there, and much.
+    #[error(
+        "more lies below {directory} in {place} now than can be looked at, so it is not known whether what was deleted there is gone: find out who writes there, and delete by hand what is none of a backup"
+    )]
+    TooMuch {
+        /// Where.
+        place: Arc<Place>,
+        /// The directory.
+        directory: String,
+    },
 }
 
 impl RemovalError {
@@ -74,7 +86,7 @@ impl RemovalError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Request(error) => error.reason(),
-            Self::Hidden { .. } | Self::Still { .. } => reasons::NOT_DELETED,
+            Self::Hidden { .. } | Self::Still { .. } | Self::TooMuch { .. } => reasons::NOT_DELETED,
         }
     }
 
@@ -82,7 +94,7 @@ impl RemovalError {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Request(error) => error.is_retryable(),
-            Self::Hidden { .. } | Self::Still { .. } => false,
+            Self::Hidden { .. } | Self::Still { .. } | Self::TooMuch { .. } => false,
         }
     }
 }
@@ -98,6 +110,9 @@ impl Store {
         versions: bool,
     ) -> Result<Removal, RemovalError> {
         let directory = self.directory(path, id, versions).await?;
+        if directory.too_much {
+            return Ok(Removal::Changed);
+        }
         let ours = of_backup(&directory);
         if let Some(until) = self.locked(&ours, versions).await? {
             return Ok(Removal::Locked { until });
@@ -117,7 +132,7 @@ impl Store {
         let copy = directory.keys.deleted();
         let objects: Vec<Entry> = ours.iter().filter(|entry| entry.key != copy).cloned().collect();
         self.delete_entries(&objects).await?;
-        let left = self.directory(path, id, versions).await?;
+        let left = self.left(path, id, versions).await?;
         let (copies, left): (Vec<_>, Vec<_>) =
             of_backup(&left).into_iter().partition(|entry| entry.key == copy);
         self.assert_gone(&left)?;
@@ -143,10 +158,20 @@ impl Store {
             return Ok(Some(Removal::Locked { until }));
         }
         self.delete_entries(&directory.entries).await?;
-        let left = self.directory(path, id, versions).await?;
+        let left = self.left(path, id, versions).await?;
         let known = |entry: &Entry| directory.entries.contains(entry);
         self.assert_gone(&left.entries.into_iter().filter(known).collect::<Vec<_>>())?;
         Ok(Some(Removal::Gone { bytes: directory.bytes() }))
+    }
+
+    /// A directory in which something was deleted.
+    async fn left(&self, path: &str, id: &BackupId, versions: bool) -> Result<Directory, RemovalError> {
+        let left = self.directory(path, id, versions).await?;
+        if left.too_much {
+            let directory = left.keys.directory().to_owned();
+            return Err(RemovalError::TooMuch { place: self.place.clone(), directory });
+        }
+        Ok(left)
     }
 
     /// Whether nothing but what the owner stored before a time lies in a directory, and no manifest, not even an older version
@@ -181,12 +206,14 @@ impl Store {
         trial: bool,
     ) -> Result<u32, RequestError> {
         let mut aborted = 0;
-        for upload in self.open_uploads(&self.layout().path(path)).await? {
+        let is_old = |upload: &OpenUpload| {
             let old = upload.initiated.is_some_and(|initiated| initiated < before);
-            let id = self.layout().id_of(path, &upload.key);
-            let of_attempt =
-                id.filter(|id| !spared(id) && self.layout().backup(path, id).is_of_attempt(&upload.key));
-            if old && of_attempt.is_some() {
+            let id = self.layout().id_of(path, &upload.key).filter(|id| !spared(id));
+            old && id.is_some_and(|id| self.layout().backup(path, &id).is_of_attempt(&upload.key))
+        };
+        let mut pages = self.upload_pages(&self.layout().path(path));
+        while let Some(page) = pages.next().await? {
+            for upload in page.iter().filter(|upload| is_old(upload)) {
                 aborted += 1;
                 if !trial {
                     self.abort_upload(&upload.key, &upload.id).await?;

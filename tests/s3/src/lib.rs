@@ -36,7 +36,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub use fault::{Fault, Operation, Rule};
-pub use store::{Conditional, Listing, Switches};
+pub use store::{Conditional, Listing, Pages, Switches};
 pub use wire::Request;
 
 use objects::Objects;

@@ -11,7 +11,7 @@ use s3s::dto::*;
 use s3s::{Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 use crate::rules::{changed, given, known, now};
-use crate::store::{Conditional, Object, Shared, Upload, UploadedPart};
+use crate::store::{Conditional, Object, Pages, Shared, Upload, UploadedPart};
 use crate::sums;
 
 /// Most entries of one page of a listing.
@@ -149,7 +149,21 @@ impl S3 for Objects {
         if !self.0.switches.shows_versions {
             return Err(s3_error!(AccessDenied));
         }
-        Ok(S3Response::new(self.0.state().list_versions(&req.input)))
+        let state = self.0.state();
+        let mut page = state.list_versions(&req.input);
+        match self.0.switches.pages {
+            Pages::WithoutToken => (page.next_key_marker, page.next_version_id_marker) = (None, None),
+            Pages::InCircles if page.is_truncated == Some(false) => {
+                let first =
+                    ListObjectVersionsInput { key_marker: None, version_id_marker: None, ..req.input };
+                let first = state.list_versions(&first);
+                page.is_truncated = first.is_truncated;
+                page.next_key_marker = first.next_key_marker;
+                page.next_version_id_marker = first.next_version_id_marker;
+            }
+            _ => {}
+        }
+        Ok(S3Response::new(page))
     }
 
     async fn list_objects_v2(
@@ -175,11 +189,14 @@ impl S3 for Objects {
                 ..Default::default()
             })
             .collect();
-        let truncated = matching.len() > page.len();
+        let last = page.last().and_then(|object| object.key.as_deref());
+        let next = last.filter(|_| matching.len() > page.len());
+        let first = state.objects.keys().filter(|key| key.starts_with(&prefix)).nth(PAGE - 1);
+        let (next, truncated) = self.0.switches.pages.next(&after, first.map(String::as_str), next);
         Ok(S3Response::new(ListObjectsV2Output {
             is_truncated: Some(truncated),
             key_count: i32::try_from(page.len()).ok(),
-            next_continuation_token: page.last().filter(|_| truncated).and_then(|object| object.key.clone()),
+            next_continuation_token: next,
             contents: Some(page),
             ..Default::default()
         }))
@@ -276,7 +293,10 @@ impl S3 for Objects {
         matching.sort_by(|one, next| (&one.0, &one.1).cmp(&(&next.0, &next.1)));
         let truncated = matching.len() > PAGE;
         matching.truncate(PAGE);
-        let last = matching.last().filter(|_| truncated).cloned();
+        let mut last = matching.last().filter(|_| truncated).cloned();
+        if self.0.switches.pages == Pages::WithoutToken {
+            last = None;
+        }
         let uploads = matching.into_iter().map(|(key, id, initiated)| MultipartUpload {
             key: Some(key),
             upload_id: Some(id),

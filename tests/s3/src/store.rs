@@ -38,6 +38,10 @@ pub struct Switches {
     pub ignores_deletes: bool,
     /// Whether requests are refused whose time is not the server's.
     pub minds_clocks: bool,
+    /// Whether answers say what time it is (header `Date`).
+    pub says_time: bool,
+    /// What the pages of a listing say of the ones after them.
+    pub pages: Pages,
 }
 
 /// What becomes of a conditional put.
@@ -86,9 +90,42 @@ impl Default for Switches {
             shows_versions: true,
             ignores_deletes: false,
             minds_clocks: true,
+            says_time: true,
+            pages: Pages::Right,
         }
     }
 }
+
+/// What a page of a listing says of the one after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// Where it begins, if there is one.
+    Right,
+    /// That there is one, and not where.
+    WithoutToken,
+    /// The last one leads back to the second.
+    InCircles,
+    /// Each one is shown twice, under another token.
+    Twice,
+}
+
+impl Pages {
+    /// Where the next page begins, if there is to be one, and whether the page says that there is. A page begins after `from`, which is
+    /// empty for the first, and the first ends with `first`.
+    pub(crate) fn next(self, from: &str, first: Option<&str>, next: Option<&str>) -> (Option<String>, bool) {
+        let again = format!("{from}{AGAIN}");
+        let next = match self {
+            Self::InCircles => next.or(first),
+            Self::Twice if !from.ends_with(AGAIN) => Some(&*again),
+            _ => next,
+        };
+        let truncated = next.is_some();
+        (next.filter(|_| self != Self::WithoutToken).map(str::to_owned), truncated)
+    }
+}
+
+/// Ends a token under which a page is shown again. No key of the tests has it.
+const AGAIN: char = '!';
 
 /// How an object is stored.
 #[derive(Clone, Debug, Default)]

@@ -44,9 +44,12 @@ pub(crate) async fn serve(listener: TcpListener, service: S3Service, shared: Arc
         let Ok((stream, _)) = listener.accept().await else { continue };
         let (service, shared) = (service.clone(), Arc::clone(&shared));
         tokio::spawn(async move {
+            let says_time = shared.switches.says_time;
             let handler = service_fn(move |request| handle(service.clone(), Arc::clone(&shared), request));
+            let mut http = http1::Builder::new();
+            http.auto_date_header(says_time);
             // Cut connections end with an error; that is what they are for.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), handler).await;
+            let _ = http.serve_connection(TokioIo::new(stream), handler).await;
         });
     }
 }

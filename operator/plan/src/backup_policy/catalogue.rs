@@ -10,11 +10,12 @@ use greenlang_backup_api::prune::{CatalogueEntry, CatalogueReport};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::RunReport;
 use greenlang_backup_api::v1alpha1::{
-    ActiveCatalogue, AvailableBackup, BackupPolicyStatus, BackupStatus, CatalogueStatus, MAX_AVAILABLE,
-    RunHistory, ScheduleStatus, SucceededRun,
+    ActiveCatalogue, AvailableBackup, BackupPolicyStatus, BackupStatus, CatalogueStatus, RunHistory,
+    ScheduleStatus, SucceededRun,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::available;
 use super::decide::{Pass, failure};
 use super::validate::ValidatedBackup;
 use crate::job_state::{Ended, JobState};
@@ -176,8 +177,7 @@ fn take_over(pass: &mut Pass<'_>, entries: &[CatalogueEntry]) {
         bytes: entry.bytes,
         verified: entry.verified,
     }));
-    available.sort_by(|a, b| b.id.cmp(&a.id).then_with(|| a.backup.cmp(&b.backup)));
-    available.truncate(MAX_AVAILABLE);
+    available::keep_newest(available, latest);
     let what = format!("the newest {} backups in the bucket are known again", entries.len());
     pass.event(false, reasons::HISTORY_RESTORED, what);
 }

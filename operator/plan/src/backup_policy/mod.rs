@@ -5,6 +5,7 @@
 //! its end has been counted already.
 
 mod annotations;
+mod available;
 mod catalogue;
 mod clean_up;
 pub(crate) mod decide;

@@ -91,6 +91,7 @@ impl ValidatedPolicy {
         let path = |backup: &ValidatedBackup| CataloguePath {
             backup: backup.name.clone(),
             path: backup.path.clone(),
+            schedules: backup.schedules.iter().map(|schedule| schedule.name.clone()).collect(),
         };
         let task = Task::Catalogue(CatalogueTask {
             claim: self.claim(&runner.cluster_uid),

@@ -34,6 +34,12 @@ impl Clocks {
         candidate.slot > limit || candidate.end_time > limit
     }
 
+    /// Whether a slot is still to come by all clocks, whichever of them is right.
+    pub fn is_to_come(self, slot: Timestamp) -> bool {
+        let latest = self.server.map_or(self.local, |server| server.max(self.local));
+        slot > latest.checked_add(TOLERANCE).unwrap_or(Timestamp::MAX)
+    }
+
     /// The time up to which ages count: now, but not after the newest backup. That was made under one clock and stored under
     /// another; the earlier counts.
     pub(super) fn reference(self, candidates: &[Candidate]) -> Timestamp {

@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use clock::Clocks;
 pub use half::keep_to;
-pub use verdict::{Keep, Verdict};
+pub use verdict::{EXPIRED, Keep, Verdict};
 
 /// Hours of a day, as `keepDays` counts: days of 24 hours, without daylight saving.
 const DAY_HOURS: i64 = 24;
@@ -48,6 +48,23 @@ impl Candidate {
     fn made(&self) -> Timestamp {
         self.slot.max(self.end_time)
     }
+}
+
+/// The schedules by which a backup is kept, of those that its manifest names: each that is known, once, and of the others the one that keeps
+/// it longest, for which it then counts. Whoever may write to the bucket can put manifests there that name many.
+pub fn counted(named: Vec<Keeper>, is_known: impl Fn(&str) -> bool) -> Vec<Keeper> {
+    let mut counted: Vec<Keeper> = Vec::new();
+    let mut gone: Option<Keeper> = None;
+    for keeper in named {
+        if !is_known(&keeper.name) {
+            gone = gone.filter(|gone| gone.keep_days >= keeper.keep_days).or(Some(keeper));
+        } else if counted.iter().all(|known| known.name != keeper.name) {
+            counted.push(keeper);
+        }
+    }
+    counted.extend(gone);
+    counted.shrink_to_fit();
+    counted
 }
 
 /// Decides for every candidate, in their order. All backups of the path that could be read must be among them.

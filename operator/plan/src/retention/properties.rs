@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
+use super::rule as rule_of;
 use super::tests::{candidate, days_ago, rule};
 use super::*;
 
@@ -117,6 +118,21 @@ proptest! {
             let newest = of.iter().take(usize::try_from(rule.keep_at_least.max(1)).unwrap());
             prop_assert!(newest.clone().all(|candidate| !is_gone(candidate)));
         }
+    }
+
+    /// How long it is kept does not change by what is left out of its schedules.
+    #[test]
+    fn what_does_not_count_says_nothing(
+        named in vec((prop::sample::select(vec!["daily", "weekly", "a", "b", "c"]), 1_u32..40), 0..9),
+        retention in retentions(),
+    ) {
+        let all = candidate(days_ago(0), &named);
+        let is_known = |name: &str| rule_of(&retention, name).is_some();
+        let few = Candidate { schedules: counted(all.schedules.clone(), is_known), ..all.clone() };
+        prop_assert_eq!(keep_days(&all, &retention), keep_days(&few, &retention));
+        prop_assert_eq!(failed(&all, &retention), failed(&few, &retention));
+        prop_assert!(retention.schedules.iter().all(|rule| serves(&all, &rule.name) == serves(&few, &rule.name)));
+        prop_assert!(few.schedules.len() <= retention.schedules.len() + 1);
     }
 
     #[test]

@@ -225,3 +225,25 @@ fn what_an_earlier_try_did_not_mean_stays() {
     assert_eq!(reasons[..3], ["WithinKeepDays"; 3]);
     assert_eq!((&reasons[3..11], reasons[11]), (&["HalfAtMost"; 8][..], "Expired"));
 }
+
+/// Whoever can write to the bucket decides what a manifest names, and must not decide how much memory we take.
+#[test]
+fn known_schedules_count_once_and_of_all_others_the_longest() {
+    let known = ["daily", "weekly"];
+    let names = |named: &[(&str, u32)]| -> Vec<(String, u32)> {
+        let counted = counted(named.iter().map(keeper).collect(), |name| known.contains(&name));
+        counted.into_iter().map(|keeper| (keeper.name, keeper.keep_days)).collect()
+    };
+    let own = |expected: &[(&str, u32)]| -> Vec<(String, u32)> {
+        expected.iter().map(|(name, days)| ((*name).to_owned(), *days)).collect()
+    };
+    for (named, expected) in [
+        (&[][..], &[][..]),
+        (&[("weekly", 9), ("daily", 1)], &[("weekly", 9), ("daily", 1)]),
+        (&[("daily", 1), ("daily", 7)], &[("daily", 1)]),
+        (&[("hourly", 2)], &[("hourly", 2)]),
+        (&[("a", 2), ("b", 5), ("daily", 1), ("c", 5), ("d", 3)], &[("daily", 1), ("b", 5)]),
+    ] {
+        assert_eq!(names(named), own(expected), "{named:?}");
+    }
+}

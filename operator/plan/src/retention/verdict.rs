@@ -4,6 +4,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+/// Reason of a backup that goes because its days are over.
+pub const EXPIRED: &str = "Expired";
+
 /// What becomes of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -63,7 +66,7 @@ impl Verdict {
     /// Stable reason, for reports that programs read.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Delete { .. } => "Expired",
+            Self::Delete { .. } => EXPIRED,
             Self::Keep(keep) => keep.reason(),
         }
     }

@@ -362,13 +362,37 @@ fn a_backup_from_the_future_is_no_history() {
     world.later(60);
     world.settle();
     assert_eq!(history(&world), before);
-    assert_eq!(world.status().available[0].id, future, "it can be restored all the same");
+    assert_eq!(world.status().available.last().unwrap().id, future, "it can be restored all the same");
     annotate(&mut world, &json!({"run.backup.greenlang.io/database": "now"}));
     world.settle();
     // The probe comes first.
     world.jobs_end(Fate::Succeeds);
     world.settle();
     assert_eq!(backup(&world).active.unwrap().run.id.as_str(), "20251107-000600");
+}
+
+/// They are shown as far as there is room, and never in the place of a real one.
+#[test]
+fn backups_of_the_year_9999_hide_none_that_is_real() {
+    let mut world = made(json!({}));
+    for minute in 0..150 {
+        world.bucket.push(format!("99990101-{:02}{:02}00", minute / 60, minute % 60).parse().unwrap());
+    }
+    world.policy.status = None;
+    world.later(60);
+    world.settle();
+    let shown = |world: &World| -> Vec<String> {
+        world.status().available.iter().map(|entry| entry.id.to_string()).collect()
+    };
+    assert_eq!((shown(&world).len(), shown(&world)[0].as_str()), (100, "20251107-000500"));
+    assert_eq!(shown(&world)[1], "99990101-022900");
+    // The probe comes first.
+    world.jobs_end(Fate::Succeeds);
+    for slot in ["2025-11-07T00:10:00Z", "2025-11-07T00:15:00Z"] {
+        run(&mut world, slot);
+    }
+    assert_eq!(shown(&world)[..3], ["20251107-001500", "20251107-001000", "20251107-000500"]);
+    assert_eq!(shown(&world).len(), 100);
 }
 
 /// A run under a clock that was ahead names the runs after it no longer once the clock is right.

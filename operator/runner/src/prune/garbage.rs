@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::journal::{Journal, KIND};
 use super::{Prune, Survey};
 use crate::error::RunError;
-use crate::survey::not_ours;
+use crate::survey::{not_ours, short};
 
 /// Days that reports of prunes stay in the bucket.
 const REPORT_DAYS: i64 = 30;
@@ -23,14 +23,21 @@ impl Prune<'_> {
         clocks: Clocks,
         journal: &mut Journal<'_>,
     ) -> Result<(), RunError> {
-        let before = earlier(clocks.now(), i64::from(self.task.garbage_after_seconds));
+        // How old a thing is follows from two times of one clock: it has the time at which the server stored it.
+        let now = clocks.server.map(|_| clocks.now());
+        if now.is_none() {
+            warn!("the bucket's server does not say what time it is: what no manifest names stays");
+            journal.ages_unknown();
+        }
+        let before = now.map(|now| earlier(now, i64::from(self.task.garbage_after_seconds)));
         for (id, deleted, modified) in &survey.loose {
             if self.task.busy.contains(id) || self.task.retention.pins.contains(id) {
                 continue;
             }
+            let is_old = |before: &Timestamp| modified.is_some_and(|modified| modified < *before);
             let removal = if *deleted {
                 self.go_on(id).await?
-            } else if modified.is_some_and(|modified| modified < before) {
+            } else if let Some(before) = before.filter(is_old) {
                 self.sweep(id, before).await?
             } else {
                 None
@@ -40,11 +47,12 @@ impl Prune<'_> {
                 journal.garbage(id, removal);
             }
         }
+        let (Some(now), Some(before)) = (now, before) else { return Ok(()) };
         let spared = |id: &BackupId| self.task.busy.contains(id) || survey.skipped.contains(id);
         let (path, trial) = (&self.task.path, self.task.dry_run);
         journal.uploads(self.store.abort_old_uploads(path, before, spared, trial).await?);
         if !trial {
-            self.old_reports(earlier(clocks.now(), REPORT_DAYS * 86_400)).await?;
+            self.old_reports(earlier(now, REPORT_DAYS * 86_400)).await?;
         }
         Ok(())
     }
@@ -56,13 +64,13 @@ impl Prune<'_> {
             Ok(Some(stored)) => stored.manifest,
             Ok(None) => return Ok(None),
             Err(CatalogueError::Manifest { problem, .. }) => {
-                warn!(key, %problem, "left alone");
+                warn!(key, problem = short(problem.to_string()), "left alone");
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),
         };
         if let Some(why) = not_ours(&manifest, &self.task.path, id, self.owner) {
-            warn!(key, why, "left alone");
+            warn!(key, why = short(why), "left alone");
             return Ok(None);
         }
         if self.task.dry_run {

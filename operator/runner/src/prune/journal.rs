@@ -18,6 +18,8 @@ pub const KIND: &str = "prune";
 const VERSION: u32 = 1;
 /// Reason of a directory that goes because no manifest names what lies there.
 const GARBAGE: &str = "Garbage";
+/// Reason of a backup that was to go and is locked.
+pub const LOCKED: &str = "LockedUntil";
 
 /// What became of one directory.
 #[derive(Clone, Debug, Serialize)]
@@ -39,9 +41,9 @@ impl Line {
         Self { id: id.clone(), verdict, reason, message, locked_until: None, freed_bytes: None }
     }
 
-    /// Of a directory that is not touched because of its manifest.
-    pub fn skipped(id: &BackupId, why: &str) -> Self {
-        Self::new(id, "Skip", "NotOurs", why.to_owned())
+    /// Of a directory that is not touched.
+    pub fn skipped(id: &BackupId, reason: &'static str, why: String) -> Self {
+        Self::new(id, "Skip", reason, why)
     }
 
     fn removed(id: &BackupId, reason: &'static str, message: String, removal: Removal) -> Self {
@@ -51,10 +53,10 @@ impl Line {
             }
             Removal::Locked { until } => {
                 let words = format!("{message}, but the bucket has locked it until {until}");
-                Self { locked_until: Some(until), ..Self::new(id, "Keep", "LockedUntil", words) }
+                Self { locked_until: Some(until), ..Self::new(id, "Keep", LOCKED, words) }
             }
             Removal::Changed => {
-                let words = "its manifest changed since it was read, or somebody pinned it: it is looked at again next time";
+                let words = "its manifest changed since it was read, or somebody pinned it, or more lies there now than can be read: it is looked at again next time";
                 Self::new(id, "Keep", "Changed", words.to_owned())
             }
         }
@@ -167,6 +169,11 @@ impl<'a> Journal<'a> {
             Removal::Locked { .. } => self.summary.locked += 1,
             Removal::Changed => {}
         }
+    }
+
+    /// Takes in that nobody knows how old anything is.
+    pub fn ages_unknown(&mut self) {
+        self.summary.ages_unknown = true;
     }
 
     /// Takes in what earlier tries deleted.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use greenlang_backup_plan::retention::Keep;
 
 use super::*;
+use crate::survey::{NOT_OURS, TOO_MUCH};
 
 /// One of each kind.
 fn keeps() -> Vec<Keep> {
@@ -41,7 +42,8 @@ fn keeps() -> Vec<Keep> {
 fn given() -> BTreeSet<(String, String)> {
     let id: BackupId = "20251107-020000".parse().unwrap();
     let expired = Verdict::Delete { days: 1, expired: Timestamp::UNIX_EPOCH };
-    let mut lines = vec![Line::skipped(&id, "")];
+    let mut lines: Vec<Line> =
+        [NOT_OURS, TOO_MUCH].map(|reason| Line::skipped(&id, reason, String::new())).into();
     for reason in [expired.reason(), GARBAGE] {
         for removal in
             [Removal::Gone { bytes: 1 }, Removal::Locked { until: Timestamp::MAX }, Removal::Changed]

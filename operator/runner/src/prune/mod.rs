@@ -5,6 +5,8 @@ mod garbage;
 mod journal;
 mod plan;
 
+use std::collections::BTreeSet;
+
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::owner::OwnerFile;
 use greenlang_backup_api::prune::{PruneReport, PruneTask};
@@ -47,10 +49,12 @@ struct Prune<'a> {
     versions: bool,
 }
 
-/// What the survey found.
+/// What the survey found. It has a few hundred bytes of each directory, whatever its manifest says.
 #[derive(Default)]
 struct Survey {
-    backups: Vec<Surveyed>,
+    candidates: Vec<Candidate>,
+    /// SHA-256 of the manifest of each candidate.
+    manifests: Vec<String>,
     skipped: Vec<BackupId>,
     loose: Vec<(BackupId, bool, Option<Timestamp>)>,
 }
@@ -66,21 +70,20 @@ impl Prune<'_> {
                 "the clocks of this node and of the bucket's server differ; the earlier one counts"
             );
         }
-        let candidates: Vec<Candidate> =
-            survey.backups.iter().map(|surveyed| surveyed.candidate.clone()).collect();
-        let mut verdicts = retention::decide(&candidates, &self.task.retention, clocks);
+        let candidates = &survey.candidates;
+        let mut verdicts = retention::decide(candidates, &self.task.retention, clocks);
         if !self.task.dry_run
             && let Some(plan) = self.plan().await?
         {
-            retention::keep_to(&plan.ids(), &candidates, &mut verdicts);
-            journal.earlier(plan.gone(&candidates));
+            retention::keep_to(&plan.ids(), candidates, &mut verdicts);
+            journal.earlier(plan.gone(candidates));
         }
-        journal.decided(&candidates, &verdicts, clocks);
+        journal.decided(candidates, &verdicts, clocks);
         if !self.task.dry_run {
             // Whatever happens from here on, what was decided is on record.
             journal.store(self.store).await?;
         }
-        let deleted = self.delete(&survey.backups, &verdicts, &mut journal).await?;
+        let deleted = self.delete(&survey, &verdicts, &mut journal).await?;
         self.garbage(&survey, clocks, &mut journal).await?;
         let gone = self.gone(&survey, &deleted);
         Ok(journal.finish(self.store, gone).await?)
@@ -88,11 +91,18 @@ impl Prune<'_> {
 
     async fn survey(&self, journal: &mut Journal<'_>) -> Result<Survey, RunError> {
         let mut found = Survey::default();
+        let rules = self.task.retention.schedules.iter();
+        let known: BTreeSet<&str> = rules.map(|rule| rule.name.as_str()).collect();
         let take = |one| match one {
-            Found::Backup(surveyed) => found.backups.push(*surveyed),
-            Found::Skipped { id, why } => {
-                warn!(%id, why, "skipped: nothing is deleted there");
-                journal.line(Line::skipped(&id, &why));
+            Found::Backup(surveyed) => {
+                let Surveyed { mut candidate, manifest_sha256, .. } = *surveyed;
+                candidate.schedules = retention::counted(candidate.schedules, |name| known.contains(name));
+                found.candidates.push(candidate);
+                found.manifests.push(manifest_sha256);
+            }
+            Found::Skipped { id, reason, why } => {
+                warn!(%id, reason, why, "skipped: nothing is deleted there");
+                journal.line(Line::skipped(&id, reason, why));
                 found.skipped.push(id);
             }
             Found::Loose { id, deleted, modified } => found.loose.push((id, deleted, modified)),
@@ -104,24 +114,25 @@ impl Prune<'_> {
     /// Deletes the oldest first; says which are gone.
     async fn delete(
         &self,
-        backups: &[Surveyed],
+        survey: &Survey,
         verdicts: &[Verdict],
         journal: &mut Journal<'_>,
     ) -> Result<Vec<BackupId>, RunError> {
         let mut gone = Vec::new();
-        let mut doomed: Vec<(&Surveyed, &Verdict)> = backups
+        let mut doomed: Vec<(&Candidate, &String, &Verdict)> = survey
+            .candidates
             .iter()
+            .zip(&survey.manifests)
             .zip(verdicts)
             .filter(|(_, verdict)| matches!(verdict, Verdict::Delete { .. }))
+            .map(|((candidate, sha256), verdict)| (candidate, sha256, verdict))
             .collect();
-        doomed.sort_by_key(|(surveyed, _)| surveyed.candidate.slot);
-        for (surveyed, verdict) in doomed {
-            let id = &surveyed.candidate.id;
+        doomed.sort_by_key(|(candidate, ..)| candidate.slot);
+        for (Candidate { id, .. }, sha256, verdict) in doomed {
             let removal = if self.task.dry_run {
                 self.would_remove(id).await?
             } else {
-                let sha256 = Some(surveyed.manifest_sha256.as_str());
-                self.store.remove_backup(&self.task.path, id, sha256, self.versions).await?
+                self.store.remove_backup(&self.task.path, id, Some(sha256), self.versions).await?
             };
             info!(%id, ?removal, dry_run = self.task.dry_run, "expired");
             if matches!(removal, Removal::Gone { .. }) && !self.task.dry_run {
@@ -135,6 +146,9 @@ impl Prune<'_> {
     /// As [`Store::remove_backup`] would answer.
     async fn would_remove(&self, id: &BackupId) -> Result<Removal, RunError> {
         let directory = self.store.directory(&self.task.path, id, self.versions).await?;
+        if directory.too_much {
+            return Ok(Removal::Changed);
+        }
         let locked = self.store.locked(&directory.entries, self.versions).await?;
         Ok(locked.map_or(Removal::Gone { bytes: directory.bytes() }, |until| Removal::Locked { until }))
     }
@@ -142,7 +156,7 @@ impl Prune<'_> {
     /// Ids that status shows and the bucket has not, whoever deleted them.
     fn gone(&self, survey: &Survey, deleted: &[BackupId]) -> Vec<BackupId> {
         let there = |id: &BackupId| {
-            survey.backups.iter().any(|surveyed| surveyed.candidate.id == *id) && !deleted.contains(id)
+            survey.candidates.iter().any(|candidate| candidate.id == *id) && !deleted.contains(id)
         };
         self.task.shown.iter().filter(|id| !there(id)).cloned().collect()
     }
@@ -158,11 +172,14 @@ fn in_words(task: &PruneTask, report: &PruneReport) -> String {
     for (count, words) in [
         (locked, "are locked by the bucket and stay"),
         (held_back, "stay because no more than half of a schedule's backups go at once"),
-        (skipped, "have a manifest that is not ours or cannot be read, and stay"),
+        (skipped, "have a manifest that is not ours, or cannot be read whole, and stay"),
     ] {
         if *count > 0 {
             message = format!("{message}; {count} {words}");
         }
+    }
+    if report.ages_unknown {
+        message.push_str("; what no manifest names stays, because the bucket's server does not say what time it is (header Date)");
     }
     message
 }

@@ -3,18 +3,18 @@
 use std::collections::BTreeSet;
 
 use greenlang_backup_api::names::BackupId;
-use greenlang_backup_plan::retention::Candidate;
+use greenlang_backup_plan::retention::{Candidate, EXPIRED};
 use greenlang_backup_store::RequestError;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::Prune;
-use super::journal::KIND;
+use super::journal::{KIND, LOCKED};
 use crate::error::RunError;
 
 /// Reasons of the lines about what the earlier try meant to delete.
-const MEANT: [&str; 2] = ["Expired", "LockedUntil"];
+const MEANT: [&str; 2] = [EXPIRED, LOCKED];
 
 /// What was meant to go.
 #[derive(Debug, Default)]

@@ -18,7 +18,7 @@ const LIBRARY: &str = "/usr/$LIB/faketime/libfaketime.so.1";
 const DAY: i64 = 24;
 
 /// What puts the clock of a runner forward or back.
-fn wrong(offset: &str) -> [(&str, &Path); 3] {
+pub fn wrong(offset: &str) -> [(&str, &Path); 3] {
     [
         ("LD_PRELOAD", Path::new(LIBRARY)),
         ("FAKETIME", Path::new(offset)),

@@ -1,9 +1,10 @@
-//! Manifests that no run has made: of another policy, cut, of a release to come, with the id of another backup; and ten thousand of
-//! them. They are skipped with a warning and stay, and memory does not grow with them.
+//! What no run has made: manifests of another policy, cut, of a release to come, with the id of another backup, of a time to come;
+//! ten thousand of them; a directory without end. They are skipped with a warning and stay, and memory does not grow with them.
 
 use std::path::Path;
 use std::time::Duration;
 
+use greenlang_backup_api::manifest::Keeper;
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
@@ -36,7 +37,11 @@ fn wrong(id: &str, turn: usize) -> String {
 
 /// Ids of one each half hour of years ago.
 fn id(turn: usize) -> String {
-    let first: Timestamp = "2020-01-01T00:00:00Z".parse().unwrap();
+    id_from("2020-01-01T00:00:00Z", turn)
+}
+
+fn id_from(first: &str, turn: usize) -> String {
+    let first: Timestamp = first.parse().unwrap();
     let time = first + SignedDuration::from_mins(30 * i64::try_from(turn).unwrap());
     BackupId::from_slot(time).to_string()
 }
@@ -110,4 +115,83 @@ fn ten_thousand_of_them_need_no_more_memory_and_none_is_deleted_unread() {
     assert!(peak < MEMORY_KIB, "{peak} KiB");
     // The owner's file and the report are new.
     assert_eq!(server.objects().len(), before + 2, "nothing is deleted unread");
+}
+
+/// As many names and as long ones as a manifest may have, in each one others.
+fn many_schedules(id: &str) -> Vec<u8> {
+    let mut manifest = manifest(id);
+    let keeper = |turn| Keeper { name: format!("{id}-{turn:0237}"), keep_days: 100_000 };
+    manifest.schedules.extend((1..64).map(keeper));
+    serde_json::to_vec(&manifest).unwrap()
+}
+
+#[test]
+fn ten_thousand_that_name_many_schedules_need_no_more_memory() {
+    let server = FaultServer::start();
+    let shelf = Shelf::on_faulty(&server);
+    shelf.put(NEWEST);
+    for turn in 0..MANY {
+        server.plant(&format!("{}manifest.json", directory(&id(turn))), many_schedules(&id(turn)));
+    }
+    let (listed, peak) = measured(&shelf, &Task::Catalogue(shelf.catalogue_task()));
+    listed.expect(Outcome::Done, reasons::SUCCEEDED);
+    assert_eq!(usize::try_from(listed.report.catalogue.unwrap().found).unwrap(), MANY + 1);
+    assert!(peak < MEMORY_KIB, "{peak} KiB");
+
+    let (pruned, peak) = measured(&shelf, &Task::Prune(shelf.task.clone()));
+    pruned.expect(Outcome::Done, reasons::SUCCEEDED);
+    let report = pruned.report.prune.unwrap();
+    assert_eq!((usize::try_from(report.kept).unwrap(), report.deleted, report.skipped), (MANY + 1, 0, 0));
+    assert!(peak < MEMORY_KIB, "{peak} KiB");
+}
+
+#[test]
+fn a_directory_without_end_is_neither_held_nor_touched_and_the_others_are_pruned() {
+    let server = FaultServer::start();
+    let shelf = Shelf::on_faulty(&server);
+    let endless = "20250901-020000";
+    for id in [NEWEST, OTHER, endless] {
+        shelf.put(id);
+    }
+    let long = "x".repeat(900);
+    for turn in 0..60_000 {
+        server.plant(&format!("{}1/{turn}{long}", directory(endless)), "");
+    }
+    let below = |id: &str| server.objects().iter().filter(|key| key.starts_with(&directory(id))).count();
+    let before = below(endless);
+    for task in [Task::Catalogue(shelf.catalogue_task()), Task::Prune(shelf.task.clone())] {
+        let (ended, peak) = measured(&shelf, &task);
+        ended.expect(Outcome::Done, reasons::SUCCEEDED);
+        assert!(peak < MEMORY_KIB, "{peak} KiB");
+        let skipped = [
+            ended.report.catalogue.as_ref().map(|report| (report.skipped, report.found)),
+            ended.report.prune.as_ref().map(|report| (report.skipped, report.kept + report.deleted)),
+        ];
+        assert_eq!(skipped.into_iter().flatten().collect::<Vec<_>>(), [(1, 2)]);
+    }
+    assert_eq!((below(endless), below(OTHER), below(NEWEST)), (before, 0, 2));
+    assert_eq!(shelf.verdict(endless), ("Skip".to_owned(), "TooMuch".to_owned()));
+    let report = shelf.stored_report().to_string();
+    assert!(report.contains("more lies in clusters/test/database/20250901-020000/ than"), "{report}");
+}
+
+#[test]
+fn those_of_the_year_9999_hide_none_that_is_real() {
+    let server = FaultServer::start();
+    let shelf = Shelf::on_faulty(&server);
+    shelf.put(NEWEST);
+    shelf.put(OTHER);
+    for turn in 0..1_500 {
+        let id = id_from("9999-01-01T00:00:00Z", turn);
+        let manifest = serde_json::to_vec(&manifest(&id)).unwrap();
+        server.plant(&format!("{}manifest.json", directory(&id)), manifest);
+    }
+    let ended = shelf.fixture.start_task(&Task::Catalogue(shelf.catalogue_task()), &[]).end();
+    ended.expect(Outcome::Done, reasons::SUCCEEDED);
+    let report = ended.report.catalogue.unwrap();
+    assert_eq!(report.found, 1_502);
+    let entries = report.entries(&ended.stdout).unwrap();
+    let ids: Vec<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
+    assert_eq!((ids.len(), &ids[..2]), (100, &[NEWEST, OTHER][..]));
+    assert!(ids[2..].iter().all(|id| id.starts_with("9999")), "there is room: {ids:?}");
 }

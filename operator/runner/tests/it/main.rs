@@ -20,6 +20,7 @@ mod owner;
 mod pooler;
 mod probe;
 mod prune;
+mod prune_faults;
 mod prune_reports;
 mod restore;
 mod rights;

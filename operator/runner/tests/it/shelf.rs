@@ -94,7 +94,11 @@ impl Shelf {
         CatalogueTask {
             claim: self.task.claim.clone(),
             bucket: self.task.bucket.clone(),
-            backups: vec![CataloguePath { backup: "database".to_owned(), path: "database".to_owned() }],
+            backups: vec![CataloguePath {
+                backup: "database".to_owned(),
+                path: "database".to_owned(),
+                schedules: vec!["daily".to_owned()],
+            }],
             limit: 100,
         }
     }

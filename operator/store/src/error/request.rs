@@ -117,6 +117,16 @@ pub enum RequestError {
         /// Key of the object.
         key: String,
     },
+    /// A list that cannot be the one of what lies there.
+    #[error(
+        "{place} lists what it holds wrongly ({problem}), so nothing is done by that list: if it stays so, update the server or ask its makers"
+    )]
+    ListingWrong {
+        /// Where.
+        place: Arc<Place>,
+        /// How it shows.
+        problem: &'static str,
+    },
     /// Another answer that is no success.
     #[error("{place} failed to {action}: {code} (HTTP status {status}){hint}")]
     Refused {
@@ -148,14 +158,14 @@ impl RequestError {
             Self::HostNotFound { .. } => reasons::HOST_NOT_FOUND,
             Self::ConnectionFailed { .. } => reasons::CONNECTION_FAILED,
             Self::TlsFailed { .. } => reasons::TLS_FAILED,
-            Self::TooLong { .. } | Self::Refused { .. } => reasons::STORAGE_ERROR,
+            Self::TooLong { .. } | Self::ListingWrong { .. } | Self::Refused { .. } => reasons::STORAGE_ERROR,
         }
     }
 
     /// Whether another attempt may succeed without a change.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::ChecksumRefused { .. } | Self::StorageFull { .. } => true,
+            Self::ChecksumRefused { .. } | Self::StorageFull { .. } | Self::ListingWrong { .. } => true,
             other => other.is_transient(),
         }
     }
@@ -176,7 +186,8 @@ impl RequestError {
             | Self::ChecksumRefused { .. }
             | Self::ConditionalWriteUnsupported { .. }
             | Self::TlsFailed { .. }
-            | Self::TooLong { .. } => false,
+            | Self::TooLong { .. }
+            | Self::ListingWrong { .. } => false,
         }
     }
 }

@@ -48,6 +48,7 @@ fn requests() {
         ConnectionFailed { .. } => ConnectionFailed { place: place(), cause: cause() }, "ConnectionFailed", true;
         TlsFailed { .. } => TlsFailed { place: place(), cause: cause() }, "TlsFailed", false;
         TooLong { .. } => TooLong { place: place(), key: "key".into() }, "StorageError", false;
+        ListingWrong { .. } => ListingWrong { place: place(), problem: "in circles" }, "StorageError", true;
         Refused { .. } => refused(400), "StorageError", false;
     });
     for (status, retryable) in [

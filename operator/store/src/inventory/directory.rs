@@ -1,6 +1,6 @@
 //! Puts what a listing shows together again by backup, one directory in memory at a time. Network.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use greenlang_backup_api::names::BackupId;
 use jiff::Timestamp;
@@ -11,6 +11,10 @@ use crate::{BackupKeys, RequestError, Store};
 /// Beginning of the name of an object in a backup's directory that pins it.
 const PIN: &str = "pinned";
 
+/// Most memory for what lies in one directory, 16 MiB: some fifty thousand objects. A manifest, which may have as many bytes, names fewer.
+/// Whoever fills a directory beyond that must not decide how much memory we take.
+const MOST_HELD: usize = 16 << 20;
+
 /// Everything in the directory of one backup.
 #[derive(Clone, Debug)]
 pub struct Directory {
@@ -18,11 +22,33 @@ pub struct Directory {
     pub id: BackupId,
     /// Its keys.
     pub keys: BackupKeys,
-    /// What lies there.
+    /// What lies there; nothing where it is too much.
     pub entries: Vec<Entry>,
+    /// More lies there than is taken in. Nothing of it may be judged, or deleted.
+    pub too_much: bool,
+    held: usize,
 }
 
 impl Directory {
+    fn new(id: BackupId, keys: BackupKeys) -> Self {
+        Self { id, keys, entries: vec![], too_much: false, held: 0 }
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.held = self.held.saturating_add(entry.held());
+        self.too_much |= self.held > MOST_HELD;
+        if self.too_much {
+            (self.entries, self.held) = (vec![], 0);
+        } else {
+            self.entries.push(entry);
+        }
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub const fn held(&self) -> usize {
+        self.held
+    }
+
     /// What whoever asks for a key gets.
     pub fn current(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.current && !entry.marker && entry.key == key)
@@ -59,6 +85,8 @@ pub struct Directories<'a> {
     path: String,
     waiting: VecDeque<Entry>,
     ended: bool,
+    /// Seconds of the ids whose manifest was shown.
+    shown: BTreeSet<i64>,
 }
 
 impl Store {
@@ -70,6 +98,7 @@ impl Store {
             path: path.to_owned(),
             waiting: VecDeque::new(),
             ended: false,
+            shown: BTreeSet::new(),
         }
     }
 
@@ -80,9 +109,15 @@ impl Store {
         id: &BackupId,
         versions: bool,
     ) -> Result<Directory, RequestError> {
-        let keys = self.layout().backup(path, id);
-        let entries = self.entries(keys.directory(), versions).await?;
-        Ok(Directory { id: id.clone(), keys, entries })
+        let mut directory = Directory::new(id.clone(), self.layout().backup(path, id));
+        let mut pages = self.pages(directory.keys.directory(), versions);
+        while let Some(page) = pages.next().await? {
+            page.into_iter().for_each(|entry| directory.push(entry));
+            if directory.too_much {
+                break;
+            }
+        }
+        Ok(directory)
     }
 }
 
@@ -93,18 +128,32 @@ impl Directories<'_> {
         while let Some(entry) = self.entry().await? {
             let Some(id) = self.store.layout().id_of(&self.path, &entry.key) else { continue };
             match &mut directory {
-                Some(open) if open.id == id => open.entries.push(entry),
+                Some(open) if open.id == id => open.push(entry),
                 Some(_) => {
                     self.waiting.push_front(entry);
                     break;
                 }
                 None => {
                     let keys = self.store.layout().backup(&self.path, &id);
-                    directory = Some(Directory { id, keys, entries: vec![entry] });
+                    directory.insert(Directory::new(id, keys)).push(entry);
                 }
             }
         }
+        if let Some(directory) = &directory {
+            self.note(directory)?;
+        }
         Ok(directory)
+    }
+
+    /// A manifest that is shown twice would count as two backups, and two of one are not the newest two.
+    fn note(&mut self, directory: &Directory) -> Result<(), RequestError> {
+        let Ok(slot) = directory.id.slot() else { return Ok(()) };
+        let has_manifest = directory.current(&directory.keys.manifest()).is_some();
+        if has_manifest && !self.shown.insert(slot.as_second()) {
+            let (place, problem) = (self.store.place.clone(), "it shows the same backup twice");
+            return Err(RequestError::ListingWrong { place, problem });
+        }
+        Ok(())
     }
 
     async fn entry(&mut self) -> Result<Option<Entry>, RequestError> {

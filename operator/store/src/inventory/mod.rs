@@ -2,6 +2,7 @@
 
 mod directory;
 mod head;
+mod walk;
 
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::BucketVersioningStatus;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 pub use directory::{Directories, Directory};
 pub use head::Held;
 pub(crate) use head::MARK;
+pub(crate) use walk::{Cursor, Walk};
 
 use crate::RequestError;
 use crate::s3::{Store, classify};
@@ -31,14 +33,18 @@ pub struct Entry {
     pub marker: bool,
 }
 
-/// Where the next page begins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Cursor {
-    #[default]
-    Start,
-    Token(String),
-    Version(Option<String>, Option<String>),
-    End,
+impl Entry {
+    /// Bytes of memory that it takes, about.
+    fn held(&self) -> usize {
+        size_of::<Self>() + self.key.len() + self.version.as_ref().map_or(0, String::len)
+    }
+}
+
+/// A page, and what it says of the one after it.
+struct Page {
+    entries: Vec<Entry>,
+    truncated: bool,
+    next: Cursor,
 }
 
 /// The entries below a prefix, one page in memory at a time.
@@ -47,7 +53,7 @@ pub struct Pages<'a> {
     store: &'a Store,
     prefix: String,
     versions: bool,
-    cursor: Cursor,
+    walk: Walk,
 }
 
 impl Store {
@@ -67,17 +73,7 @@ impl Store {
 
     /// All entries below a prefix, in the order of the server.
     pub fn pages(&self, prefix: &str, versions: bool) -> Pages<'_> {
-        Pages { store: self, prefix: prefix.to_owned(), versions, cursor: Cursor::Start }
-    }
-
-    /// All entries below a prefix at once; for the directory of a single backup.
-    pub async fn entries(&self, prefix: &str, versions: bool) -> Result<Vec<Entry>, RequestError> {
-        let mut pages = self.pages(prefix, versions);
-        let mut entries = Vec::new();
-        while let Some(page) = pages.next().await? {
-            entries.extend(page);
-        }
-        Ok(entries)
+        Pages { store: self, prefix: prefix.to_owned(), versions, walk: Walk::new() }
     }
 }
 
@@ -88,24 +84,19 @@ fn status<E>(error: &aws_sdk_s3::error::SdkError<E>) -> Option<u16> {
 impl Pages<'_> {
     /// The next page; none after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, RequestError> {
-        if self.cursor == Cursor::End {
-            return Ok(None);
-        }
-        let (entries, next) = if self.versions { self.versions().await? } else { self.objects().await? };
-        // A server that gives the same page again and again would be asked for ever.
-        self.cursor = if next == self.cursor { Cursor::End } else { next };
-        Ok(Some(entries))
+        let Some(cursor) = self.walk.cursor() else { return Ok(None) };
+        let page = if self.versions { self.versions(cursor).await? } else { self.objects(cursor).await? };
+        self.walk.advance(&self.store.place, page.truncated, page.next)?;
+        Ok(Some(page.entries))
     }
 
-    async fn objects(&self) -> Result<(Vec<Entry>, Cursor), RequestError> {
+    async fn objects(&self, (token, _): Cursor) -> Result<Page, RequestError> {
         let request = self.store.client.list_objects_v2().bucket(self.store.bucket()).prefix(&self.prefix);
-        let request = match &self.cursor {
-            Cursor::Token(token) => request.continuation_token(token),
-            _ => request,
-        };
-        let page =
-            request.send().await.map_err(|error| classify(&self.store.place, "list objects", &error))?;
-        let next = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
+        let page = request
+            .set_continuation_token(token)
+            .send()
+            .await
+            .map_err(|error| classify(&self.store.place, "list objects", &error))?;
         let entries = page.contents.unwrap_or_default().into_iter().filter_map(|object| {
             Some(Entry {
                 bytes: size(object.size),
@@ -116,22 +107,20 @@ impl Pages<'_> {
                 marker: false,
             })
         });
-        Ok((self.below(entries), next.map_or(Cursor::End, Cursor::Token)))
+        let entries = self.below(entries);
+        let truncated = page.is_truncated == Some(true);
+        Ok(Page { entries, truncated, next: (page.next_continuation_token, None) })
     }
 
-    async fn versions(&self) -> Result<(Vec<Entry>, Cursor), RequestError> {
+    async fn versions(&self, (key, version): Cursor) -> Result<Page, RequestError> {
         let request =
             self.store.client.list_object_versions().bucket(self.store.bucket()).prefix(&self.prefix);
-        let request = match self.cursor.clone() {
-            Cursor::Version(key, version) => request.set_key_marker(key).set_version_id_marker(version),
-            _ => request,
-        };
         let page = request
+            .set_key_marker(key)
+            .set_version_id_marker(version)
             .send()
             .await
             .map_err(|error| classify(&self.store.place, "list versions of objects", &error))?;
-        let next = Cursor::Version(page.next_key_marker, page.next_version_id_marker);
-        let next = if page.is_truncated == Some(true) { next } else { Cursor::End };
         let versions = page.versions.unwrap_or_default().into_iter().filter_map(|version| {
             Some(Entry {
                 bytes: size(version.size),
@@ -154,7 +143,8 @@ impl Pages<'_> {
         });
         let mut entries = self.below(versions.chain(markers));
         entries.sort_by(|one, next| one.key.cmp(&next.key));
-        Ok((entries, next))
+        let next = (page.next_key_marker, page.next_version_id_marker);
+        Ok(Page { entries, truncated: page.is_truncated == Some(true), next })
     }
 
     /// Not every server filters by prefix.
@@ -178,22 +168,4 @@ fn time(time: Option<&DateTime>) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_server_makes_up_is_summed_without_overflow() {
-        let entry = |bytes| Entry {
-            key: "key".into(),
-            version: None,
-            bytes,
-            modified: Timestamp::MIN,
-            current: true,
-            marker: false,
-        };
-        assert_eq!(total(&[entry(2), entry(3)]), 5);
-        assert_eq!(size(Some(-1)), 0);
-        let most = size(Some(i64::MAX));
-        assert_eq!(total(&[entry(most), entry(most), entry(most)]), most);
-    }
-}
+mod tests;

@@ -215,14 +215,10 @@ impl Store {
 
     /// Keys of all objects below a prefix.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<String>, RequestError> {
-        let mut pages =
-            self.client.list_objects_v2().bucket(&self.name).prefix(prefix).into_paginator().send();
+        let mut pages = self.pages(prefix, false);
         let mut keys = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| classify(&self.place, "list objects", &error))?;
-            let found = page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
-            // Not every server filters by prefix, and what is listed here is deleted.
-            keys.extend(found.filter(|key| key.starts_with(prefix)));
+        while let Some(page) = pages.next().await? {
+            keys.extend(page.into_iter().map(|entry| entry.key));
         }
         Ok(keys)
     }

@@ -4,11 +4,11 @@ use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{BackupReport, Outcome, RunReport};
 use greenlang_backup_api::text;
 use greenlang_backup_api::v1alpha1::{
-    ActiveRun, AvailableBackup, BackupStatus, FailedRun, MAX_AVAILABLE, MAX_FAILURE, Run, RunHistory,
-    SucceededRun,
+    ActiveRun, AvailableBackup, BackupStatus, FailedRun, MAX_FAILURE, Run, RunHistory, SucceededRun,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::super::available;
 use super::super::decide::{Pass, failure};
 use super::super::validate::{ValidatedBackup, ValidatedPolicy};
 use crate::pause::{backoff_seconds, seconds_later};
@@ -52,6 +52,7 @@ pub(super) fn succeed(
         reasons::BACKUP_SUCCEEDED,
         format!("backup {} {} succeeded: {size} in {duration} s", status.name, made.id),
     );
+    let latest = pass.latest_slot();
     let available = &mut pass.decision.status.available;
     available.retain(|entry| entry.backup != status.name || entry.id != made.id);
     available.push(AvailableBackup {
@@ -61,8 +62,7 @@ pub(super) fn succeed(
         bytes: made.stored_bytes,
         verified: made.verified,
     });
-    available.sort_by(|a, b| b.id.cmp(&a.id).then_with(|| a.backup.cmp(&b.backup)));
-    available.truncate(MAX_AVAILABLE);
+    available::keep_newest(available, latest);
     pass.wake_now();
 }
 
