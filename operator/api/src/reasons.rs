@@ -18,6 +18,8 @@ reasons! {
     IDLE = "Idle";
     /// A run waits until fewer go on, of all policies together.
     WAITING_FOR_CAPACITY = "WaitingForCapacity";
+    /// A run waits until a restore has replaced its database.
+    WAITING_FOR_RESTORE = "WaitingForRestore";
     /// `spec.suspend` is true, or `spec.suspendRetention` where it is about the deletion of old backups.
     SUSPENDED = "Suspended";
     /// No run was due yet.

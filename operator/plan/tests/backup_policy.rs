@@ -14,6 +14,8 @@ mod clock;
 mod first_probe;
 #[path = "backup_policy/places.rs"]
 mod places;
+#[path = "backup_policy/restores.rs"]
+mod restores;
 #[path = "backup_policy/retention.rs"]
 mod retention;
 #[path = "backup_policy/retention_rules.rs"]

@@ -81,7 +81,9 @@ pub async fn confirm(
 pub fn observe(family: &Family, context: &Context, now: Timestamp) -> Observed {
     let jobs = family.observe(now);
     let (remains, busy) = (family.remains.clone(), context.passes.are_many());
-    Observed { now, jobs, remains, places: Places::default(), busy }
+    // The cache of requests is not asked yet: nothing is kept for them, and no dump waits.
+    let restores = vec![];
+    Observed { now, jobs, remains, restores, places: Places::default(), busy }
 }
 
 /// UIDs of all Jobs that a status knows to exist.

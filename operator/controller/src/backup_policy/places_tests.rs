@@ -58,6 +58,7 @@ fn asks(places: &Places, policy: &str, seen: &[&str], wanted: &str) -> bool {
         now: Timestamp::UNIX_EPOCH,
         jobs: seen.iter().map(observed).collect(),
         remains: BTreeSet::new(),
+        restores: vec![],
         places: Granted::default(),
         busy: false,
     };

@@ -13,6 +13,7 @@ mod first_probe;
 mod observe;
 mod probe;
 mod prune;
+mod restores;
 mod retention_task;
 mod run;
 mod summary;
@@ -21,4 +22,5 @@ pub(crate) mod validate;
 
 pub use decide::{Decision, Effect, Event, decide, reject, unserved};
 pub use observe::{Observed, Places};
+pub use restores::{BackupPlace, OngoingRestore, ReadBackup, ReplacedDatabase};
 pub use validate::{Invalid, Source, ValidatedBackup, ValidatedPolicy, ValidatedSchedule, validate};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use super::restores::OngoingRestore;
 use crate::job_state::JobState;
 use crate::jobs::ObservedJob;
 
@@ -16,6 +17,8 @@ pub struct Observed {
     pub jobs: Vec<ObservedJob>,
     /// UIDs and names of Jobs that are gone while a Pod of theirs is still there.
     pub remains: BTreeSet<String>,
+    /// The restores that go on in the policy's namespace, in any order.
+    pub restores: Vec<OngoingRestore>,
     /// Which of its runs may begin.
     pub places: Places,
     /// Whether so many passes go on that what can wait should.

@@ -108,7 +108,7 @@ fn start_if_due(
     }
     prune.active = Some(ActivePrune {
         start_time: Time(now),
-        rules: Some(pass.policy.retention(backup, status).digest()),
+        rules: Some(pass.policy.retention(backup, status, &pass.seen.restores).digest()),
         after: success,
         dry_run_token: token,
         job_uid: None,
@@ -149,9 +149,8 @@ fn follow(
         None if lets_runs_go_first(pass, status, prune) => prune.active = None,
         None if stale => stop(pass, prune),
         None => {
-            let shown = shown(pass, &backup.name);
             let time = prune.plan.as_ref().filter(|_| active.dry_run_token.is_none()).map(|plan| plan.time.0);
-            match pass.policy.prune_job(backup, status, &active, time, shown, pass.runner) {
+            match pass.policy.prune_job(backup, status, &active, time, pass) {
                 Ok(job) => {
                     pass.create(Ok(job));
                     pass.wake_at(seconds_later(pass.now(), PROGRESS_SECONDS));
@@ -191,9 +190,10 @@ fn follow(
 }
 
 /// Whether a Job was, or would be, told what is no longer so: somebody pinned a backup, corrected a number of days, or suspended
-/// retention, or a run failed. It may wait for hours for a place, so what is new must stop it.
+/// retention, or a run failed, or a restore reads what may go. It may wait for hours for a place, so what is new must stop it.
 fn is_stale(pass: &Pass<'_>, backup: &ValidatedBackup, status: &BackupStatus, active: &ActivePrune) -> bool {
-    let told_otherwise = |rules: &String| *rules != pass.policy.retention(backup, status).digest();
+    let rules_now = || pass.policy.retention(backup, status, &pass.seen.restores).digest();
+    let told_otherwise = |rules: &String| *rules != rules_now();
     active.dry_run_token.is_none()
         && (pass.policy.suspend_retention || active.rules.as_ref().is_some_and(told_otherwise))
 }
@@ -202,11 +202,6 @@ fn is_stale(pass: &Pass<'_>, backup: &ValidatedBackup, status: &BackupStatus, ac
 fn stop(pass: &mut Pass<'_>, prune: &mut PruneStatus) {
     prune.active = None;
     pass.wake_now();
-}
-
-fn shown(pass: &Pass<'_>, backup: &str) -> Vec<BackupId> {
-    let available = pass.decision.status.available.iter().filter(|entry| entry.backup == backup);
-    available.map(|entry| entry.id.clone()).collect()
 }
 
 fn succeed(

@@ -10,6 +10,8 @@ use greenlang_backup_api::v1alpha1::{ActiveCatalogue, ActivePrune, BackupStatus,
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
+use super::decide::Pass;
+use super::restores::{self, OngoingRestore};
 use super::summary::newest_failed;
 use super::task::{MIN_MEMORY, mounts};
 use super::validate::{ACTIVE_DEADLINE_SECONDS, ValidatedBackup, ValidatedPolicy};
@@ -58,28 +60,28 @@ impl ValidatedPolicy {
         status: &BackupStatus,
         active: &ActivePrune,
         planned: Option<Timestamp>,
-        shown: Vec<BackupId>,
-        runner: &RunnerSettings,
+        pass: &Pass<'_>,
     ) -> Result<Job, TaskError> {
         let running = status.runs().map(|active| active.run.id.clone());
         let waiting = status.waiting.iter().map(|run| run.id.clone());
         let cleaned = status.clean_ups.iter().map(|entry| entry.id.clone());
         // A run that no schedule asked for has the default limit.
+        let available = pass.decision.status.available.iter().filter(|entry| entry.backup == backup.name);
         let limits = backup.schedules.iter().map(|schedule| schedule.active_deadline_seconds);
         let longest = limits.fold(ACTIVE_DEADLINE_SECONDS, u32::max);
         let task = Task::Prune(PruneTask {
-            claim: self.claim(&runner.cluster_uid),
+            claim: self.claim(&pass.runner.cluster_uid),
             backup: backup.name.clone(),
             path: backup.path.clone(),
             id: BackupId::from_slot(planned.unwrap_or(active.start_time.0)),
             bucket: self.bucket.clone(),
-            retention: self.retention(backup, status),
+            retention: self.retention(backup, status, &pass.seen.restores),
             busy: running.chain(waiting).chain(cleaned).collect(),
             garbage_after_seconds: longest.saturating_add(DEADLINE_MARGIN),
-            shown,
+            shown: available.map(|entry| entry.id.clone()).collect(),
             dry_run: active.dry_run_token.is_some(),
         });
-        self.job_of(self.prune_job_name(&backup.name, active), labels::TASK_PRUNE, &task, runner)
+        self.job_of(self.prune_job_name(&backup.name, active), labels::TASK_PRUNE, &task, pass.runner)
     }
 
     /// The Job for a catalogue.
@@ -124,7 +126,12 @@ impl ValidatedPolicy {
     }
 
     /// How long the backups of a backup are kept, and which are kept longer.
-    pub(super) fn retention(&self, backup: &ValidatedBackup, status: &BackupStatus) -> Retention {
+    pub(super) fn retention(
+        &self,
+        backup: &ValidatedBackup,
+        status: &BackupStatus,
+        restores: &[OngoingRestore],
+    ) -> Retention {
         let history = |name: &str| -> Option<&RunHistory> {
             status.schedules.iter().find(|entry| entry.name == name).map(|entry| &entry.history)
         };
@@ -139,8 +146,7 @@ impl ValidatedPolicy {
             manual_keep_days: self.manual_keep_days,
             manual_failed: newest_failed(&status.manual),
             pins: self.pins.get(&backup.name).cloned().unwrap_or_default(),
-            // Restores will name what they need here.
-            needed: vec![],
+            needed: restores::needed(restores, self, backup),
             hold: self.pin_problem(),
         }
     }

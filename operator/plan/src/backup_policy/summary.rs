@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::catalogue;
 use super::decide::Pass;
 use super::first_probe;
+use super::restores;
 
 /// State, reason and message of a condition.
 type Verdict = (State, String, String);
@@ -64,6 +65,10 @@ fn ready(pass: &Pass<'_>, probed: bool) -> Verdict {
 fn reconciling(pass: &Pass<'_>, probed: bool) -> Verdict {
     if !probed {
         return verdict(State::True, reasons::PROBING, "the latest spec is being checked");
+    }
+    if let Some((id, restore)) = restores::waiting(pass) {
+        let message = format!("the latest spec is in effect; run {id} waits: {restore}");
+        return verdict(State::False, reasons::WAITING_FOR_RESTORE, message);
     }
     // Not that it is reconciling: to kstatus a rollout would not be over while other policies are at work.
     match pass.waiting_runs().next() {
@@ -178,8 +183,10 @@ fn progress(pass: &Pass<'_>) -> Option<String> {
     pass.decision.status.backups.iter().find_map(|backup| {
         let active = backup.active.as_ref()?;
         let job = || pass.policy.run_job_name(&backup.name, active);
+        let restore = || restores::waited_for(pass, &backup.name, active);
         let step = || match first_probe::wait_until(pass, active) {
             Some(_) => "waiting for the probe to tell the size of the database".to_owned(),
+            None if restore().is_some() => format!("waiting: {}", restore().unwrap_or_default()),
             None if pass.waiting_runs().any(|waiting| waiting.job == job()) => {
                 format!("waiting until fewer than {} runs go on", pass.seen.places.limit)
             }

@@ -12,7 +12,9 @@ use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Finding, ProbeReport};
 use greenlang_backup_api::task::{CleanUpTask, TASK_ENV, Task};
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus};
-use greenlang_backup_plan::backup_policy::{Decision, Effect, Observed, Places, decide, reject, validate};
+use greenlang_backup_plan::backup_policy::{
+    Decision, Effect, Observed, OngoingRestore, Places, decide, reject, validate,
+};
 use greenlang_backup_plan::job::RunnerSettings;
 use greenlang_backup_plan::job_state::{Ended, JobState};
 use greenlang_backup_plan::jobs::ObservedJob;
@@ -105,6 +107,8 @@ pub struct World {
     pub held_back: u32,
     /// Who each Job said that it is for, by what it is.
     pub claims: Vec<(&'static str, Claim)>,
+    /// Restores that go on in the namespace.
+    pub restores: Vec<OngoingRestore>,
     /// How many runs may go on at once.
     pub places: usize,
     /// Whether so many passes go on that what can wait should.
@@ -136,7 +140,7 @@ pub fn policy(extra: serde_json::Value) -> BackupPolicy {
     serde_json::from_value(policy).unwrap()
 }
 
-fn merge(into: &mut serde_json::Value, from: serde_json::Value) {
+pub fn merge(into: &mut serde_json::Value, from: serde_json::Value) {
     match (into, from) {
         (serde_json::Value::Object(into), serde_json::Value::Object(from)) => {
             for (key, value) in from {
@@ -189,6 +193,7 @@ impl World {
             prunes: vec![],
             held_back: 0,
             claims: vec![],
+            restores: vec![],
             places: usize::MAX,
             busy: false,
             work: BTreeMap::new(),
@@ -253,6 +258,7 @@ impl World {
             now: self.now,
             jobs: self.jobs.clone(),
             remains: self.ghosts.iter().flat_map(|(uid, name)| [uid, name]).cloned().collect(),
+            restores: self.restores.clone(),
             places: Places { limit: self.places, ..Places::default() },
             busy: self.busy,
         }

@@ -8,6 +8,7 @@ use super::super::clean_up;
 use super::super::decide::{Pass, failure};
 use super::super::first_probe;
 use super::super::observe::Observed;
+use super::super::restores;
 use super::super::validate::ValidatedBackup;
 use super::{count, stop_reason};
 use crate::job_state::{Ended, JobState};
@@ -99,6 +100,9 @@ fn begin(pass: &mut Pass<'_>, backup: &ValidatedBackup, active: &ActiveRun) {
     // Its Job was deleted before status had its UID. Two Pods of one attempt would write the same objects.
     if pass.seen.remains.contains(&job) {
         pass.wake_at(seconds_later(now, STOP_SECONDS));
+        return;
+    }
+    if restores::hold_up(pass, backup) {
         return;
     }
     let has_place = pass.seen.places.taken.contains(&job);
