@@ -4,6 +4,7 @@ use futures::future::try_join_all;
 use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::owner::OwnerFile;
+use greenlang_backup_api::text::cut;
 use greenlang_backup_api::v1alpha1::Verification;
 use greenlang_backup_plan::retention::Candidate;
 use greenlang_backup_store::{CatalogueError, Directory, Store, StoredManifest};
@@ -112,7 +113,7 @@ async fn read(
         );
         return Ok(Found::Skipped { id, reason: TOO_MUCH, why });
     }
-    let skipped = |why: String| Ok(Found::Skipped { id: id.clone(), reason: NOT_OURS, why: short(why) });
+    let skipped = |why: String| Ok(Found::Skipped { id: id.clone(), reason: NOT_OURS, why: short(&why) });
     let key = directory.keys.manifest();
     let Some(entry) = directory.current(&key) else { return Ok(without_manifest(directory, &key)) };
     let written = directory.entries.iter().filter(|entry| !entry.marker && entry.key == key).count();
@@ -182,8 +183,6 @@ pub fn not_ours(manifest: &Manifest, path: &str, id: &BackupId, owner: &OwnerFil
 }
 
 /// What is said of a manifest, cut: anybody may have put it there, and it may say much.
-pub fn short(mut why: String) -> String {
-    why.truncate(why.floor_char_boundary(MAX_WHY));
-    why.shrink_to_fit();
-    why
+pub fn short(why: &str) -> String {
+    cut(why, MAX_WHY).to_owned()
 }

@@ -64,13 +64,13 @@ impl Prune<'_> {
             Ok(Some(stored)) => stored.manifest,
             Ok(None) => return Ok(None),
             Err(CatalogueError::Manifest { problem, .. }) => {
-                warn!(key, problem = short(problem.to_string()), "left alone");
+                warn!(key, problem = short(&problem.to_string()), "left alone");
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),
         };
         if let Some(why) = not_ours(&manifest, &self.task.path, id, self.owner) {
-            warn!(key, why = short(why), "left alone");
+            warn!(key, why = short(&why), "left alone");
             return Ok(None);
         }
         if self.task.dry_run {
