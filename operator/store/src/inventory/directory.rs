@@ -112,7 +112,9 @@ impl Store {
         let mut directory = Directory::new(id.clone(), self.layout().backup(path, id));
         let mut pages = self.pages(directory.keys.directory(), versions);
         while let Some(page) = pages.next().await? {
-            page.into_iter().for_each(|entry| directory.push(entry));
+            for entry in page {
+                directory.push(entry);
+            }
             if directory.too_much {
                 break;
             }
