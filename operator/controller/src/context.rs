@@ -10,6 +10,7 @@ use crate::backup_policy::{Children, Expected, Places};
 use crate::events::Events;
 use crate::metrics::Reconciles;
 use crate::passes::Passes;
+use crate::restore_request::Requests;
 
 /// Shared by all reconciles.
 pub struct Context {
@@ -23,6 +24,8 @@ pub struct Context {
     pub lease_namespace: String,
     /// Jobs and Pods in these, as the watches have them.
     pub children: Children,
+    /// The requests of all namespaces, as the watch has them.
+    pub restores: Requests,
     /// What passes have done and the watches do not show yet.
     pub expected: Expected,
     /// Which runs go on, of all policies.

@@ -85,7 +85,7 @@ async fn work(
     let limit = settings.max_concurrent_runs.get();
     let (events, published) = Events::start(Recorder::new(client.clone(), reporter));
     let (wake, woken) = Wake::new();
-    let restores = restore_request::watch(&client, woken, &events, &admin.metrics);
+    let (controller, restores) = restore_request::watch(&client, woken, &events, &admin.metrics);
     let (policies, children, places) =
         backup_policy::watch(&client, &namespaces, limit, &wake, &admin.metrics);
     let passes = Passes::default();
@@ -95,6 +95,7 @@ async fn work(
         namespaces,
         lease_namespace: settings.lease_namespace.clone(),
         children,
+        restores,
         expected: backup_policy::Expected::default(),
         places,
         runner: settings.runner(cluster_uid),
@@ -103,7 +104,7 @@ async fn work(
     });
     let controllers = future::join3(
         backup_policy::run(policies, context.clone(), admin.stop.clone()),
-        restore_request::run(restores, context.clone(), admin.stop.clone()),
+        restore_request::run(controller, context.clone(), admin.stop.clone()),
         restore_request::run_kept(context, admin.stop.clone()),
     );
     let led = tokio::select! {

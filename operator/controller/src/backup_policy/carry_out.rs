@@ -66,7 +66,7 @@ async fn rounds(
 ) -> Result<Action, Error> {
     let mut more = 1..WRITES;
     loop {
-        let mut seen = gather::observe(children, context, now);
+        let mut seen = gather::observe(children, &policy, context, now);
         let mut decision = first.take().unwrap_or_else(|| judge(&policy, &mut seen, context));
         let refusals = act::act(&policy, read, &decision.effects, context).await?;
         let effects = std::mem::take(&mut decision.effects);

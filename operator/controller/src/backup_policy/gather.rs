@@ -78,11 +78,10 @@ pub async fn confirm(
 }
 
 /// What was seen, as plain data. No run has a place yet.
-pub fn observe(family: &Family, context: &Context, now: Timestamp) -> Observed {
+pub fn observe(family: &Family, policy: &BackupPolicy, context: &Context, now: Timestamp) -> Observed {
     let jobs = family.observe(now);
     let (remains, busy) = (family.remains.clone(), context.passes.are_many());
-    // The cache of requests is not asked yet: nothing is kept for them, and no dump waits.
-    let restores = vec![];
+    let restores = context.restores.ongoing(&policy.namespace().unwrap_or_default());
     Observed { now, jobs, remains, restores, places: Places::default(), busy }
 }
 

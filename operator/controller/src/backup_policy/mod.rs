@@ -141,7 +141,7 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
     }
     let now = now();
     let children = gather::look(cached, context, now).await?;
-    let first = judge(cached, &mut gather::observe(&children, context, now), context);
+    let first = judge(cached, &mut gather::observe(&children, cached, context, now), context);
     if first.effects.is_empty() && cached.status.as_ref() == Some(&first.status) {
         return Ok(Action::requeue(pause(first.wake, &cached.metadata)));
     }

@@ -17,10 +17,11 @@ use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest};
+use greenlang_backup_plan::backup_policy::OngoingRestore;
 use greenlang_backup_plan::restore_request::{Step, farewell, reject, step};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -69,13 +70,26 @@ impl Wake {
     }
 }
 
+/// The requests that there are, as the watch has them.
+pub struct Requests(Store<DeserializeGuard<RestoreRequest>>);
+
+impl Requests {
+    /// What policies of a namespace have to mind.
+    pub fn ongoing(&self, namespace: &str) -> Vec<OngoingRestore> {
+        let all = self.0.state();
+        let readable = all.iter().filter_map(|request| request.0.as_ref().ok());
+        let here = readable.filter(|request| request.metadata.namespace.as_deref() == Some(namespace));
+        here.filter_map(OngoingRestore::of).collect()
+    }
+}
+
 /// Begins the watch. Whoever scrapes metrics sees the requests from now on.
 pub fn watch(
     client: &Client,
     woken: UnboundedReceiver<RequestRef>,
     events: &Events,
     metrics: &Metrics,
-) -> Restores {
+) -> (Restores, Requests) {
     let requests: Api<DeserializeGuard<RestoreRequest>> = Api::all(client.clone());
     let (store, writer) = reflector::store();
     let events = events.clone();
@@ -89,9 +103,11 @@ pub fn watch(
         })
         .applied_objects();
     metrics.restores(store.clone());
-    Controller::for_stream(seen, store)
+    let requests = Requests(store.clone());
+    let controller = Controller::for_stream(seen, store)
         .reconcile_on(woken)
-        .with_config(Config::default().concurrency(CONCURRENCY))
+        .with_config(Config::default().concurrency(CONCURRENCY));
+    (controller, requests)
 }
 
 fn say_farewell(gone: &RestoreRequest, events: &Events) {

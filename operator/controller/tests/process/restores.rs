@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use greenlang_backup_api::conditions::{READY, RESUMED, find};
+use greenlang_backup_api::conditions::{READY, RECONCILING, RESUMED, find};
 use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest, RestoreRequestStatus};
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, install_chart};
-use greenlang_backup_tests::wait;
+use greenlang_backup_tests::{policy, wait};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use crate::apply_policy;
 use crate::proxy::{Fault, Proxy};
 use crate::replica::{LIMIT, Replica, SERVED, install};
+use crate::runs;
 use crate::server::{PLAN_LINE, Server};
 
 const DATABASE: &str = "greenlang";
@@ -205,7 +206,7 @@ async fn a_request_goes_through_its_phases_and_leaves_no_trace_but_what_it_repla
     let config_maps: Api<ConfigMap> = Api::namespaced(world.api.cluster.client.clone(), SERVED);
     let name = kept.metadata.name.context("no name")?;
     config_maps.patch(&name, &PatchParams::default(), &patch).await?;
-    let jobs = crate::runs::jobs(&world.api);
+    let jobs = runs::jobs(&world.api);
     let job = wait::until("the Job that drops it", LIMIT, async || {
         Ok(jobs.list(&ListParams::default().labels(labels::KEPT_DATABASE)).await?.items.pop())
     })
@@ -335,6 +336,34 @@ async fn one_request_at_a_time_works_on_a_database_and_a_wrong_one_touches_nothi
     assert!(find(&second.conditions, RESUMED).is_some_and(|resumed| resumed.status == "True"));
     world.at_rest("second").await?;
     assert_eq!((world.server.done("first"), world.server.done("second")), (once(&ALL), once(&ALL)));
+    Ok(())
+}
+
+/// A dump of what is being replaced waits for the end.
+#[tokio::test]
+async fn a_dump_of_what_is_being_replaced_waits() -> Result<()> {
+    let mut world = World::start().await?;
+    for task in [labels::TASK_CATALOGUE, labels::TASK_PROBE] {
+        runs::carry_out(&world.api, &runs::job(&world.api, "main", task, &[]).await?).await?;
+    }
+    world.server.hold("load", true);
+    world.apply("back", |_| {}).await?;
+    world.phase("back", RestorePhase::Restoring).await?;
+    policy::run_now(&world.api.cluster, SERVED, "main", "database", "now").await?;
+    let waits = runs::until(&world.api, "main", "the dump waits", |status| {
+        find(&status.conditions, RECONCILING).is_some_and(|found| {
+            found.reason == "WaitingForRestore" && found.message.contains("RestoreRequest back")
+        })
+    });
+    waits.await?;
+    let dumps = ListParams::default().labels(&format!("{}={}", labels::TASK, labels::TASK_BACKUP));
+    assert!(runs::jobs(&world.api).list(&dumps).await?.items.is_empty());
+
+    world.server.hold("load", false);
+    world.phase("back", RestorePhase::Succeeded).await?;
+    world.at_rest("back").await?;
+    runs::carry_out(&world.api, &runs::job(&world.api, "main", labels::TASK_BACKUP, &[]).await?).await?;
+    runs::until(&world.api, "main", "one backup", |status| runs::over(status, 1)).await?;
     Ok(())
 }
 
