@@ -65,7 +65,7 @@ image: ## build the image with release binaries and load it into the local node
 	tests/image.sh release
 
 .PHONY: demo
-demo: ## a backup of a real data set, restored by hand and compared
+demo: ## a backup of a real data set, restored by hand and by request, and compared
 	tests/demo.sh
 
 .PHONY: test
