@@ -25,6 +25,8 @@ pub struct Usage {
     pub children_cpu: Duration,
     /// Most memory that it had at once (`VmHWM`), in bytes, without its children.
     pub peak_memory: u64,
+    /// Most memory that it and its children were seen to have at once, in bytes; what they share counts for each.
+    pub peak_together: u64,
     /// Bytes that it and its children made the kernel write to block devices, at once or later.
     pub written: u64,
 }
@@ -34,13 +36,13 @@ impl Usage {
     pub fn of(command: &mut Command) -> Result<(ExitStatus, Self)> {
         let start = Instant::now();
         let mut child = command.spawn().with_context(|| format!("starting {command:?}"))?;
-        let peak_memory = watch(&child)?;
+        let (peak_memory, peak_together) = watch(&child)?;
         let wall = start.elapsed();
         // Ended, but not yet waited for: the kernel still knows all about it.
         let (own_cpu, children_cpu) = cpu(child.id())?;
         let written = field(&format!("/proc/{}/io", child.id()), "write_bytes:")?;
         let status = child.wait()?;
-        Ok((status, Self { wall, own_cpu, children_cpu, peak_memory, written }))
+        Ok((status, Self { wall, own_cpu, children_cpu, peak_memory, peak_together, written }))
     }
 
     /// The same for a program that must end well.
@@ -56,11 +58,11 @@ impl Usage {
     }
 }
 
-/// Waits for the end without reaping, and returns the highest memory that was seen.
-fn watch(child: &Child) -> Result<u64> {
+/// Waits for the end without reaping, and returns the highest memory that was seen, of itself and with its children.
+fn watch(child: &Child) -> Result<(u64, u64)> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process without an id")?;
     let status = format!("/proc/{}/status", child.id());
-    let (peak, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (peak, together, ended) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Ordering::Relaxed) {
@@ -68,6 +70,7 @@ fn watch(child: &Child) -> Result<u64> {
                 if let Ok(kib) = field(&status, "VmHWM:") {
                     peak.fetch_max(kib * 1024, Ordering::Relaxed);
                 }
+                together.fetch_max(resident(child.id()), Ordering::Relaxed);
                 thread::sleep(SAMPLE);
             }
         });
@@ -76,7 +79,17 @@ fn watch(child: &Child) -> Result<u64> {
         ended.store(true, Ordering::Relaxed);
         waited
     })?;
-    Ok(peak.into_inner())
+    Ok((peak.into_inner(), together.into_inner()))
+}
+
+/// Bytes of memory that a process and all that it started have now; 0 for one that is gone.
+fn resident(pid: u32) -> u64 {
+    let own = field(&format!("/proc/{pid}/status"), "VmRSS:").unwrap_or_default() * 1024;
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    children.fold(own, |sum, pids| {
+        sum + pids.split_whitespace().filter_map(|pid| pid.parse().ok()).map(resident).sum::<u64>()
+    })
 }
 
 /// Processor time of an ended process and of its children.
@@ -128,5 +141,10 @@ mod tests {
         let large = shell("printf -v large '%100000000d' 1; sleep 1", on_disk.path());
         assert!((100_000_000..500_000_000).contains(&large.peak_memory), "{large:?}");
         assert!(large.wall >= Duration::from_secs(1));
+        let both = shell(
+            "printf -v large '%50000000d' 1; bash -c 'printf -v other %50000000d 1; sleep 1'; exit 0",
+            on_disk.path(),
+        );
+        assert!(both.peak_together > both.peak_memory + 50_000_000, "{both:?}");
     }
 }

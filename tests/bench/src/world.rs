@@ -4,20 +4,28 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use age::secrecy::ExposeSecret as _;
 use age::x25519::Identity;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use greenlang_backup_api::manifest::Manifest;
 use greenlang_backup_api::report::{Outcome, RunReport};
-use greenlang_backup_api::task::{PostgresDumpTask, TASK_ENV, Task};
+use greenlang_backup_api::restore::{
+    LoadAction, OpeningKeys, RequestIdentity, RestoreAction, RestoreTask, temporary_name,
+};
+use greenlang_backup_api::task::{MountedSecret, PostgresDumpTask, TASK_ENV, Task};
+use greenlang_backup_api::v1alpha1::{ChosenBackup, RestoreGlobals, VerifyRestored};
 use greenlang_backup_test_servers::tasks::{self, BACKUP_ID};
 use greenlang_backup_test_servers::{CLIENTS, Postgres, S3, StandIn, run};
+use jiff::Timestamp;
 use tempfile::TempDir;
 
 use crate::usage::Usage;
 
 const BUCKET: &str = "bench";
+/// File of private keys.
+const IDENTITY_KEY: &str = "identity.txt";
 /// Where nothing is written to a disk.
 const MEMORY: &str = "/dev/shm";
 
@@ -29,8 +37,18 @@ pub struct World<'a> {
     pub s3: &'a S3,
     /// Whom backups are encrypted for.
     pub recipients: Vec<String>,
+    /// What opens them.
+    identity: MountedSecret,
     /// A place in memory.
     pub directory: TempDir,
+}
+
+/// A database that was restored.
+pub struct Restored {
+    /// What the runner used.
+    pub usage: Usage,
+    /// From the start until all rows were in and all indexes built; what follows verifies and analyzes.
+    pub loading: Duration,
 }
 
 /// A backup that was made.
@@ -46,10 +64,13 @@ impl<'a> World<'a> {
     pub fn new(postgres: &'a Postgres, s3: &'a S3) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("greenlang-bench-").tempdir_in(MEMORY)?;
         let (first, second) = (Identity::generate(), Identity::generate());
-        fs::write(directory.path().join("identity.txt"), format!("{}\n", first.to_string().expose_secret()))?;
+        let text = first.to_string();
+        fs::write(directory.path().join(IDENTITY_KEY), format!("{}\n", text.expose_secret()))?;
+        let identity =
+            tasks::mount(directory.path(), "backup-identity", &[(IDENTITY_KEY, text.expose_secret())]);
         let recipients = vec![first.to_public().to_string(), second.to_public().to_string()];
         run(s3.aws().args(["s3", "mb", &format!("s3://{BUCKET}")]));
-        Ok(Self { postgres, s3, recipients, directory })
+        Ok(Self { postgres, s3, recipients, identity, directory })
     }
 
     /// A backup of one database with all that a policy switches on by default.
@@ -76,6 +97,48 @@ impl<'a> World<'a> {
         settle();
         let (usage, _) = carry_out(&Task::PostgresDump(task), clients, self.directory.path())?;
         Ok(Backup { usage, manifest: self.manifest()? })
+    }
+
+    /// Runs the runner, which must restore a database of the backup in the bucket beside it, and drops that again.
+    pub fn restore(&self, database: &str, jobs: u8, verify: VerifyRestored) -> Result<Restored> {
+        let request = RequestIdentity {
+            namespace: "greenlang".to_owned(),
+            name: "bench".to_owned(),
+            uid: "bench".to_owned(),
+        };
+        let temporary = temporary_name(database, &request.uid);
+        let backup = ChosenBackup {
+            path: "database".to_owned(),
+            id: BACKUP_ID.parse()?,
+            database: database.to_owned(),
+            manifest_sha256: None,
+        };
+        let task = self.task(database);
+        let task = RestoreTask {
+            request,
+            spec_sha256: String::new(),
+            bucket: task.bucket,
+            server: task.server,
+            database: database.to_owned(),
+            stall_seconds: task.stall_seconds,
+            action: RestoreAction::Load(LoadAction {
+                backup,
+                keys: OpeningKeys { identity: Some(self.identity.clone()), legacy_passphrase: None },
+                temporary: temporary.clone(),
+                jobs,
+                globals: RestoreGlobals::Restore,
+                verify,
+                drop_first: None,
+            }),
+        };
+        self.postgres.sql("postgres", "CHECKPOINT");
+        settle();
+        let start = Timestamp::now();
+        let (usage, _) = carry_out(&Task::Restore(task), Path::new(CLIENTS), self.directory.path())?;
+        let log = fs::read_to_string(self.directory.path().join("stderr"))?;
+        let loaded = said_at(&log, "loaded").context("the runner did not say when it had loaded")?;
+        self.postgres.sql("postgres", &format!("DROP DATABASE \"{temporary}\""));
+        Ok(Restored { usage, loading: loaded.duration_since(start).try_into()? })
     }
 
     /// A stand-in for `pg_dump` that writes an archive of a length; all other programs are real.
@@ -127,6 +190,13 @@ pub fn carry_out(task: &Task, clients: &Path, place: &Path) -> Result<(Usage, Ru
             fs::read_to_string(&errors).unwrap_or_default()
         ),
     }
+}
+
+/// When a line with these words was written to a log of JSON lines.
+fn said_at(log: &str, words: &str) -> Option<Timestamp> {
+    let mut lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let line = lines.find(|line| line["fields"]["message"] == words)?;
+    line["timestamp"].as_str()?.parse().ok()
 }
 
 /// Waits until what was written before is on the disk, so that no measurement pays for the one before it.

@@ -43,6 +43,22 @@ pub fn bare(world: &World, database: &str) -> Result<Usage> {
     Usage::of_success(command.args(["-Fc", "-Z0"]).stdout(Stdio::null()))
 }
 
+/// `pg_restore` from the dump in memory into a new database, which no restore by `pg_restore` can be faster than.
+pub fn pg_restore(world: &World, dump: &Dump, jobs: u8) -> Result<Usage> {
+    const DATABASE: &str = "restored_by_hand";
+    world.postgres.create_database(DATABASE);
+    world.postgres.sql("postgres", "CHECKPOINT");
+    settle();
+    let mut command = world.postgres.command("pg_restore", DATABASE);
+    command.arg(format!("--dbname={DATABASE}")).arg("--exit-on-error");
+    if jobs > 1 {
+        command.arg(format!("--jobs={jobs}"));
+    }
+    let usage = Usage::of_success(command.arg(&dump.path))?;
+    world.postgres.sql("postgres", &format!("DROP DATABASE {DATABASE}"));
+    Ok(usage)
+}
+
 /// The old procedure, on a disk as it was.
 pub fn passes(world: &World, database: &str) -> Result<Usage> {
     let directory = tempfile::Builder::new().prefix("greenlang-passes-").tempdir()?;

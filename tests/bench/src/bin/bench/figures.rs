@@ -6,6 +6,7 @@ use greenlang_backup_api::sizing::DEFAULT_PART_SIZE;
 use greenlang_backup_bench::figure::Figure;
 use greenlang_backup_bench::usage::Usage;
 
+use crate::restores::{RestoreRound, Restores};
 use crate::rounds::Round;
 
 const MIB: f64 = 1_048_576.0;
@@ -36,12 +37,42 @@ pub fn figures(rounds: &[Round], memory: &[Usage; 2]) -> Vec<Figure> {
     ]
 }
 
-fn ratio(
+/// The figures of restores.
+pub fn restore_figures(restores: &Restores) -> Vec<Figure> {
+    let wall = |name, limit, rounds: &[RestoreRound]| {
+        ratio(name, limit, None, rounds, |round| Some((round.restored.loading, round.local.wall)))
+    };
+    let most =
+        |of: fn(&Usage) -> u64| mib(restores.usages().map(|usage| of(&usage)).max().unwrap_or_default());
+    let figure = |name, value, limit| Figure {
+        name,
+        measured: "most of all restores".to_owned(),
+        value,
+        unit: " MiB",
+        limit,
+        aim: None,
+        timed: false,
+    };
+    let memory = most(|usage| usage.peak_together);
+    vec![
+        wall("restore / pg_restore from memory", 1.2, &restores.one),
+        wall("restore in two streams / pg_restore -j2 from memory", 1.3, &restores.two),
+        // No memory at all was not measured.
+        figure(
+            "most memory of runner and programs in a restore",
+            if memory > 0.0 { memory } else { f64::NAN },
+            256.0,
+        ),
+        figure("what they wrote to disk", most(|usage| usage.written), 64.0),
+    ]
+}
+
+fn ratio<R>(
     name: &'static str,
     limit: f64,
     aim: Option<f64>,
-    rounds: &[Round],
-    pair: impl Fn(&Round) -> Option<(Duration, Duration)>,
+    rounds: &[R],
+    pair: impl Fn(&R) -> Option<(Duration, Duration)>,
 ) -> Figure {
     // A round without it leaves no figure at all: others would stand for what the runner did not always do.
     let pairs: Option<Vec<(f64, f64)>> = rounds
@@ -120,6 +151,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use greenlang_backup_bench::world::Restored;
+
     use super::*;
 
     fn seconds(wall: f64) -> Usage {
@@ -192,6 +225,24 @@ mod tests {
         let missing: Vec<&str> =
             figures.iter().filter(|figure| !figure.is_measured()).map(|figure| figure.name).collect();
         assert_eq!(missing, ["backup in two streams / bare pg_dump", "reading back / backup without"]);
+    }
+
+    #[test]
+    fn a_restore_is_measured_until_it_has_loaded() {
+        let round = |local, loading| RestoreRound {
+            local: seconds(local),
+            restored: Restored { usage: seconds(60.0), loading: Duration::from_secs_f64(loading) },
+        };
+        let used = Usage { peak_together: 100 << 20, written: 65 << 20, ..Usage::default() };
+        let restores = Restores { one: vec![round(10.0, 11.0)], two: Vec::new(), verified: used };
+        let figures = restore_figures(&restores);
+        assert_near(value(&figures, "restore / pg_restore from memory"), 1.1);
+        let missed: Vec<&str> =
+            figures.iter().filter(|figure| !figure.is_kept()).map(|figure| figure.name).collect();
+        assert_eq!(
+            missed,
+            ["restore in two streams / pg_restore -j2 from memory", "what they wrote to disk"]
+        );
     }
 
     #[test]

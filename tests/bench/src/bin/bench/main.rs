@@ -1,4 +1,4 @@
-//! `make bench`: how fast a backup is, beside what it cannot be faster than and what it replaces; server, bucket and runner on
+//! `make bench`: how fast a backup and a restore are, beside what they cannot be faster than and what they replace; server, bucket and runner on
 //! the same cores. Ends with 0 only if every limit is kept.
 
 #![expect(clippy::print_stdout, reason = "it talks to the person who started it")]
@@ -6,6 +6,7 @@
 mod baselines;
 mod figures;
 mod page;
+mod restores;
 mod rounds;
 mod versions;
 
@@ -18,8 +19,9 @@ use greenlang_backup_bench::data;
 use greenlang_backup_bench::world::World;
 use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres, S3};
 
-use crate::figures::figures;
+use crate::figures::{figures, restore_figures};
 use crate::page::Page;
+use crate::restores::restores;
 use crate::rounds::{memory, round};
 
 const MB: u64 = 1_000_000;
@@ -65,11 +67,14 @@ fn main() -> Result<ExitCode> {
         println!("round {number} of {}", options.rounds);
         rounds.push(round(&world, DATABASE, SYNTHETIC, &template, &dump)?);
     }
+    println!("{} rounds of restores", options.rounds);
+    let restores = restores(&world, DATABASE, &dump, options.rounds)?;
     println!("memory at {} and {} MB", options.memory_megabytes[0], options.memory_megabytes[1]);
     let lengths = [options.memory_megabytes[0] * MB, options.memory_megabytes[1] * MB];
     let memory = memory(&world, SYNTHETIC, &template, lengths)?;
 
-    let figures = figures(&rounds, &memory);
+    let mut figures = figures(&rounds, &memory);
+    figures.extend(restore_figures(&restores));
     let page = Page { figures: &figures, dump_bytes: dump.bytes, rounds: options.rounds, lengths };
     let text = page.render(&world)?;
     println!("\n{text}");

@@ -30,7 +30,8 @@ impl Page<'_> {
             "# Figures\n\nWritten by `make bench` on {}. PostgreSQL, S3 server and runner share the machine: {}.\n\n\
              The database gives a dump of {} MB, half of it rows of pgbench, half of it rows of words, jsonb, uuid and base64 text. Each\n\
              time and ratio is the median of {} interleaved rounds; a ratio is taken within its round. Memory is that of dumps of {short} and\n\
-             {long} MB. zstd level 1, two recipients.\n\n",
+             {long} MB. zstd level 1, two recipients. A restore is measured until its last index is built; what compares and analyzes comes\n\
+             after that, and pg_restore alone does neither.\n\n",
             Timestamp::now().strftime("%Y-%m-%d"),
             machine(),
             self.dump_bytes / 1_000_000,

@@ -89,7 +89,8 @@ fn used_if(backup: &Backup, did: fn(&Manifest) -> bool) -> Option<Usage> {
     did(&backup.manifest).then_some(backup.usage)
 }
 
-fn in_two_streams(manifest: &Manifest) -> bool {
+/// Whether there are several objects of a database.
+pub fn in_two_streams(manifest: &Manifest) -> bool {
     manifest.objects.iter().any(|object| matches!(object.content, Content::PostgresData { .. }))
 }
 
