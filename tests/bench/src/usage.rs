@@ -141,10 +141,10 @@ mod tests {
         let large = shell("printf -v large '%100000000d' 1; sleep 1", on_disk.path());
         assert!((100_000_000..500_000_000).contains(&large.peak_memory), "{large:?}");
         assert!(large.wall >= Duration::from_secs(1));
-        let both = shell(
-            "printf -v large '%50000000d' 1; bash -c 'printf -v other %50000000d 1; sleep 1'; exit 0",
-            on_disk.path(),
-        );
-        assert!(both.peak_together > both.peak_memory + 50_000_000, "{both:?}");
+        // The child holds most of it: not the process itself, for which bash needs twice its variable for a moment.
+        let held_by_child =
+            "printf -v few '%5000000d' 1; bash -c 'printf -v many %100000000d 1; sleep 1'; exit 0";
+        let both = shell(held_by_child, on_disk.path());
+        assert!(both.peak_memory < 50_000_000 && both.peak_together > 100_000_000, "{both:?}");
     }
 }
