@@ -150,10 +150,14 @@ fn a_catalogue_lists_the_newest_and_the_newest_of_each_schedule() {
     assert!(!shelf.fixture.bucket.is_owned(), "listing claims nothing");
     shelf.task.bucket.prefix = "nothing/here".to_owned();
     assert_eq!(listed_nothing(&shelf), 0);
-    let mut task = shelf.catalogue_task();
-    (task.bucket.prefix, task.limit) = ("clusters/test".to_owned(), 3);
-    let ended = shelf.fixture.start_task(&Task::Catalogue(task), &[]).end();
-    assert_eq!(ended.report.catalogue.unwrap().details, 4, "three, and the newest yearly one");
+    for (schedules, listed) in [(vec!["daily", "yearly"], 4), (vec!["daily"], 3)] {
+        let mut task = shelf.catalogue_task();
+        (task.bucket.prefix, task.limit) = ("clusters/test".to_owned(), 3);
+        task.backups[0].schedules = schedules.into_iter().map(str::to_owned).collect();
+        let ended = shelf.fixture.start_task(&Task::Catalogue(task), &[]).end();
+        let why = "three, and the newest yearly one while there is such a schedule";
+        assert_eq!(ended.report.catalogue.unwrap().details, listed, "{why}");
+    }
 }
 
 /// Whoever can write to the bucket can put a manifest there. `status` could not take these values, and then nothing any more.
