@@ -179,10 +179,11 @@ async fn pass(cached: &RestoreRequest, context: &Context) -> Result<Action, Erro
     Ok(again(&decided, &request))
 }
 
-/// Writes the status if it differs from what the request has, and tells people what it says then.
+/// Writes the status if it differs from what the request has, and only then tells people what it says.
 async fn say(request: &RestoreRequest, decided: &Step, context: &Context) -> Result<(), Error> {
-    let differs = request.status.as_ref() != Some(&decided.status);
-    if differs && writes::replace_status(request, decided.status.clone(), &context.client).await?.is_none() {
+    if request.status.as_ref() == Some(&decided.status)
+        || writes::replace_status(request, decided.status.clone(), &context.client).await?.is_none()
+    {
         return Ok(());
     }
     let about = request.object_ref(&());

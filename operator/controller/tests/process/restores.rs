@@ -367,6 +367,40 @@ async fn a_dump_of_what_is_being_replaced_waits() -> Result<()> {
     Ok(())
 }
 
+/// An admission policy refuses the stop.
+#[tokio::test]
+async fn an_application_that_may_not_be_changed_is_named_and_all_is_undone() -> Result<()> {
+    let mut world = World::start().await?;
+    let name = json!({"name": "nobody-stops"});
+    let rules = json!([{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}]);
+    let refusal = json!({"expression": "object.spec.replicas > 0", "message": format!("not on {}", "Fridays ".repeat(400))});
+    let admission = |kind: &str, spec: Value| {
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": name, "spec": spec})
+            .to_string()
+    };
+    let policy = json!({"matchConstraints": {"resourceRules": rules}, "validations": [refusal]});
+    let binding = json!({"policyName": "nobody-stops", "validationActions": ["Deny"]});
+    world.api.cluster.apply(&admission("ValidatingAdmissionPolicy", policy)).await?;
+    world.api.cluster.apply(&admission("ValidatingAdmissionPolicyBinding", binding)).await?;
+    wait::until("the admission policy holds", LIMIT, async || {
+        let scale = format!("patch deployment -n {SERVED} api --type=merge --dry-run=server -p {{\"spec\":{{\"replicas\":0}}}}");
+        Ok(world.api.cluster.kube(&scale).await.is_err().then_some(()))
+    })
+    .await?;
+
+    world.apply("back", |_| {}).await?;
+    let status = world.phase("back", RestorePhase::Failed).await?;
+    let failure = status.failure.context("no reason")?;
+    assert_eq!(failure.reason, "WorkloadRefused");
+    assert!(
+        failure.message.contains("Deployment api") && failure.message.contains("Fridays"),
+        "{}",
+        failure.message
+    );
+    assert!(world.server.databases() == [DATABASE] && world.kept().await?.is_empty());
+    world.at_rest("back").await
+}
+
 /// KEDA would start what has no replicas; an autoscaler by itself leaves it.
 #[tokio::test]
 async fn an_application_is_stopped_beside_its_autoscaler_and_not_beside_keda() -> Result<()> {

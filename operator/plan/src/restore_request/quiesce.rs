@@ -4,11 +4,11 @@
 //! itself, written in one request with the stop, so that it comes back although the status is lost.
 
 use greenlang_backup_api::labels::LEDGER;
-use greenlang_backup_api::reasons;
 use greenlang_backup_api::restore::Ledger;
 use greenlang_backup_api::v1alpha1::{
     QuiesceState, QuiescedWorkload, RestorePhase, WorkloadKind, WorkloadRef,
 };
+use greenlang_backup_api::{conditions, reasons};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
@@ -314,6 +314,8 @@ pub(super) fn give_back(
 /// The API server refused to patch a workload. Before the switch the request fails; what is to come back is tried again.
 pub(super) fn refused(pass: &mut Pass<'_>, refusal: &WorkloadRefusal) {
     let message = format!("the API server refused to change {}: {}", refusal.workload, refusal.message);
+    // An admission webhook may say what it likes, however long that is.
+    let message = conditions::cut(&message).to_owned();
     let (kind, name) = (refusal.workload.kind, &refusal.workload.name);
     let mut entries = pass.step.status.quiesced.iter_mut();
     let known = entries.find(|entry| entry.kind == kind && entry.name == *name).is_some_and(|entry| {

@@ -287,7 +287,7 @@ impl World {
                 Effect::PatchWorkload { workload, .. } if self.refuses_workloads => {
                     workloads.push(WorkloadRefusal {
                         workload: workload.clone(),
-                        message: "denied by a webhook".into(),
+                        message: format!("denied by a webhook {}", "on Fridays ".repeat(1_000)),
                     });
                 }
                 effect => self.effect(effect)?,
@@ -300,6 +300,8 @@ impl World {
         if step.status != *before {
             self.before_write()?;
             self.request.status = Some(step.status.clone());
+            let told = step.status.quiesced.iter().filter_map(|entry| entry.message.as_ref());
+            assert!(told.map(String::len).all(|length| length <= 1_024), "a text without bound");
             self.events.extend(step.events.iter().map(|event| event.reason));
         }
         Ok(())
