@@ -1,7 +1,9 @@
 //! The tasks in which passes run: as many cores as there are, and none of them outlives who waits for it. No I/O.
 
+use std::fmt::Display;
 use std::panic::resume_unwind;
 
+use futures::{Stream, StreamExt as _};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// Passes at once that keep the API server busy: half of those that may go on.
@@ -36,6 +38,17 @@ impl Passes {
         self.0.close();
         self.0.wait().await;
     }
+}
+
+/// Lets a controller run to its end, and tells of passes that failed.
+pub async fn run_out<T, E: Display>(passes: impl Stream<Item = Result<T, E>>) {
+    passes
+        .for_each(|pass| async move {
+            if let Err(error) = pass {
+                tracing::warn!(%error, "a pass failed");
+            }
+        })
+        .await;
 }
 
 #[cfg(test)]

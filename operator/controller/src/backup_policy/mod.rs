@@ -31,6 +31,7 @@ pub use places::Places;
 use crate::context::Context;
 use crate::errors::Error;
 use crate::metrics::Metrics;
+use crate::passes::run_out;
 use crate::restore_request::Wake;
 use crate::time::{now, pause};
 use crate::{unreadable, writes};
@@ -78,13 +79,7 @@ pub async fn run(controller: Policies, context: Arc<Context>, stop: Cancellation
         |_, error, _| Action::requeue(error.pause()),
         context,
     );
-    passes
-        .for_each(|pass| async move {
-            if let Err(error) = pass {
-                tracing::warn!(%error, "a pass failed");
-            }
-        })
-        .await;
+    run_out(passes).await;
 }
 
 /// A namespace whose watch does not work from the start holds up the runs of others so long, and no longer.

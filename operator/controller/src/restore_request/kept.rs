@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::StreamExt as _;
 use futures::future::join_all;
 use greenlang_backup_api::labels;
 use greenlang_backup_api::restore::{KeptDatabase, RequestIdentity};
@@ -23,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::errors::Error;
 use crate::family::Family;
+use crate::passes::run_out;
 use crate::time::{now, pause};
 use crate::{crash, writes};
 
@@ -40,13 +40,7 @@ async fn in_namespace(namespace: &str, context: &Arc<Context>, stop: &Cancellati
         |_, error: &Error, _| Action::requeue(error.pause()),
         context.clone(),
     );
-    passes
-        .for_each(|pass| async move {
-            if let Err(error) = pass {
-                tracing::warn!(%error, "a pass over a kept database failed");
-            }
-        })
-        .await;
+    run_out(passes).await;
 }
 
 async fn in_own_task(kept: Arc<ConfigMap>, context: Arc<Context>) -> Result<Action, Error> {

@@ -33,6 +33,7 @@ use crate::context::Context;
 use crate::errors::Error;
 use crate::events::Events;
 use crate::metrics::Metrics;
+use crate::passes::run_out;
 use crate::time::{now, pause};
 use crate::{unreadable, writes};
 
@@ -123,13 +124,7 @@ pub async fn run(controller: Restores, context: Arc<Context>, stop: Cancellation
         |_, error, _| Action::requeue(error.pause()),
         context,
     );
-    passes
-        .for_each(|pass| async move {
-            if let Err(error) = pass {
-                tracing::warn!(%error, "a pass failed");
-            }
-        })
-        .await;
+    run_out(passes).await;
 }
 
 async fn in_own_task(
