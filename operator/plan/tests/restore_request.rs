@@ -371,7 +371,23 @@ fn workloads_that_cannot_be_stopped_are_refused_in_the_plan() {
         assert_eq!(world.named(DATABASE), Some(OLD), "{reason}");
         assert_eq!(world.counts().0, Some(6), "{reason}");
         assert!(!world.status().plan.unwrap().feasible, "{reason}");
+        assert!(world.record.is_none(), "{reason}: the name is used up although nothing was done");
     }
+}
+
+#[test]
+fn an_application_that_comes_while_the_plan_works_is_planned_for_again() {
+    let mut world = World::new(&swap());
+    let key = (WorkloadKind::StatefulSet, "worker".to_owned());
+    let worker = world.workloads.remove(&key).unwrap();
+    while world.made.is_empty() {
+        world.turn();
+    }
+    assert!(world.record.is_none());
+    world.workloads.insert(key, worker);
+    world.run_to_end();
+    assert_eq!(world.status().phase, Some(RestorePhase::Succeeded));
+    assert_eq!(world.record.as_ref().map(|(_, state)| *state), Some(RecordState::Switched));
 }
 
 #[test]

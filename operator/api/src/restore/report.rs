@@ -42,7 +42,8 @@ pub struct PlanReport {
     /// The database that comes back; only for an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comes_back: Option<NamedDatabase>,
-    /// How far this very request (by its UID) came before, where the bucket has a record of it: its status was lost.
+    /// What the bucket's record of this very request (by its UID) says at the end of the plan; none where there is none. Further
+    /// than [`super::RecordState::Started`], its status was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<KnownRestore>,
     /// Lines of detail in the log: 1, or 0 where the plan came to nothing.

@@ -75,7 +75,8 @@ pub struct PlanAction {
     pub verify: VerifyRestored,
     /// Go on although logical replication of the database ends.
     pub allow_logical_replication_loss: bool,
-    /// Write the record ([`super::RecordState::Started`]) if it can work; false for a dry run.
+    /// Write the record ([`super::RecordState::Started`]) if it can work; false for a dry run, and where
+    /// an application could not be stopped.
     pub claim: bool,
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::restore::{
-    CheckReport, DropReport, LoadReport, PlanReport, RestoreAction, RestoreReport, RestoreTask, SwitchReport,
+    CheckReport, DropReport, KnownRestore, LoadReport, PlanReport, RecordState, RestoreAction, RestoreReport,
+    RestoreTask, SwitchReport,
 };
 use greenlang_backup_api::task::{TASK_ENV, Task};
 use greenlang_backup_api::v1alpha1::{ChosenBackup, NamedDatabase, RestoredData};
@@ -176,7 +177,7 @@ impl Known {
 
     fn act(&mut self, task: &RestoreTask) -> Result<RestoreReport> {
         Ok(match &task.action {
-            RestoreAction::Plan(_) => RestoreReport::Plan(PlanReport {
+            RestoreAction::Plan(plan) => RestoreReport::Plan(PlanReport {
                 backup: Some(ChosenBackup {
                     path: "database".into(),
                     id: "20251107-020000".parse()?,
@@ -184,6 +185,11 @@ impl Known {
                     manifest_sha256: None,
                 }),
                 target_oid: self.named(&task.database),
+                known: plan.claim.then_some(KnownRestore {
+                    state: RecordState::Started,
+                    restored: None,
+                    previous: None,
+                }),
                 details: 1,
                 details_sha256: base16ct::lower::encode_string(&Sha256::digest(PLAN_LINE)),
                 ..PlanReport::default()

@@ -113,7 +113,8 @@ fn absent(pass: &mut Pass<'_>, active: &ActiveRestoreJob) -> Followed {
         pass.wake_in(STOP_SECONDS);
         return Followed::Going;
     }
-    let (reason, message) = match pass.request.job(pass.stored, active, pass.runner) {
+    let claim = plan::claims(pass);
+    let (reason, message) = match pass.request.job(pass.stored, active, pass.runner, claim) {
         Ok(Some(job)) => {
             pass.effect(Effect::CreateJob(Box::new(job)));
             pass.wake_in(PROGRESS_SECONDS);

@@ -36,8 +36,13 @@ pub(super) fn ended(pass: &mut Pass<'_>, active: ActiveRestoreJob, ended: &Ended
     let plan = found.plan(&details.unwrap_or_default());
     if report.outcome.is_success() {
         match plan {
-            Some(plan) => planned(pass, &found, plan),
-            None => unreadable(pass, active),
+            Some(plan) => planned(pass, active, &found, plan),
+            None => once_more(
+                pass,
+                active,
+                reasons::REPORT_LOST,
+                "the plan could not be read from the log of its Job",
+            ),
         }
         return;
     }
@@ -51,10 +56,9 @@ pub(super) fn ended(pass: &mut Pass<'_>, active: ActiveRestoreJob, ended: &Ended
     }
 }
 
-/// The plan itself did not come through: the log was rotated, or the node does not answer.
-fn unreadable(pass: &mut Pass<'_>, active: ActiveRestoreJob) {
-    let message = "the plan could not be read from the log of its Job";
-    let report = RunReport::new(Outcome::Retryable, reasons::REPORT_LOST, message);
+/// The Job did what it was asked to, but that was not enough.
+fn once_more(pass: &mut Pass<'_>, active: ActiveRestoreJob, reason: &str, message: &str) {
+    let report = RunReport::new(Outcome::Retryable, reason, message);
     if follow::may_retry(&active, &report) {
         follow::retry(pass, active, &report);
     } else {
@@ -72,7 +76,7 @@ fn give_up(pass: &mut Pass<'_>, reason: &str, message: &str) {
     pass.end(RestorePhase::Failed);
 }
 
-fn planned(pass: &mut Pass<'_>, found: &PlanReport, mut plan: RestorePlan) {
+fn planned(pass: &mut Pass<'_>, active: ActiveRestoreJob, found: &PlanReport, mut plan: RestorePlan) {
     look_at_workloads(pass, &mut plan);
     look_at_databases(pass, found, &mut plan);
     plan.feasible = plan.refusals.is_empty();
@@ -94,6 +98,11 @@ fn planned(pass: &mut Pass<'_>, found: &PlanReport, mut plan: RestorePlan) {
         pass.end(RestorePhase::Planned);
         return;
     }
+    if found.known.is_none() {
+        let message = "when the plan began, an application could not be stopped that can be now";
+        once_more(pass, active, reasons::restore::WORKLOAD_NOT_FOUND, message);
+        return;
+    }
     let comes_back = found.comes_back.clone();
     pass.status().databases = Some(RequestDatabases {
         temporary: comes_back.as_ref().map_or_else(|| request.temporary(), |database| database.name.clone()),
@@ -110,6 +119,13 @@ fn refuse(plan: &mut RestorePlan, reason: &str, message: String) {
     if plan.refusals.len() < MAX_PLAN_ENTRIES {
         plan.refusals.push(Refusal { reason: reason.to_owned(), message });
     }
+}
+
+/// Whether the plan that is about to begin writes the record: the name of a request that is refused for its applications stays free.
+pub(super) fn claims(pass: &Pass<'_>) -> bool {
+    let mut plan = RestorePlan::default();
+    look_at_workloads(pass, &mut plan);
+    !pass.request.dry_run && plan.refusals.is_empty()
 }
 
 fn look_at_workloads(pass: &Pass<'_>, plan: &mut RestorePlan) {

@@ -49,18 +49,20 @@ impl ValidatedRestore {
         job_name(&self.identity.uid, &self.identity.name, active.kind.as_str(), check, active.attempt)
     }
 
-    /// The Job of an attempt; none where status lacks what it needs, which no stored status does.
+    /// The Job of an attempt; none where status lacks what it needs, which no stored status does. A plan writes the request's
+    /// record if `claim` says so.
     pub(super) fn job(
         &self,
         status: &RestoreRequestStatus,
         active: &ActiveRestoreJob,
         runner: &RunnerSettings,
+        claim: bool,
     ) -> Result<Option<Job>, TaskError> {
         if active.kind == RestoreJobKind::CheckJob {
             let check = self.checks.jobs.iter().find(|check| Some(&check.name) == active.check.as_ref());
             return Ok(check.map(|check| self.check_job(check, active, runner)));
         }
-        let Some(action) = self.action(status, active.kind) else { return Ok(None) };
+        let Some(action) = self.action(status, active.kind, claim) else { return Ok(None) };
         let task = Task::Restore(self.task(action));
         let request = self.job_request(active, task.encode()?, mounts(&task), self.deadline(active));
         Ok(Some(build_job(request, runner)))
@@ -142,9 +144,14 @@ impl ValidatedRestore {
         }
     }
 
-    fn action(&self, status: &RestoreRequestStatus, kind: RestoreJobKind) -> Option<RestoreAction> {
+    fn action(
+        &self,
+        status: &RestoreRequestStatus,
+        kind: RestoreJobKind,
+        claim: bool,
+    ) -> Option<RestoreAction> {
         let action = match kind {
-            RestoreJobKind::Plan => RestoreAction::Plan(self.plan_action()),
+            RestoreJobKind::Plan => RestoreAction::Plan(self.plan_action(claim)),
             RestoreJobKind::Load => RestoreAction::Load(self.load_action(status)?),
             RestoreJobKind::Switch => RestoreAction::Switch(self.switch_action(status)?),
             RestoreJobKind::Check => RestoreAction::Check(CheckAction {
@@ -166,7 +173,7 @@ impl ValidatedRestore {
         Some(action)
     }
 
-    fn plan_action(&self) -> PlanAction {
+    fn plan_action(&self, claim: bool) -> PlanAction {
         PlanAction {
             source: self.source.clone(),
             keys: self.keys.clone(),
@@ -177,7 +184,7 @@ impl ValidatedRestore {
             globals: self.globals,
             verify: self.verify,
             allow_logical_replication_loss: self.allow_logical_replication_loss,
-            claim: !self.dry_run,
+            claim,
         }
     }
 
@@ -235,7 +242,7 @@ impl ValidatedRestore {
     pub(super) fn check_task_sizes(&self) -> Result<(), Invalid> {
         let check = CheckAction { health: self.checks.health.clone(), sql: self.checks.sql.clone() };
         let tasks = [
-            ("spec.database", RestoreAction::Plan(self.plan_action())),
+            ("spec.database", RestoreAction::Plan(self.plan_action(true))),
             ("spec.checks", RestoreAction::Check(check)),
         ];
         for (field, action) in tasks {

@@ -152,13 +152,13 @@ impl World {
     }
 
     fn plan(&mut self, task: &RestoreTask, plan: &PlanAction) -> Option<PlanReport> {
-        let known = self.record.clone();
-        if known.as_ref().is_some_and(|(uid, _)| *uid != task.request.uid) {
+        if self.record.as_ref().is_some_and(|(uid, _)| *uid != task.request.uid) {
             return None;
         }
-        if plan.claim && known.is_none() {
+        if plan.claim && self.record.is_none() {
             self.record = Some((task.request.uid.clone(), RecordState::Started));
         }
+        let known = self.record.clone();
         let is_undo = matches!(plan.source, PlanSource::Undo { .. });
         let backup = ChosenBackup {
             path: "database".into(),

@@ -3,7 +3,7 @@
 use greenlang_backup_api::reasons::{self, restore};
 use greenlang_backup_api::report::Outcome;
 use greenlang_backup_api::restore::{
-    PlanAction, PlanReport, PlanSource, RestoreAction, RestoreReport, RestoreTask, previous_name,
+    PlanAction, PlanReport, PlanSource, RecordState, RestoreAction, RestoreReport, RestoreTask, previous_name,
 };
 use greenlang_backup_api::task::Task;
 use greenlang_backup_api::v1alpha1::{RestoreGlobals, RestorePlan, RestoreStrategy, VerifyRestored};
@@ -78,7 +78,10 @@ fn a_plan_says_what_will_be_done_and_claims_its_name_once() {
     assert_eq!((databases(&POSTGRES), records()), (before, vec![]), "a dry run writes nothing");
 
     let claim = PlanAction { claim: true, ..action(&request) };
-    plan(&request, claim.clone()).expect(Outcome::Done, reasons::SUCCEEDED);
+    assert!(report(&ended).known.is_none(), "nothing is known of a dry run");
+    let claimed = plan(&request, claim.clone());
+    claimed.expect(Outcome::Done, reasons::SUCCEEDED);
+    assert_eq!(report(&claimed).known.as_ref().map(|known| known.state), Some(RecordState::Started));
     assert_eq!(records(), ["clusters/test/restores/greenlang/back.json"]);
     let again = plan(&request, claim.clone());
     again.expect(Outcome::Done, reasons::SUCCEEDED);

@@ -127,11 +127,6 @@ async fn record(
         findings.refuse(restore::ALREADY_CARRIED_OUT, message);
         return Ok(());
     }
-    findings.report.known = ledger.own().map(|own| KnownRestore {
-        state: own.state,
-        restored: own.restored.clone(),
-        previous: own.previous.clone(),
-    });
     if ledger.own().is_none() && action.claim && findings.plan.refusals.is_empty() {
         let undo_of = match &action.source {
             PlanSource::Undo { of } => Some(of.clone()),
@@ -140,6 +135,11 @@ async fn record(
         let blank = ledger.blank(RecordState::Started, findings.report.backup.clone(), undo_of);
         ledger.write(blank).await?;
     }
+    findings.report.known = ledger.own().map(|own| KnownRestore {
+        state: own.state,
+        restored: own.restored.clone(),
+        previous: own.previous.clone(),
+    });
     Ok(())
 }
 
