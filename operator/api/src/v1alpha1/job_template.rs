@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobTemplate {
-    /// Resources of the container. Default: requests of 100m CPU and 128Mi memory, and a limit of 512Mi memory or, for large
-    /// databases, several streams or high compression levels, what a backup needs at most: the runner buffers a few parts of
-    /// each upload, whose size follows the database's (see Memory in docs/operations.md).
+    /// Resources of the container. Default: requests of 100m CPU and 128Mi memory, and a limit of memory: of a restore 256Mi, at
+    /// any size of the database; of a policy 512Mi or, for backups of large databases, with several streams or high compression
+    /// levels, what they need at most (see "Memory of a backup" in docs/operations.md).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "preserved")]
     pub resources: Option<ResourceRequirements>,

@@ -16,7 +16,8 @@ pub struct Checks {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub sql: Vec<SqlCheck>,
-    /// Programs of your own that must end with code 0, up to 10.
+    /// Programs of your own that must end with code 0, up to 10. Each has 256 MiB of memory unless `jobTemplate.resources` says
+    /// otherwise, and runs as the service account `backup-runner`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub jobs: Vec<JobCheck>,
@@ -26,7 +27,8 @@ pub struct Checks {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthCheck {
-    /// URL as seen from a Pod in this namespace, without user or password, for example `http://greenlang-api/health`.
+    /// URL as seen from a Pod in this namespace, without user or password, for example `http://greenlang-api/health`. https needs a
+    /// certificate of a public CA, and redirects are not followed: a 3xx is a failure unless `expectStatus` names it.
     #[schemars(length(min = 1, max = 1024), regex(pattern = "^https?://[^@\\s]+$"))]
     pub url: String,
     /// Status code that the answer must have. 100 to 599. Default: any from 200 to 299.
@@ -44,7 +46,7 @@ pub struct HealthCheck {
 #[serde(rename_all = "camelCase")]
 pub struct SqlCheck {
     /// One statement, run in the restored database in a transaction that may not write, for example
-    /// `SELECT count(*) > 0 FROM agents`.
+    /// `SELECT count(*) > 0 FROM agents`. It has one minute.
     #[schemars(length(min = 1, max = 4096))]
     pub query: String,
     /// What the first column of its first row must be, as `psql` prints it, for example `t`.
@@ -59,7 +61,7 @@ pub struct JobCheck {
     /// Name of the check, for messages and its Job: at most 40 lower-case letters, digits and hyphens.
     #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// Image that holds it. It must meet the `restricted` Pod Security Standard: no root, no rights.
+    /// Image that holds it. It must meet the `restricted` Pod Security Standard; its `USER` must be a number other than 0.
     #[schemars(length(min = 1, max = 512))]
     pub image: String,
     /// Program and arguments, up to 50. Default: what the image says.

@@ -110,7 +110,7 @@ pub struct RestoreRequestSpec {
     /// for their backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legacy_passphrase_secret_ref: Option<SecretRef>,
-    /// Applications that stop while the database is replaced, and come back whatever happens. Default: none.
+    /// Applications that stop while the database is replaced, and come back at every end. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiesce: Option<Quiesce>,
     /// What must be true once the applications are back. Default: nothing.
