@@ -77,6 +77,18 @@ fn histories(status: &BackupStatus) -> impl Iterator<Item = &RunHistory> {
     status.schedules.iter().map(|entry| &entry.history).chain([&status.manual])
 }
 
+/// Whether backups are to be deleted because of a success that no prune has followed yet.
+fn is_due(pass: &Pass<'_>, status: &BackupStatus, prune: &PruneStatus) -> bool {
+    let success = newest_success(status, pass.latest_slot());
+    success.is_some() && success != prune.after && !pass.policy.suspend_retention
+}
+
+/// Why old backups that are due have not been deleted yet. Where none are, what failed was a dry run.
+pub(super) fn problem<'a>(pass: &Pass<'_>, status: &'a BackupStatus) -> Option<&'a str> {
+    let prune = status.prune.as_ref().filter(|prune| prune.failures > 0 && is_due(pass, status, prune))?;
+    prune.last_error.as_deref()
+}
+
 fn start_if_due(
     pass: &mut Pass<'_>,
     backup: &ValidatedBackup,
@@ -86,9 +98,10 @@ fn start_if_due(
     let now = pass.now();
     let success = newest_success(status, pass.latest_slot());
     let token = pass.policy.prune_token.clone().filter(|token| Some(token) != prune.dry_run_token.as_ref());
-    let due = success.is_some() && success != prune.after && !pass.policy.suspend_retention;
-    if !(due || token.is_some()) {
+    if !(is_due(pass, status, prune) || token.is_some()) {
         prune.waits_since = None;
+        // Of a dry run that nobody asks for any more, or of what is suspended now.
+        (prune.failures, prune.next_time, prune.last_error) = (0, None, None);
         return false;
     }
     if lets_runs_go_first(pass, status, prune) {
@@ -265,7 +278,12 @@ pub(super) fn refused(pass: &mut Pass<'_>, refusal: &Refusal) {
 /// It is tried again for as long as it takes; people are told once.
 fn fail(pass: &mut Pass<'_>, backup: &ValidatedBackup, prune: &mut PruneStatus, reason: &str, message: &str) {
     if prune.failures == 0 {
-        let what = format!("old backups of {} could not be deleted yet: {reason}: {message}", backup.name);
+        let what = if prune.active.as_ref().is_some_and(|active| active.dry_run_token.is_some()) {
+            format!("the dry run of a prune of {} failed, and is tried again", backup.name)
+        } else {
+            format!("old backups of {} could not be deleted yet", backup.name)
+        };
+        let what = format!("{what}: {reason}: {message}");
         pass.event(true, reasons::PRUNE_FAILED, what);
     }
     prune.failures = prune.failures.saturating_add(1);

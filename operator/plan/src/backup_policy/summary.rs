@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::catalogue;
 use super::decide::Pass;
 use super::first_probe;
+use super::prune;
 use super::restores;
 
 /// State, reason and message of a condition.
@@ -133,8 +134,7 @@ fn retention_active(pass: &Pass<'_>) -> Verdict {
         return verdict(State::False, reasons::SUSPENDED, message);
     }
     let mut errors = policy.backups.iter().filter_map(|backup| {
-        let prune = pass.decision.status.backup(&backup.name)?.prune.as_ref()?;
-        Some((&backup.name, prune.last_error.as_ref().filter(|_| prune.failures > 0)?))
+        Some((&backup.name, prune::problem(pass, pass.decision.status.backup(&backup.name)?)?))
     });
     if let Some((backup, error)) = errors.next() {
         let message = format!("old backups of {backup} could not be deleted yet: {error}");

@@ -92,6 +92,28 @@ fn nothing_is_deleted_while_retention_is_suspended_but_dry_runs_are_made() {
 }
 
 #[test]
+fn a_dry_run_that_fails_is_no_failure_of_retention() {
+    let mut world = made(json!({}));
+    world.bucket_answers = false;
+    annotate(&mut world, &json!({"prune.backup.greenlang.io/dry-run": "a"}));
+    for pause in [1, 30] {
+        world.later(pause);
+        world.settle();
+        world.jobs_end(Fate::FailsForNow);
+        world.settle();
+        assert!(prune(&world).last_error.unwrap().contains("away"));
+        assert_eq!(retention_active(&world).0, "True", "nothing is due");
+    }
+    assert_eq!((world.prunes.len(), prune(&world).failures), (3, 2), "it is tried again");
+    annotate(&mut world, &json!({}));
+    world.later(1);
+    world.settle();
+    let PruneStatus { failures, next_time, last_error, .. } = prune(&world);
+    assert_eq!((failures, next_time, last_error), (0, None, None), "nobody asks for it any more");
+    assert_eq!(retention_active(&world).0, "True");
+}
+
+#[test]
 fn a_prune_that_fails_is_tried_again_and_waits_for_runs() {
     let mut world = probed(World::new(policy(json!({}))));
     world.bucket_answers = false;

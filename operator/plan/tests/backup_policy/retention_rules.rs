@@ -1,5 +1,6 @@
 //! What a prune was told, and what becomes of it when that is no longer so.
 
+use greenlang_backup_api::conditions;
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::prune::PruneTask;
 use greenlang_backup_api::v1alpha1::{FailedRun, PruneStatus};
@@ -100,6 +101,37 @@ fn a_prune_is_stopped_when_retention_is_suspended_and_a_dry_run_is_not() {
     world.policy.spec.suspend_retention = false;
     world.settle();
     assert_eq!((world.prunes.len(), world.prunes[2].dry_run), (3, false), "it was never done");
+}
+
+#[test]
+fn a_deletion_that_waits_for_a_dry_run_has_failed_with_it() {
+    let annotate = |world: &mut World, annotations: serde_json::Value| {
+        world.policy.metadata.annotations = serde_json::from_value(annotations).unwrap();
+    };
+    let active = |world: &World| {
+        conditions::find(&world.status().conditions, conditions::RETENTION_ACTIVE).cloned().unwrap()
+    };
+    let mut world = probed(World::new(policy(json!({}))));
+    world.bucket_answers = false;
+    annotate(&mut world, json!({"prune.backup.greenlang.io/dry-run": "a"}));
+    world.now = at("2025-11-07T00:05:00Z");
+    world.settle();
+    world.jobs_end(Fate::Succeeds);
+    world.settle();
+    assert_eq!((world.prunes.len(), world.prunes[0].dry_run), (1, true), "it goes first");
+    assert_eq!(active(&world).status, "True");
+    world.jobs_end(Fate::FailsForNow);
+    let told = world.decide().events;
+    assert!(told[0].message.starts_with("the dry run of a prune of database failed, and is tried again: "));
+    world.settle();
+    assert_eq!((active(&world).status.as_str(), active(&world).reason.as_str()), ("False", "PruneFailed"));
+    annotate(&mut world, json!({}));
+    world.later(30);
+    world.settle();
+    world.jobs_end(Fate::Succeeds);
+    world.settle();
+    assert_eq!((world.prunes.len(), world.prunes[1].dry_run), (2, false));
+    assert_eq!((active(&world).status.as_str(), prune(&world).failures), ("True", 0));
 }
 
 #[test]
