@@ -1,5 +1,6 @@
-//! What is in the way of a Job: a namesake of somebody else, a Pod that nobody makes, a Pod that does not go. The attempt fails with a clear
-//! reason and the next one goes on. Minutes are not waited for: the operator's clock is six of them ahead.
+//! What is in the way of a Job: a namesake of somebody else, a Pod that nobody makes, one that no node has room for, one that does not
+//! go. What no waiting mends fails the attempt with a clear reason, and the next one goes on. Minutes are not waited for: the operator's
+//! clock is six of them ahead.
 
 use anyhow::{Context as _, Result};
 use greenlang_backup_api::names::job_name;
@@ -11,9 +12,9 @@ use greenlang_backup_tests::jobs::Recorder;
 use greenlang_backup_tests::kubelet::{self, Watched};
 use greenlang_backup_tests::operator::install_chart;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, ObjectReference, Pod};
 use kube::api::PostParams;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
 use crate::replica::{Replica, SERVED, install};
@@ -40,6 +41,20 @@ async fn first_failed(api: &ApiServer, name: &str, words: &[&str]) -> Result<Bac
     })
     .await?;
     status.backup("database").cloned().context("no status")
+}
+
+/// An event, as Kubernetes makes it where it cannot go on.
+async fn warn(api: &ApiServer, about: ObjectReference, reason: &str, message: &str) -> Result<()> {
+    let events: Api<Event> = Api::namespaced(api.cluster.client.clone(), SERVED);
+    let name = about.name.as_deref().context("a name")?;
+    let event: Event = serde_json::from_value(json!({
+        "metadata": {"name": format!("{name}.1"), "namespace": SERVED},
+        "involvedObject": about,
+        "type": "Warning", "reason": reason, "message": message,
+        "lastTimestamp": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    }))?;
+    events.create(&PostParams::default(), &event).await?;
+    Ok(())
 }
 
 #[tokio::test]
@@ -84,14 +99,7 @@ async fn a_pod_that_the_api_server_refuses_is_given_up_with_what_the_event_says(
     let made = run(&api, "refused", "a", &[]).await?;
     // As the Job controller says it.
     let why = "Error creating: pods \"x\" is forbidden: no PriorityClass with name high was found";
-    let events: Api<Event> = Api::namespaced(api.cluster.client.clone(), SERVED);
-    let event: Event = serde_json::from_value(json!({
-        "metadata": {"name": format!("{}.1", made.name_any()), "namespace": SERVED},
-        "involvedObject": {"apiVersion": "batch/v1", "kind": "Job", "name": made.name_any(), "namespace": SERVED, "uid": made.uid()},
-        "type": "Warning", "reason": "FailedCreate", "message": why,
-        "lastTimestamp": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-    }))?;
-    events.create(&PostParams::default(), &event).await?;
+    warn(&api, made.object_ref(&()), "FailedCreate", why).await?;
     first_failed(&api, "refused", &[reasons::POD_NOT_STARTED, "no PriorityClass with name high"]).await?;
     let second = job(&api, "refused", labels::TASK_BACKUP, &[&made]).await?;
     assert!(
@@ -101,6 +109,32 @@ async fn a_pod_that_the_api_server_refuses_is_given_up_with_what_the_event_says(
     carry_out(&api, &second).await?;
     let status = until(&api, "refused", "the run is over", |status| over(status, 1)).await?;
     assert_eq!(manual(&status)?, (2, 1, 0));
+    Ok(())
+}
+
+/// A node may have room at any time: it is waited for beyond the minutes after which hopeless ones are given up.
+#[tokio::test]
+async fn a_pod_that_no_node_has_room_for_is_waited_for_with_what_the_event_says() -> Result<()> {
+    let (api, _operator) = start_ahead("crowded").await?;
+    let client = &api.cluster.client;
+    let made = run(&api, "crowded", "a", &[]).await?;
+    let pod = kubelet::start(client, &made, Watched::Yes).await?;
+    let why = "0/1 nodes are available: 1 Insufficient memory.";
+    warn(&api, pod.object_ref(&()), "FailedScheduling", why).await?;
+    until(&api, "crowded", "its run says why it waits", |status| {
+        let active = status.backup("database").and_then(|backup| backup.active.as_ref());
+        active.is_some_and(|run| {
+            let error = run.last_error.as_deref().unwrap_or_default();
+            run.attempt == 1 && error.contains(&format!("has not started: FailedScheduling: {why}"))
+        })
+    })
+    .await?;
+    // A node has room.
+    let report = kubelet::good_report(&made)?;
+    kubelet::end(client, &pod, &report).await?;
+    kubelet::count(client, &made, &report).await?;
+    let status = until(&api, "crowded", "the run is over", |status| over(status, 1)).await?;
+    assert_eq!(manual(&status)?, (1, 1, 0), "by its first attempt");
     Ok(())
 }
 
