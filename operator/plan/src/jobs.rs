@@ -24,7 +24,7 @@ pub struct ObservedJob {
     pub uid: String,
     /// When it was made.
     pub created: Timestamp,
-    /// The backup that it is of: one that it makes, cleans up after or deletes old ones of. None for a check, and where it has none.
+    /// The backup that its run makes; none for what is no run.
     pub backup: Option<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
