@@ -22,8 +22,8 @@ pub enum Error {
         #[source]
         error: std::io::Error,
     },
-    /// The policy was changed, or deleted, while a pass over it took long.
-    #[error("the policy has changed since it was read: what was decided on it is decided anew")]
+    /// The object that a pass is about was changed, or deleted, while the pass took long.
+    #[error("the object has changed since it was read: what was decided on it is decided anew")]
     Overtaken,
     /// A flag or variable has an unusable value.
     #[error("{0}")]

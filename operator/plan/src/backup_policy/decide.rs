@@ -104,7 +104,9 @@ impl Pass<'_> {
     }
 
     pub fn create(&mut self, job: Result<Job, TaskError>) {
-        // Validation has measured every Task, so an error cannot come here; without a Job the pass is simply repeated.
+        // Validation has measured the Tasks of runs and of the probe. What a clean-up or a catalogue is told besides is ids, names and
+        // paths, of which the definition bounds number and length; a prune says itself what does not fit. So no error
+        // comes here; without a Job the pass is simply repeated.
         if let Ok(job) = job {
             self.decision.effects.push(Effect::CreateJob(Box::new(job)));
         }

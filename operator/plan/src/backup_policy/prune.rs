@@ -203,7 +203,7 @@ fn follow(
 }
 
 /// Whether a Job was, or would be, told what is no longer so: somebody pinned a backup, corrected a number of days, or suspended
-/// retention, or a run failed, or a restore reads what may go. It may wait for hours for a place, so what is new must stop it.
+/// retention, or a run failed, or a restore reads what may go. Its Pod may wait for hours for room on a node, so what is new must stop it.
 fn is_stale(pass: &Pass<'_>, backup: &ValidatedBackup, status: &BackupStatus, active: &ActivePrune) -> bool {
     let rules_now = || pass.policy.retention(backup, status, &pass.seen.restores).digest();
     let told_otherwise = |rules: &String| *rules != rules_now();

@@ -169,7 +169,8 @@ impl ValidatedPolicy {
         served(backup, run).map(|schedule| schedule.backoff_limit).max().unwrap_or(BACKOFF_LIMIT)
     }
 
-    /// Every Task must fit into a Pod's environment; found out here and not when a slot is due.
+    /// A Task must fit into a Pod's environment; found out here and not when a slot is due. What bounds those that are not measured
+    /// stands in `Pass::create`.
     pub(super) fn check_task_sizes(&self) -> Result<(), Invalid> {
         for backup in &self.backups {
             let run = Run {

@@ -117,7 +117,7 @@ fn whatever_the_order_in_which_they_are_seen_the_prune_is_told_the_same() {
     assert_eq!((there.len(), &there), (2, &kept(policy(json!({})), &[two, one])));
 }
 
-/// A Job may wait for hours for a place; what it was told before the request must not delete what that reads.
+/// Its Pod may wait for hours for room on a node; what it was told before the request must not delete what that reads.
 #[test]
 fn a_restore_stops_a_prune_that_was_told_otherwise() {
     let mut world = with(often("Forbid"));

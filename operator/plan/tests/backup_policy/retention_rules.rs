@@ -10,7 +10,7 @@ use serde_json::json;
 use super::world::{Fate, World, at, policy};
 use super::{backup, probed};
 
-/// A prune that follows the backup of the slot 00:05 and waits for a place for its Pod.
+/// A prune that follows the backup of the slot 00:05 and waits until a node has room for its Pod.
 fn waiting(extra: serde_json::Value) -> World {
     let mut world = probed(World::new(policy(extra)));
     world.bucket_answers = false;

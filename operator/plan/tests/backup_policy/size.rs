@@ -334,6 +334,22 @@ fn whatever_is_said_of_failures_status_has_a_part_of_it_and_stays_small() {
     }
 }
 
+/// Nothing but this measures their Tasks.
+#[test]
+fn catalogues_and_clean_ups_of_the_greatest_policy_fit_into_their_jobs() {
+    let policy = greatest_policy();
+    for (status, job) in [(None, "p-catalogue"), (Some(greatest(&policy, None)), "p-clean-up")] {
+        let mut world = World::new(policy.clone());
+        world.now = at("2025-11-07T00:06:00Z");
+        world.policy.status = status;
+        world.bucket_answers = false;
+        for _ in 0..3 {
+            world.pass(Cut::Nowhere);
+        }
+        assert!(world.jobs.iter().any(|made| made.name.starts_with(job)), "no {job}");
+    }
+}
+
 #[test]
 fn tokens_are_remembered_in_a_few_bytes() {
     let mut policy = greatest_policy();
