@@ -34,7 +34,7 @@ pub fn ours() -> PostParams {
 }
 
 /// Fails where a process that hung for a while would make what another one has made, seen to its end and deleted meanwhile: a name
-/// protects only while that is there. Writes of status and deletions carry their own protection.
+/// protects only while that is there. Writes of status and deletions carry their own protection, and [`create_job`] has this.
 pub async fn still_so<K>(object: &K, read: Instant, client: &Client) -> Result<(), Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
@@ -48,21 +48,31 @@ where
     if is_same { Ok(()) } else { Err(Error::Overtaken) }
 }
 
-/// Makes a Job. One that is there already is the one that was wanted if `owner` owns it and its label says so; else, and where the API
-/// server would not have it, that is for status to say.
-pub async fn create_job(
-    job: &Job,
-    owner: &str,
+/// Makes a Job for an object that was read at `read`, and fails if that has changed since. A Job that is there already is the one that was
+/// wanted if the object owns it and its label says so; else, and where the API server would not have it, that is for status to say.
+pub async fn create_job<K>(
+    object: &K,
+    read: Instant,
     label: (&str, &str),
-    jobs: &Api<Job>,
-) -> Result<Option<Refusal>, Error> {
-    let name = job.name_any();
+    job: &Job,
+    client: &Client,
+) -> Result<Option<Refusal>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    crash::before_write();
+    // In this order: a process that hung in the first must not pass the second.
+    still_so(object, read, client).await?;
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let (name, owner) = (job.name_any(), object.uid().unwrap_or_default());
     match jobs.create(&ours(), job).await {
         Ok(_) => {
             tracing::info!(job = name, "made a Job");
             Ok(None)
         }
-        Err(kube::Error::Api(status)) if status.is_already_exists() => adopt(&name, owner, label, jobs).await,
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            adopt(&name, &owner, label, &jobs).await
+        }
         Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
             // It repeats what the spec says, however long that is.
             let message = format!("the API server refused Job {name}: {}", status.message);

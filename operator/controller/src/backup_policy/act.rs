@@ -7,7 +7,7 @@ use greenlang_backup_api::v1alpha1::BackupPolicy;
 use greenlang_backup_plan::backup_policy::Effect;
 use greenlang_backup_plan::jobs::Refusal;
 use k8s_openapi::api::batch::v1::Job;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 
 use crate::context::Context;
 use crate::errors::Error;
@@ -26,9 +26,7 @@ pub async fn act(
     for effect in effects {
         match effect {
             Effect::CreateJob(job) => {
-                crash::before_write();
-                writes::still_so(policy, read, &context.client).await?;
-                refusals.extend(create(policy, job, &jobs).await?);
+                refusals.extend(create(policy, read, job, &context.client).await?);
             }
             Effect::DeleteJob { name, uid } => {
                 crash::point(crash::RUN_COUNTED);
@@ -39,13 +37,18 @@ pub async fn act(
     Ok(refusals)
 }
 
-async fn create(policy: &BackupPolicy, job: &Job, jobs: &Api<Job>) -> Result<Option<Refusal>, Error> {
+async fn create(
+    policy: &BackupPolicy,
+    read: Instant,
+    job: &Job,
+    client: &Client,
+) -> Result<Option<Refusal>, Error> {
     let is_run = job.labels().contains_key(labels::BACKUP);
     if is_run {
         crash::point(crash::RUN_DECIDED);
     }
-    let (uid, name) = (policy.uid().unwrap_or_default(), policy.name_any());
-    let refusal = writes::create_job(job, &uid, (labels::POLICY, &name), jobs).await?;
+    let name = policy.name_any();
+    let refusal = writes::create_job(policy, read, (labels::POLICY, &name), job, client).await?;
     if is_run && refusal.is_none() {
         crash::point(crash::JOB_CREATED);
     }

@@ -40,26 +40,29 @@ pub async fn act(seen: &Seen, read: Instant, effects: &[Effect], context: &Conte
     let mut acted = Acted { request: Some(seen.request.clone()), jobs: vec![], workloads: vec![] };
     for effect in effects {
         let Some(request) = acted.request.take() else { break };
-        writes::still_so(&request, read, &context.client).await?;
-        acted.request = carry_out(request, effect, seen, context, &mut acted).await?;
+        acted.request = carry_out(request, read, effect, seen, context, &mut acted).await?;
     }
     Ok(acted)
 }
 
 async fn carry_out(
     mut request: RestoreRequest,
+    read: Instant,
     effect: &Effect,
     seen: &Seen,
     context: &Context,
     acted: &mut Acted,
 ) -> Result<Option<RestoreRequest>, Error> {
     let (client, namespace) = (context.client.clone(), request.namespace().unwrap_or_default());
+    // Making a Job looks by itself.
+    if !matches!(effect, Effect::CreateJob(_)) {
+        writes::still_so(&request, read, &client).await?;
+    }
     match effect {
         Effect::CreateJob(job) => {
-            crash::before_write();
-            let (uid, name) = (request.uid().unwrap_or_default(), request.name_any());
-            let jobs = Api::namespaced(client, &namespace);
-            acted.jobs.extend(writes::create_job(job, &uid, (labels::RESTORE, &name), &jobs).await?);
+            let name = request.name_any();
+            let refusal = writes::create_job(&request, read, (labels::RESTORE, &name), job, &client).await?;
+            acted.jobs.extend(refusal);
         }
         Effect::DeleteJob { name, uid } => {
             writes::delete_job(name, uid, &Api::<Job>::namespaced(client, &namespace)).await?;

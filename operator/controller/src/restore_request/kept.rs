@@ -69,8 +69,7 @@ async fn pass(cached: &ConfigMap, context: &Context) -> Result<Action, Error> {
     }
     let held = now >= kept.drop_after && is_held(&kept, context).await?;
     let step = kept_step(&config_map, &family.observe(now), held, now, &context.runner);
-    writes::still_so(&config_map, read, &context.client).await?;
-    act(&config_map, &kept.request, &step, context).await?;
+    act(&config_map, read, &kept.request, &step, context).await?;
     Ok(Action::requeue(pause(step.wake, &config_map.metadata)))
 }
 
@@ -86,18 +85,18 @@ async fn is_held(kept: &KeptDatabase, context: &Context) -> Result<bool, Error> 
 
 async fn act(
     config_map: &ConfigMap,
+    read: Instant,
     request: &RequestIdentity,
     step: &KeptStep,
     context: &Context,
 ) -> Result<(), Error> {
-    let (namespace, uid) = (config_map.namespace().unwrap_or_default(), config_map.uid().unwrap_or_default());
-    let jobs: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
+    let jobs: Api<Job> = Api::namespaced(context.client.clone(), &config_map.namespace().unwrap_or_default());
     for (name, uid) in &step.delete {
         writes::delete_job(name, uid, &jobs).await?;
     }
     if let Some(job) = &step.create {
-        crash::before_write();
-        let refused = writes::create_job(job, &uid, (labels::RESTORE_UID, &request.uid), &jobs).await?;
+        let label = (labels::RESTORE_UID, request.uid.as_str());
+        let refused = writes::create_job(config_map, read, label, job, &context.client).await?;
         if let Some(refusal) = refused {
             let event = Event { warning: true, reason: refusal.reason, message: refusal.message };
             tell(config_map, request, &event, context).await?;

@@ -1,10 +1,20 @@
-//! The operator is killed, or hangs while another one does its work, before each write that it makes in the life of a run. No list of
-//! writes is needed: the next life is cut one write later, until it ends uncut.
+//! The operator is killed, or hangs while another one does its work, before each write that it makes in the life of a run, and before
+//! the first Job of a restore. No list of writes is needed: the next life is cut one write later, until it ends uncut.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use greenlang_backup_api::labels;
+use greenlang_backup_api::v1alpha1::RestorePhase;
+use greenlang_backup_tests::api_server::ApiServer;
+use greenlang_backup_tests::operator::{NAMESPACE, RELEASE};
+use greenlang_backup_tests::wait;
+use kube::api::ListParams;
+use serde_json::json;
 
 use crate::kubernetes::Ends;
-use crate::life::{Cut, Life, Stage};
+use crate::life::{Cut, HANGS, Life, Stage};
+use crate::replica::LIMIT;
+use crate::restores::World;
+use crate::runs::{jobs, probed};
 
 const SUCCESS: Life = Life {
     name: "success",
@@ -83,4 +93,45 @@ async fn one_that_hangs_before_a_write_does_no_harm_when_it_wakes_up() -> Result
         stage.live_with_two(token).await?;
     }
     cut_everywhere(REPLACED, Cut::Stop, 12).await.map(drop)
+}
+
+/// How many Jobs the operator has asked for.
+fn jobs_asked_for(api: &ApiServer) -> Result<usize> {
+    let asked = api.requests(NAMESPACE, RELEASE)?;
+    Ok(asked.iter().filter(|request| request.starts_with("create jobs ")).count())
+}
+
+/// A process hangs before it makes a Job, and wakes up when that is wanted no more. How many writes come before is found out by lives that
+/// hang earlier, and go on as if nothing had been.
+#[tokio::test]
+async fn whoever_hung_before_the_job_of_a_request_looks_again_whether_it_is_wanted() -> Result<()> {
+    let mut world = World::start().await?;
+    // So that all that is written from now on is written for requests.
+    probed(&world.api, "main").await?;
+    let file = world.folder.path().join("cut");
+    for writes in 0..10 {
+        std::fs::write(&file, format!("stop {writes}"))?;
+        let name = format!("back-{writes}");
+        world.apply(&name, |_| {}).await?;
+        wait::until("it hangs", LIMIT, async || Ok(world.operator.is_stopped()?.then_some(()))).await?;
+        let (before, active) = (jobs_asked_for(&world.api)?, world.status(&name).await?.active);
+        let ours = ListParams::default().labels(&format!("{}={name}", labels::RESTORE));
+        let is_to_be_made = active.is_some() && jobs(&world.api).list(&ours).await?.items.is_empty();
+        if is_to_be_made {
+            world.change(&name, json!({"spec": {"cancel": true}})).await?;
+            tokio::time::sleep(HANGS).await;
+        }
+        std::fs::write(file.with_extension("over"), "")?;
+        world.operator.signal("CONT").await?;
+        let status = world.end(&name).await?;
+        if is_to_be_made {
+            let asked = jobs_asked_for(&world.api)?;
+            assert_eq!((status.phase, asked), (Some(RestorePhase::Cancelled), before), "{name}");
+            return world.at_rest(&name).await;
+        }
+        ensure!(status.phase == Some(RestorePhase::Succeeded), "{name}: {status:#?}");
+        world.at_rest(&name).await.context(name)?;
+        std::fs::remove_file(file.with_extension("over"))?;
+    }
+    bail!("it never hung before a Job")
 }

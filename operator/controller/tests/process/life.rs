@@ -24,7 +24,7 @@ use crate::runs::jobs;
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Longer than a decision stays fresh.
-const HANGS: Duration = Duration::from_secs(2);
+pub const HANGS: Duration = Duration::from_secs(2);
 /// The variable that names the file which arms a cut.
 const CUT_FILE: &str = "GREENLANG_CUT_FILE";
 

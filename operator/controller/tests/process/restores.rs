@@ -31,16 +31,16 @@ const CUT_FILE: &str = "GREENLANG_CUT_FILE";
 const GONE: Duration = Duration::from_mins(1);
 
 /// The world of these tests.
-struct World {
-    api: ApiServer,
+pub struct World {
+    pub api: ApiServer,
     proxy: Proxy,
-    operator: Replica,
+    pub operator: Replica,
     server: Server,
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 impl World {
-    async fn start() -> Result<Self> {
+    pub async fn start() -> Result<Self> {
         let api = ApiServer::start().await?;
         install(&api).await?;
         install_chart(&api.cluster, "greenlang-backup-crds", json!({})).await?;
@@ -78,7 +78,7 @@ impl World {
         Api::namespaced(self.api.cluster.client.clone(), SERVED)
     }
 
-    async fn apply(&self, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
+    pub async fn apply(&self, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
         let mut request = json!({
             "apiVersion": "backup.greenlang.io/v1alpha1", "kind": "RestoreRequest",
             "metadata": {"name": name, "namespace": SERVED},
@@ -95,12 +95,12 @@ impl World {
         self.api.cluster.apply(&request.to_string()).await
     }
 
-    async fn change(&self, name: &str, patch: Value) -> Result<()> {
+    pub async fn change(&self, name: &str, patch: Value) -> Result<()> {
         self.requests().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 
-    async fn status(&self, name: &str) -> Result<RestoreRequestStatus> {
+    pub async fn status(&self, name: &str) -> Result<RestoreRequestStatus> {
         Ok(self.requests().get(name).await?.status.unwrap_or_default())
     }
 
@@ -122,6 +122,17 @@ impl World {
         self.until(name, phase.as_str(), |status| status.phase == Some(phase)).await
     }
 
+    /// The status at the end, whatever becomes of the operator until then.
+    #[cfg(feature = "crash-points")]
+    pub async fn end(&mut self, name: &str) -> Result<RestoreRequestStatus> {
+        wait::until(&format!("{name} ends"), LIMIT, async || {
+            self.tend()?;
+            let found = self.status(name).await?;
+            Ok(found.phase.is_some_and(RestorePhase::is_end).then_some(found))
+        })
+        .await
+    }
+
     async fn replicas(&self) -> Result<String> {
         let question =
             format!("get deployment -n {SERVED} api -o jsonpath={{.spec.replicas}}{{.metadata.annotations}}");
@@ -129,7 +140,7 @@ impl World {
     }
 
     /// The application has what it had and carries nothing of ours, and nothing holds the request or the database.
-    async fn at_rest(&mut self, name: &str) -> Result<()> {
+    pub async fn at_rest(&mut self, name: &str) -> Result<()> {
         wait::until("Lease and finalizer are gone", LIMIT, async || {
             self.tend()?;
             let leases: Api<Lease> = Api::namespaced(self.api.cluster.client.clone(), NAMESPACE);
@@ -233,12 +244,7 @@ async fn a_restore_survives_a_kill_before_each_write() -> Result<()> {
         std::fs::write(&file, format!("abort {writes}"))?;
         let name = format!("back-{writes}");
         world.apply(&name, |_| {}).await?;
-        let status = wait::until(&format!("{name} ends"), LIMIT, async || {
-            world.tend()?;
-            let found = world.requests().get(&name).await?.status.unwrap_or_default();
-            Ok(found.phase.is_some_and(RestorePhase::is_end).then_some(found))
-        })
-        .await?;
+        let status = world.end(&name).await?;
         ensure!(status.phase == Some(RestorePhase::Succeeded), "{name}: {status:#?}");
         world.at_rest(&name).await.context(name.clone())?;
         assert_eq!(world.server.done(&name), once(&ALL), "{name}");
