@@ -13,9 +13,9 @@ use k8s_openapi::api::batch::v1::Job;
 use super::decide::Pass;
 use super::restores::{self, OngoingRestore};
 use super::summary::newest_failed;
-use super::task::{MIN_MEMORY, mounts};
+use super::task::Limits;
 use super::validate::{ACTIVE_DEADLINE_SECONDS, ValidatedBackup, ValidatedPolicy};
-use crate::job::{JobRequest, RunnerSettings, build_job};
+use crate::job::RunnerSettings;
 
 /// Stands for the backup in the names of Jobs. No backup can have these names: they have a dot.
 const PRUNE_SUBJECT: &str = "prune.";
@@ -81,7 +81,9 @@ impl ValidatedPolicy {
             shown: available.map(|entry| entry.id.clone()).collect(),
             dry_run: active.dry_run_token.is_some(),
         });
-        self.job_of(self.prune_job_name(&backup.name, active), labels::TASK_PRUNE, &task, pass.runner)
+        let labels = [(labels::TASK, labels::TASK_PRUNE.to_owned())];
+        let name = self.prune_job_name(&backup.name, active);
+        self.job_of(name, labels, &task, Limits::least(DEADLINE_SECONDS), pass.runner)
     }
 
     /// The Job for a catalogue.
@@ -101,28 +103,9 @@ impl ValidatedPolicy {
             backups: self.backups.iter().map(path).collect(),
             limit: u32::try_from(MAX_AVAILABLE).unwrap_or(u32::MAX),
         });
-        self.job_of(self.catalogue_job_name(active), labels::TASK_CATALOGUE, &task, runner)
-    }
-
-    fn job_of(
-        &self,
-        name: String,
-        kind: &str,
-        task: &Task,
-        runner: &RunnerSettings,
-    ) -> Result<Job, TaskError> {
-        let request = JobRequest {
-            name,
-            namespace: &self.identity.namespace,
-            owner: self.owner(),
-            labels: self.labels([(labels::TASK, kind.to_owned())]),
-            secrets: mounts(task),
-            task: task.encode()?,
-            active_deadline_seconds: DEADLINE_SECONDS,
-            memory: MIN_MEMORY,
-            template: &self.job_template,
-        };
-        Ok(build_job(request, runner))
+        let labels = [(labels::TASK, labels::TASK_CATALOGUE.to_owned())];
+        let name = self.catalogue_job_name(active);
+        self.job_of(name, labels, &task, Limits::least(DEADLINE_SECONDS), runner)
     }
 
     /// How long the backups of a backup are kept, and which are kept longer.

@@ -1,4 +1,4 @@
-//! Builds the Task and the Job of a run, a probe or a clean-up. Pure.
+//! Builds the Task of a run, a probe or a clean-up, and puts the Jobs of policies together. Pure.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use super::validate::{
 use crate::job::{JobRequest, RunnerSettings, build_job};
 
 /// Least memory limit of a Job in bytes: 512 MiB.
-pub(super) const MIN_MEMORY: u64 = 512 << 20;
+const MIN_MEMORY: u64 = 512 << 20;
 /// Size in bytes that the largest database is taken to have at most while no probe has told it: 1 TiB. In one stream that
 /// takes 616 MiB, hardly more than the least limit.
 const ASSUMED_DATABASE_BYTES: u64 = 1 << 40;
@@ -70,46 +70,25 @@ impl ValidatedPolicy {
     ) -> Result<Job, TaskError> {
         let path = active.path.as_deref().unwrap_or(&backup.path);
         let task = self.run_task(backup, path, &active.run, active.attempt, &runner.cluster_uid);
-        let labels = self.labels([
+        let labels = [
             (labels::TASK, labels::TASK_BACKUP.to_owned()),
             (labels::BACKUP, backup.name.clone()),
             (labels::ID, active.run.id.to_string()),
             (labels::ATTEMPT, active.attempt.to_string()),
-        ]);
-        Ok(build_job(
-            JobRequest {
-                name: self.run_job_name(&backup.name, active),
-                namespace: &self.identity.namespace,
-                owner: self.owner(),
-                labels,
-                secrets: mounts(&task),
-                task: task.encode()?,
-                active_deadline_seconds: Self::active_deadline_seconds(backup, &active.run),
-                memory: self.memory(backup, largest_database_bytes.unwrap_or(ASSUMED_DATABASE_BYTES)),
-                template: &self.job_template,
-            },
-            runner,
-        ))
+        ];
+        let limits = Limits {
+            seconds: Self::active_deadline_seconds(backup, &active.run),
+            memory: self.memory(backup, largest_database_bytes.unwrap_or(ASSUMED_DATABASE_BYTES)),
+        };
+        self.job_of(self.run_job_name(&backup.name, active), labels, &task, limits, runner)
     }
 
     /// The Job for a probe.
     pub(super) fn probe_job(&self, active: &ActiveProbe, runner: &RunnerSettings) -> Result<Job, TaskError> {
         let name = self.probe_job_name(active);
         let task = self.probe_task(&name, &runner.cluster_uid);
-        Ok(build_job(
-            JobRequest {
-                namespace: &self.identity.namespace,
-                owner: self.owner(),
-                labels: self.labels([(labels::TASK, labels::TASK_PROBE.to_owned())]),
-                secrets: mounts(&task),
-                task: task.encode()?,
-                active_deadline_seconds: PROBE_DEADLINE_SECONDS,
-                memory: MIN_MEMORY,
-                template: &self.job_template,
-                name,
-            },
-            runner,
-        ))
+        let labels = [(labels::TASK, labels::TASK_PROBE.to_owned())];
+        self.job_of(name, labels, &task, Limits::least(PROBE_DEADLINE_SECONDS), runner)
     }
 
     /// The Job for a clean-up.
@@ -129,23 +108,32 @@ impl ValidatedPolicy {
             attempts: entry.attempts.clone(),
             bucket: self.bucket.clone(),
         });
-        Ok(build_job(
-            JobRequest {
-                name: self.clean_up_job_name(backup, entry, active),
-                namespace: &self.identity.namespace,
-                owner: self.owner(),
-                labels: self.labels([
-                    (labels::TASK, labels::TASK_CLEAN_UP.to_owned()),
-                    (labels::ID, entry.id.to_string()),
-                ]),
-                secrets: mounts(&task),
-                task: task.encode()?,
-                active_deadline_seconds: CLEAN_UP_DEADLINE_SECONDS,
-                memory: MIN_MEMORY,
-                template: &self.job_template,
-            },
-            runner,
-        ))
+        let name = self.clean_up_job_name(backup, entry, active);
+        let labels = [(labels::TASK, labels::TASK_CLEAN_UP.to_owned()), (labels::ID, entry.id.to_string())];
+        self.job_of(name, labels, &task, Limits::least(CLEAN_UP_DEADLINE_SECONDS), runner)
+    }
+
+    /// The Job for a Task, of whatever kind, with these labels of ours besides the policy's name.
+    pub(super) fn job_of<const N: usize>(
+        &self,
+        name: String,
+        labels: [(&str, String); N],
+        task: &Task,
+        limits: Limits,
+        runner: &RunnerSettings,
+    ) -> Result<Job, TaskError> {
+        let request = JobRequest {
+            name,
+            namespace: &self.identity.namespace,
+            owner: self.owner(),
+            labels: self.labels(labels),
+            secrets: mounts(task),
+            task: task.encode()?,
+            active_deadline_seconds: limits.seconds,
+            memory: limits.memory,
+            template: &self.job_template,
+        };
+        Ok(build_job(request, runner))
     }
 
     /// Memory limit of a backup's Job. Databases are dumped one after the other, so the largest decides; it may have grown by a
@@ -261,12 +249,12 @@ impl ValidatedPolicy {
         })
     }
 
-    pub(super) fn labels<const N: usize>(&self, ours: [(&str, String); N]) -> BTreeMap<String, String> {
+    fn labels<const N: usize>(&self, ours: [(&str, String); N]) -> BTreeMap<String, String> {
         let policy = (labels::POLICY.to_owned(), self.identity.name.clone());
         ours.into_iter().map(|(key, value)| (key.to_owned(), value)).chain([policy]).collect()
     }
 
-    pub(super) fn owner(&self) -> OwnerReference {
+    fn owner(&self) -> OwnerReference {
         OwnerReference {
             api_version: BackupPolicy::API_VERSION.into(),
             kind: BackupPolicy::KIND.into(),
@@ -284,6 +272,21 @@ fn served<'a>(
     run: &'a Run,
 ) -> impl Iterator<Item = &'a super::validate::ValidatedSchedule> + 'a {
     backup.schedules.iter().filter(|schedule| run.schedules.contains(&schedule.name))
+}
+
+/// What the Pod of a Job may take.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    seconds: u32,
+    /// In bytes, where the user names no resources.
+    memory: u64,
+}
+
+impl Limits {
+    /// So many seconds, and the least memory.
+    pub const fn least(seconds: u32) -> Self {
+        Self { seconds, memory: MIN_MEMORY }
+    }
 }
 
 /// The Secrets that a Task names, by directory.
