@@ -21,7 +21,7 @@ use super::validate::ValidatedBackup;
 use crate::job_state::{Ended, JobState};
 use crate::jobs::PROGRESS_SECONDS;
 use crate::jobs::{ObservedJob, Refusal, cannot_start};
-use crate::pause::{backoff_seconds, seconds_later};
+use crate::pause::{backoff_seconds, seconds_later, still_ahead};
 
 /// Seconds to the next try after a first failure; doubled with each further one.
 const RETRY_SECONDS: i64 = 10;
@@ -62,10 +62,8 @@ pub(super) fn is_unknown(status: &BackupPolicyStatus) -> bool {
 
 fn start_if_due(pass: &mut Pass<'_>, catalogue: &mut CatalogueStatus) {
     let now = pass.now();
-    // A time too far ahead was written under a wrong clock.
-    let latest = seconds_later(now, MAX_RETRY_SECONDS);
-    let next = catalogue.next_time.as_ref().map(|time| time.0);
-    if let Some(next) = next.filter(|next| *next > now && *next <= latest) {
+    let next = catalogue.next_time.as_ref();
+    if let Some(next) = next.and_then(|next| still_ahead(next.0, now, MAX_RETRY_SECONDS)) {
         pass.wake_at(next);
         return;
     }

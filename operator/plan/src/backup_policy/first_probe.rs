@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::decide::Pass;
 use super::probe::CLOCK_MARGIN;
-use crate::pause::seconds_later;
+use crate::pause::{seconds_later, still_ahead};
 
 /// Longest wait in seconds, from the decision on the run. A probe takes some seconds; one that does not end must not
 /// hold up a backup.
@@ -19,11 +19,8 @@ pub(super) fn wait_until(pass: &Pass<'_>, active: &ActiveRun) -> Option<Timestam
     if active.job_uid.is_some() || is_told(pass) {
         return None;
     }
-    let now = pass.now();
     let until = seconds_later(active.start_time.0, WAIT_SECONDS);
-    // A start too far ahead was written under a wrong clock.
-    let latest = seconds_later(now, WAIT_SECONDS + CLOCK_MARGIN);
-    (now < until && until <= latest).then_some(until)
+    still_ahead(until, pass.now(), WAIT_SECONDS + CLOCK_MARGIN)
 }
 
 /// Whether a probe of the latest spec has ended, and found all well, or at least knows a size of before, or was not the first

@@ -12,7 +12,7 @@ use super::decide::Pass;
 use crate::job_state::JobState;
 use crate::jobs::PROGRESS_SECONDS;
 use crate::jobs::{ObservedJob, Refusal, cannot_start};
-use crate::pause::{backoff_seconds, seconds_later};
+use crate::pause::{backoff_seconds, seconds_later, still_ahead};
 
 /// Seconds between probes while all is well.
 const PROBE_SECONDS: i64 = 3_600;
@@ -42,9 +42,9 @@ fn start_if_due(pass: &mut Pass<'_>, probe: &mut ProbeStatus) {
     let now = pass.now();
     let told = probe.adopt != pass.policy.adopt;
     let stale = probe.generation != Some(pass.policy.generation) || told;
-    // A time too far ahead was written under a wrong clock.
-    let latest = seconds_later(now, PROBE_SECONDS + CLOCK_MARGIN);
-    if !stale && probe.next_probe_time.as_ref().is_some_and(|time| time.0 > now && time.0 <= latest) {
+    let next = probe.next_probe_time.as_ref();
+    let next = next.and_then(|next| still_ahead(next.0, now, PROBE_SECONDS + CLOCK_MARGIN));
+    if !stale && next.is_some() {
         return;
     }
     if told && let Some(catalogue) = &mut pass.decision.status.catalogue {

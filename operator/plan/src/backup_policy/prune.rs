@@ -16,7 +16,7 @@ use super::validate::ValidatedBackup;
 use crate::job_state::JobState;
 use crate::jobs::PROGRESS_SECONDS;
 use crate::jobs::{ObservedJob, Refusal, cannot_start};
-use crate::pause::{backoff_seconds, seconds_later};
+use crate::pause::{backoff_seconds, seconds_later, still_ahead};
 
 /// Seconds to the next try after a first failure; doubled with each further one.
 const RETRY_SECONDS: i64 = 30;
@@ -107,11 +107,8 @@ fn start_if_due(
     if lets_runs_go_first(pass, status, prune) {
         return false;
     }
-    // A time too far ahead was written under a wrong clock.
-    let latest = seconds_later(now, MAX_RETRY_SECONDS);
-    if let Some(next) =
-        prune.next_time.as_ref().map(|time| time.0).filter(|next| *next > now && *next <= latest)
-    {
+    let next = prune.next_time.as_ref();
+    if let Some(next) = next.and_then(|next| still_ahead(next.0, now, MAX_RETRY_SECONDS)) {
         pass.wake_at(next);
         return false;
     }

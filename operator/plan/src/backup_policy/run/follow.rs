@@ -14,7 +14,7 @@ use super::{count, stop_reason};
 use crate::job_state::{Ended, JobState};
 use crate::jobs::PROGRESS_SECONDS;
 use crate::jobs::{ObservedJob, cannot_start, shown_progress};
-use crate::pause::seconds_later;
+use crate::pause::{seconds_later, still_ahead};
 use crate::queue::Wanted;
 
 /// Seconds between two looks at a Pod that is to go.
@@ -89,9 +89,8 @@ fn can_wait(job: &ObservedJob, active: &ActiveRun, seen: &Observed) -> bool {
 /// Makes the Job of an attempt, unless it is to wait. Whoever gives it a place wakes us.
 fn begin(pass: &mut Pass<'_>, backup: &ValidatedBackup, active: &ActiveRun) {
     let now = pass.now();
-    let pause = active.not_before.as_ref().map(|time| time.0);
-    // A time too far ahead was written under a wrong clock.
-    let pause = pause.filter(|time| *time > now && *time <= seconds_later(now, count::MAX_RETRY_SECONDS));
+    let pause = active.not_before.as_ref();
+    let pause = pause.and_then(|time| still_ahead(time.0, now, count::MAX_RETRY_SECONDS));
     if let Some(time) = pause.or_else(|| first_probe::wait_until(pass, active)) {
         pass.wake_at(time);
         return;
