@@ -158,34 +158,9 @@ fn follow(
         // A run began between the decision and the Job: it goes first.
         None if lets_runs_go_first(pass, status, prune) => prune.active = None,
         None if stale => stop(pass, prune),
-        None => {
-            let time = prune.plan.as_ref().filter(|_| active.dry_run_token.is_none()).map(|plan| plan.time.0);
-            match pass.policy.prune_job(backup, status, &active, time, pass) {
-                Ok(job) => {
-                    pass.create(Ok(job));
-                    pass.wake_at(seconds_later(pass.now(), PROGRESS_SECONDS));
-                }
-                // Validation cannot measure what status and annotations add.
-                Err(error) => {
-                    let why =
-                        format!("what it is to be told, pins among it, does not fit into a Job: {error}");
-                    fail(pass, backup, prune, reasons::INVALID_SPEC, &why);
-                }
-            }
-        }
+        None => make_job(pass, backup, status, prune, &active),
         Some(ObservedJob { state: JobState::Ended(ended), .. }) => {
-            let RunReport { outcome, reason, message, prune: report, .. } = &ended.report;
-            match report {
-                Some(report) if outcome.is_success() => {
-                    succeed(pass, backup, prune, &active, report, message);
-                }
-                _ if *outcome == Outcome::Done => {
-                    fail(pass, backup, prune, reasons::REPORT_LOST, "the Job ended and said nothing");
-                }
-                _ => fail(pass, backup, prune, reason, message),
-            }
-            // With this status the Job's end is counted; the next pass deletes it.
-            pass.wake_now();
+            end(pass, backup, prune, &active, &ended.report);
         }
         Some(ObservedJob { name, state: JobState::Stuck(why), .. }) => {
             fail(pass, backup, prune, reasons::POD_NOT_STARTED, &cannot_start(&name, &why));
@@ -211,6 +186,46 @@ fn is_stale(pass: &Pass<'_>, backup: &ValidatedBackup, status: &BackupStatus, ac
 /// Once this is stored nothing needs its Job, which is deleted; if a prune is still due another one is made.
 fn stop(pass: &mut Pass<'_>, prune: &mut PruneStatus) {
     prune.active = None;
+    pass.wake_now();
+}
+
+fn make_job(
+    pass: &mut Pass<'_>,
+    backup: &ValidatedBackup,
+    status: &BackupStatus,
+    prune: &mut PruneStatus,
+    active: &ActivePrune,
+) {
+    let time = prune.plan.as_ref().filter(|_| active.dry_run_token.is_none()).map(|plan| plan.time.0);
+    match pass.policy.prune_job(backup, status, active, time, pass) {
+        Ok(job) => {
+            pass.create(Ok(job));
+            pass.wake_at(seconds_later(pass.now(), PROGRESS_SECONDS));
+        }
+        // Validation cannot measure what status and annotations add.
+        Err(error) => {
+            let why = format!("what it is to be told, pins among it, does not fit into a Job: {error}");
+            fail(pass, backup, prune, reasons::INVALID_SPEC, &why);
+        }
+    }
+}
+
+fn end(
+    pass: &mut Pass<'_>,
+    backup: &ValidatedBackup,
+    prune: &mut PruneStatus,
+    active: &ActivePrune,
+    ended: &RunReport,
+) {
+    let RunReport { outcome, reason, message, prune: report, .. } = ended;
+    match report {
+        Some(report) if outcome.is_success() => succeed(pass, backup, prune, active, report, message),
+        _ if *outcome == Outcome::Done => {
+            fail(pass, backup, prune, reasons::REPORT_LOST, "the Job ended and said nothing");
+        }
+        _ => fail(pass, backup, prune, reason, message),
+    }
+    // With this status the Job's end is counted; the next pass deletes it.
     pass.wake_now();
 }
 
