@@ -42,7 +42,7 @@ pub const OF_RESTORES: &[&str] =
     &[READY, RECONCILING, STALLED, PLANNED, QUIESCED, RESTORED, VERIFIED, SWITCHED, RESUMED, FINISHED];
 
 /// All of a BackupPolicy.
-pub const ALL: &[&str] = &[
+pub const OF_POLICIES: &[&str] = &[
     READY,
     RECONCILING,
     STALLED,

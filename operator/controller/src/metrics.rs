@@ -132,7 +132,7 @@ fn conditions(policies: &[Policy], served: &BTreeSet<String>, text: &mut String)
         let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
         let known = policy.status.iter().filter(|_| served.contains(&namespace));
         let known = known.flat_map(|status| &status.conditions);
-        for condition in known.filter(|condition| conditions::ALL.contains(&&*condition.type_)) {
+        for condition in known.filter(|condition| conditions::OF_POLICIES.contains(&&*condition.type_)) {
             for state in [State::True, State::False, State::Unknown].map(State::as_str) {
                 let value = u8::from(condition.status == state);
                 // A String takes whatever is written.

@@ -408,6 +408,11 @@ impl BackupStatus {
         self.active.iter().chain(&self.alongside)
     }
 
+    /// What has been counted: by schedule, and of the runs that no schedule asked for.
+    pub fn histories(&self) -> impl Iterator<Item = &RunHistory> {
+        self.schedules.iter().map(|entry| &entry.history).chain([&self.manual])
+    }
+
     /// Takes all runs that go on out of the status.
     pub fn take_runs(&mut self) -> Vec<ActiveRun> {
         self.active.take().into_iter().chain(std::mem::take(&mut self.alongside)).collect()

@@ -15,7 +15,7 @@
 
 use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus};
-use greenlang_backup_plan::backup_policy::{Observed, Places};
+use greenlang_backup_plan::backup_policy::{Granted, Observed};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
@@ -82,7 +82,7 @@ pub fn observe(family: &Family, policy: &BackupPolicy, context: &Context, now: T
     let jobs = family.observe(now);
     let (remains, busy) = (family.remains.clone(), context.passes.are_many());
     let restores = context.restores.ongoing(&policy.namespace().unwrap_or_default());
-    Observed { now, jobs, remains, restores, places: Places::default(), busy }
+    Observed { now, jobs, remains, restores, places: Granted::default(), busy }
 }
 
 /// UIDs of all Jobs that a status knows to exist.

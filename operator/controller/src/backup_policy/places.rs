@@ -8,7 +8,7 @@ use futures::Stream;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::BackupPolicy;
-use greenlang_backup_plan::backup_policy::{Observed, Places as Granted};
+use greenlang_backup_plan::backup_policy::{Granted, Observed};
 use greenlang_backup_plan::job_state::has_ended;
 use greenlang_backup_plan::queue::{Member, Queue, Report, Wanted};
 use k8s_openapi::api::batch::v1::Job;

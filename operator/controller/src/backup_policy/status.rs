@@ -1,6 +1,6 @@
 //! Step 5, status: writes what was decided, only if it differs, and tells people. I/O, no decisions.
 
-use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus};
+use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus};
 use greenlang_backup_plan::backup_policy::{Decision, Event};
 use kube::Resource as _;
 
@@ -17,17 +17,14 @@ pub async fn write(
     if policy.status.as_ref() == Some(&decision.status) {
         return Ok(None);
     }
-    if ended_runs(&decision.status) > policy.status.as_ref().map_or(0, ended_runs) {
+    if ended_attempts(&decision.status) > policy.status.as_ref().map_or(0, ended_attempts) {
         crash::point(crash::RUN_ENDED);
     }
     writes::replace_status(policy, decision.status.clone(), &context.client).await
 }
 
-fn ended_runs(status: &BackupPolicyStatus) -> u64 {
-    let scheduled =
-        status.backups.iter().flat_map(|backup| backup.schedules.iter().map(|entry| &entry.history));
-    let manual = status.backups.iter().map(|backup| &backup.manual);
-    scheduled.chain(manual).map(|history| history.attempts).sum()
+fn ended_attempts(status: &BackupPolicyStatus) -> u64 {
+    status.backups.iter().flat_map(BackupStatus::histories).map(|history| history.attempts).sum()
 }
 
 /// Tells people what a status that was written says.

@@ -240,7 +240,7 @@ async fn every_condition_can_be_waited_for() -> Result<()> {
     let wanted = [(STALLED, "True"), (READY, "False"), (RETENTION_ACTIVE, "False")];
     world.kubectl_wait("default", NAME, &wanted).await?;
 
-    for type_ in conditions::ALL {
+    for type_ in conditions::OF_POLICIES {
         for status in ["True", "False"] {
             let pair = ((*type_).to_owned(), status.to_owned());
             assert!(world.seen.contains(&pair), "{type_}={status} was never waited for");

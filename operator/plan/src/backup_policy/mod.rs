@@ -21,6 +21,6 @@ pub(crate) mod task;
 pub(crate) mod validate;
 
 pub use decide::{Decision, Effect, Event, decide, reject, unserved};
-pub use observe::{Observed, Places};
+pub use observe::{Granted, Observed};
 pub use restores::{BackupPlace, OngoingRestore, ReadBackup, ReplacedDatabase};
 pub use validate::{Invalid, Source, ValidatedBackup, ValidatedPolicy, ValidatedSchedule, validate};

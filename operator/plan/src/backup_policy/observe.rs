@@ -20,14 +20,14 @@ pub struct Observed {
     /// The restores that go on in the policy's namespace, in any order.
     pub restores: Vec<OngoingRestore>,
     /// Which of its runs may begin.
-    pub places: Places,
+    pub places: Granted,
     /// Whether so many passes go on that what can wait should.
     pub busy: bool,
 }
 
 /// What the queue of all policies' runs says to one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct Granted {
     /// How many runs may go on at once, of all policies together.
     pub limit: usize,
     /// Names of the Jobs that have a place.

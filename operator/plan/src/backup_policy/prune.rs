@@ -5,9 +5,7 @@ use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::prune::PruneReport;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
-use greenlang_backup_api::v1alpha1::{
-    ActivePrune, BackupStatus, PrunePlan, PruneResult, PruneStatus, RunHistory,
-};
+use greenlang_backup_api::v1alpha1::{ActivePrune, BackupStatus, PrunePlan, PruneResult, PruneStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -69,12 +67,8 @@ fn known(status: &BackupStatus, latest: Timestamp) -> PruneStatus {
 /// One that was made under a clock far ahead would be the newest until that time has come, and no success before it would be
 /// followed by a prune.
 fn newest_success(status: &BackupStatus, latest: Timestamp) -> Option<BackupId> {
-    let ids = histories(status).filter_map(|history| history.last_success.as_ref()).map(|run| &run.id);
+    let ids = status.histories().filter_map(|history| history.last_success.as_ref()).map(|run| &run.id);
     ids.filter(|id| id.slot().is_ok_and(|slot| slot <= latest)).max().cloned()
-}
-
-fn histories(status: &BackupStatus) -> impl Iterator<Item = &RunHistory> {
-    status.schedules.iter().map(|entry| &entry.history).chain([&status.manual])
 }
 
 /// Whether backups are to be deleted because of a success that no prune has followed yet.

@@ -5,7 +5,9 @@ use greenlang_backup_api::conditions::{
     STALLED, STORAGE_REACHABLE, State,
 };
 use greenlang_backup_api::reasons;
-use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, RunHistory, RunProgress, ScheduleStatus};
+use greenlang_backup_api::v1alpha1::{
+    BackupPolicyStatus, BackupStatus, RunHistory, RunProgress, ScheduleStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::catalogue;
@@ -166,10 +168,8 @@ fn newest_missed(entry: &ScheduleStatus) -> bool {
 }
 
 fn columns(status: &mut BackupPolicyStatus) {
-    let successes = status.backups.iter().flat_map(|backup| {
-        let scheduled = backup.schedules.iter().map(|entry| &entry.history);
-        scheduled.chain([&backup.manual]).filter_map(|history| history.last_success.as_ref())
-    });
+    let histories = status.backups.iter().flat_map(BackupStatus::histories);
+    let successes = histories.filter_map(|history| history.last_success.as_ref());
     if let Some(newest) = successes.max_by_key(|run| run.time.0) {
         let size = bytesize::ByteSize(newest.bytes).display().iec().to_string();
         (status.last_backup_time, status.last_size) = (Some(newest.time.clone()), Some(size));

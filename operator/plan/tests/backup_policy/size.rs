@@ -230,7 +230,7 @@ fn greatest(policy: &BackupPolicy, job: Option<&String>) -> BackupPolicyStatus {
     let removed = (0..MAX_REMOVED).map(|number| removed(number, job));
     BackupPolicyStatus {
         observed_generation: Some(i64::MAX),
-        conditions: conditions::ALL.iter().map(condition).collect(),
+        conditions: conditions::OF_POLICIES.iter().map(condition).collect(),
         probe: Some(ProbeStatus {
             generation: Some(1),
             adopt: None,

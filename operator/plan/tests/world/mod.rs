@@ -13,7 +13,7 @@ use greenlang_backup_api::report::{Finding, ProbeReport};
 use greenlang_backup_api::task::{CleanUpTask, TASK_ENV, Task};
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus};
 use greenlang_backup_plan::backup_policy::{
-    Decision, Effect, Observed, OngoingRestore, Places, decide, reject, validate,
+    Decision, Effect, Granted, Observed, OngoingRestore, decide, reject, validate,
 };
 use greenlang_backup_plan::job::RunnerSettings;
 use greenlang_backup_plan::job_state::{Ended, JobState};
@@ -259,7 +259,7 @@ impl World {
             jobs: self.jobs.clone(),
             remains: self.ghosts.iter().flat_map(|(uid, name)| [uid, name]).cloned().collect(),
             restores: self.restores.clone(),
-            places: Places { limit: self.places, ..Places::default() },
+            places: Granted { limit: self.places, ..Granted::default() },
             busy: self.busy,
         }
     }
