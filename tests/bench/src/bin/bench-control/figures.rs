@@ -142,6 +142,8 @@ fn delay(name: &'static str, delays: &[Duration], slots: u16, limit: f64) -> Fig
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
@@ -160,6 +162,33 @@ mod tests {
         assert_eq!(kept(&prunes(5_500, 45)), [true; 4]);
         assert_eq!(kept(&prunes(5_501, 46)), [true, false, true, false]);
         assert_eq!(kept(&prunes(1_000, 129)), [true, true, false, false]);
+    }
+
+    /// With 1,000 policies; of the delay 200 slots that are due in the same second.
+    #[test]
+    fn limits_of_the_operator_are_64_to_96_mib_20_requests_and_5_seconds() {
+        let options = Options::parse_from(["bench-control"]);
+        assert_eq!((options.policies, options.due), (1_000, 200));
+        let of = |most, requests, millis| {
+            let measured = Measured {
+                at_rest: most,
+                most,
+                idle: vec!["GET".to_owned(); requests],
+                of_runs: 1_800,
+                due: vec![Duration::from_millis(millis); 200],
+                all: vec![Duration::from_mins(1); 1_000],
+            };
+            figures(&measured, &options)
+        };
+        let kept = |figures: &[Figure]| figures.iter().map(Figure::is_kept).collect::<Vec<_>>();
+        let at_most = of(96 << 20, 20, 5_000);
+        assert_eq!(kept(&at_most), [true; 5]);
+        let limits: Vec<_> = at_most.iter().map(|figure| (figure.limit.to_string(), figure.aim)).collect();
+        let told = || ("inf".to_owned(), None);
+        let limit = |limit: &str, aim| (limit.to_owned(), aim);
+        assert_eq!(limits, [limit("96", Some(64.0)), limit("20", None), limit("5", None), told(), told()]);
+        assert_eq!(kept(&of((96 << 20) + 1, 21, 5_001)), [false, false, false, true, true]);
+        assert_eq!(kept(&of(0, 0, 0))[..2], [false, false], "nothing was measured");
     }
 
     #[test]
