@@ -12,8 +12,8 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, Request};
-use kube::core::PartialObjectMeta;
 use kube::core::object::HasStatus;
+use kube::core::{PartialObjectMeta, Status};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,6 +48,12 @@ where
     if is_same { Ok(()) } else { Err(Error::Overtaken) }
 }
 
+/// Whether an answer is that the API server will not have what it was sent, now or later. It says 400 where it cannot read it, as a
+/// quantity that is none, and where a webhook denies it and gives no code.
+pub fn is_refusal(status: &Status) -> bool {
+    status.is_forbidden() || status.is_invalid() || status.code == 400
+}
+
 /// Makes a Job for an object that was read at `read`, and fails if that has changed since. A Job that is there already is the one that was
 /// wanted if the object owns it and its label says so; else, and where the API server would not have it, that is for status to say.
 pub async fn create_job<K>(
@@ -73,7 +79,7 @@ where
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
             adopt(&name, &owner, label, &jobs).await
         }
-        Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
+        Err(kube::Error::Api(status)) if is_refusal(&status) => {
             // It repeats what the spec says, however long that is.
             let message = format!("the API server refused Job {name}: {}", status.message);
             let message = cut(&message).to_owned();
@@ -159,5 +165,31 @@ pub async fn conditions<K: Resource<DynamicType = ()>>(
         // Deleted meanwhile.
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         written => written.map(drop).map_err(Error::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_will_never_be_taken_is_told_from_what_may_be_taken_later() {
+        let answer = |code: u16, reason: &str| Status::failure("no", reason).with_code(code);
+        for (code, reason) in
+            [(400, "BadRequest"), (400, ""), (403, "Forbidden"), (422, "Invalid"), (406, "Forbidden")]
+        {
+            assert!(is_refusal(&answer(code, reason)), "{code} {reason}");
+        }
+        for (code, reason) in [
+            (401, "Unauthorized"),
+            (404, "NotFound"),
+            (409, "Conflict"),
+            (429, "TooManyRequests"),
+            (500, "InternalError"),
+            (503, ""),
+            (504, "Timeout"),
+        ] {
+            assert!(!is_refusal(&answer(code, reason)), "{code} {reason}");
+        }
     }
 }

@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use super::managers::replicas_manager;
 use crate::context::Context;
-use crate::crash;
 use crate::errors::Error;
+use crate::{crash, writes};
 
 /// Looks at every workload that spec or ledger names.
 pub async fn look(request: &RestoreRequest, context: &Context) -> Result<Vec<ObservedWorkload>, Error> {
@@ -196,7 +196,7 @@ pub async fn patch(
             tracing::info!(%workload, "patched");
             Ok(None)
         }
-        Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
+        Err(kube::Error::Api(status)) if writes::is_refusal(&status) => {
             Ok(Some(WorkloadRefusal { workload: workload.clone(), message: status.message }))
         }
         Err(error) => Err(error.into()),

@@ -1,22 +1,24 @@
-//! What is in the way of a Job: a namesake of somebody else, a Pod that nobody makes, one that no node has room for, one that does not
-//! go. What no waiting mends fails the attempt with a clear reason, and the next one goes on. Minutes are not waited for: the operator's
-//! clock is six of them ahead.
+//! What is in the way of a Job: a namesake of somebody else, values that the API server cannot read, a Pod that nobody makes, one that no
+//! node has room for, one that does not go. What no waiting mends fails the attempt with a clear reason, and the next one goes on. Minutes
+//! are not waited for: the operator's clock is six of them ahead.
 
 use anyhow::{Context as _, Result};
 use greenlang_backup_api::names::job_name;
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::v1alpha1::BackupStatus;
-use greenlang_backup_api::{labels, reasons};
+use greenlang_backup_api::{conditions, labels, reasons};
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::jobs::Recorder;
 use greenlang_backup_tests::kubelet::{self, Watched};
 use greenlang_backup_tests::operator::install_chart;
+use greenlang_backup_tests::policy;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, ObjectReference, Pod};
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
+use crate::apply_changed;
 use crate::replica::{Replica, SERVED, install};
 use crate::runs::{carry_out, job, jobs, manual, over, probed, run, start, until};
 
@@ -91,6 +93,36 @@ async fn a_job_of_somebody_else_in_the_way_is_named_and_stays() -> Result<()> {
     assert_eq!(jobs(&api).get(&second).await?.metadata.uid, theirs.metadata.uid, "it is not ours to delete");
     assert_eq!(recorder.jobs("taken", labels::TASK_BACKUP).len(), 2);
     Ok(())
+}
+
+/// The definition takes any resources, so the API server finds out when it is to make a Job. It answers 400, as to what will be no better
+/// the next time.
+#[tokio::test]
+async fn a_job_that_the_api_server_cannot_read_is_said_and_can_be_mended() -> Result<()> {
+    let (api, _operator) = start().await?;
+    let memory = |text: &str| json!({"jobTemplate": {"resources": {"limits": {"memory": text}}}});
+    apply_changed(&api, "unreadable", |policy| {
+        policy["spec"]["jobTemplate"] = memory("512Mo")["jobTemplate"].clone();
+    })
+    .await?;
+    let is_refused = |text: &str| text.contains(reasons::JOB_REFUSED) && text.contains("quantities must");
+    until(&api, "unreadable", "its Jobs are refused", |status| {
+        let ready = conditions::find(&status.conditions, conditions::READY);
+        let history = status.catalogue.as_ref().and_then(|catalogue| catalogue.last_error.as_deref());
+        ready.is_some_and(|ready| is_refused(&format!("{}: {}", ready.reason, ready.message)))
+            && history.is_some_and(is_refused)
+    })
+    .await?;
+    assert!(jobs(&api).list(&ListParams::default()).await?.items.is_empty());
+    policy::change(&api.cluster, SERVED, "unreadable", json!({"spec": memory("512Mi")})).await?;
+    for task in [labels::TASK_PROBE, labels::TASK_CATALOGUE] {
+        carry_out(&api, &job(&api, "unreadable", task, &[]).await?).await?;
+    }
+    until(&api, "unreadable", "it is ready", |status| {
+        conditions::is(&status.conditions, conditions::READY, conditions::State::True)
+    })
+    .await
+    .map(drop)
 }
 
 #[tokio::test]
