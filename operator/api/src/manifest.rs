@@ -183,7 +183,7 @@ pub enum ManifestError {
 const MAX_BYTES: u64 = i64::MAX.unsigned_abs();
 /// Most schedules that one backup serves; a policy has 16 at most.
 const MAX_SCHEDULES: usize = 64;
-/// Most bytes of the name of a schedule; a policy takes 63.
+/// Most bytes of the name of a schedule or backup; a policy takes 63.
 const MAX_NAME: usize = 253;
 
 impl Manifest {
@@ -220,6 +220,8 @@ impl Manifest {
             || self.schedules.iter().any(|schedule| schedule.name.len() > MAX_NAME)
         {
             Some("it names more schedules than a policy has, or longer ones")
+        } else if self.backup.len() > MAX_NAME {
+            Some("it names a backup longer than a policy does")
         } else {
             None
         }

@@ -12,7 +12,8 @@ const DIGEST_DIGITS: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Retention {
-    /// The schedules of the spec. A backup of a schedule that the spec no longer has is kept as long as its manifest says.
+    /// The schedules of the spec. A backup of a schedule that the spec no longer has is kept as long as its manifest says, and one that
+    /// was made under another name at least so long.
     pub schedules: Vec<ScheduleRetention>,
     /// Days that backups which no schedule asked for are kept.
     pub manual_keep_days: u32,
@@ -20,6 +21,10 @@ pub struct Retention {
     pub manual_failed: bool,
     /// Backups that people pinned by annotation.
     pub pins: Vec<BackupId>,
+    /// Backups that people pinned under the names of other backups of the policy: those that were made under another name stay for them,
+    /// should one of them have had this path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_pins: Vec<BackupId>,
     /// Backups that a restore or an undo needs.
     pub needed: Vec<NeededBackup>,
     /// Why nothing at all may be deleted; none if something may.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::details::Details;
 use crate::error::{RunError, until_cancelled};
-use crate::survey::{Found, Surveyed, survey};
+use crate::survey::{Found, Surveyed, short, survey};
 
 /// Entries that are gathered before all but the newest are let go.
 const GATHERED: usize = 1_000;
@@ -45,10 +45,16 @@ async fn list(
     let (mut newest, mut report) = (Newest { task, store, entries: vec![] }, CatalogueReport::default());
     for place in &task.backups {
         let take = |found| match found {
-            Found::Backup(found) => {
-                report.found += 1;
-                newest.take(place, *found);
-            }
+            Found::Backup(found) => match not_listed(place, &found) {
+                None => {
+                    report.found += 1;
+                    newest.take(place, *found);
+                }
+                Some(why) => {
+                    report.skipped += 1;
+                    tracing::warn!(path = place.path, id = %found.candidate.id, why, "skipped");
+                }
+            },
             Found::Skipped { id, reason, why } => {
                 report.skipped += 1;
                 tracing::warn!(path = place.path, %id, reason, why, "skipped");
@@ -59,6 +65,13 @@ async fn list(
     }
     newest.keep_newest();
     Ok((newest.entries, report))
+}
+
+/// Why a backup is no success of the one whose history is read.
+fn not_listed(place: &CataloguePath, found: &Surveyed) -> Option<String> {
+    // As after a change of the name: what an earlier one has made is not told of the one that has its path now.
+    (found.backup != place.backup)
+        .then(|| short(&format!("it was made as backup {}, and not as {}", found.backup, place.backup)))
 }
 
 /// The newest of all, and the newest of each schedule of each backup however old it is; not many more at any time.

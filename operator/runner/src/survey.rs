@@ -51,8 +51,12 @@ pub enum Found {
 /// A backup, in short.
 #[derive(Debug)]
 pub struct Surveyed {
-    /// What retention is to know.
+    /// What retention is to know, but for the name that it was made under.
     pub candidate: Candidate,
+    /// Name of the backup that made it, as the manifest says.
+    pub backup: String,
+    /// Days that it was to be kept when it was made.
+    pub keep_days: u32,
     /// SHA-256 of the manifest that was read.
     pub manifest_sha256: String,
     /// Bytes stored, as the manifest says.
@@ -155,6 +159,8 @@ fn surveyed(
 ) -> Surveyed {
     let is_there = |key: &str, bytes: u64| directory.current(key).is_some_and(|found| found.bytes == bytes);
     let whole = manifest.objects.iter().all(|object| is_there(&object.key, object.stored_bytes));
+    let days = manifest.schedules.iter().map(|keeper| keeper.keep_days);
+    let keep_days = days.fold(manifest.keep_days, u32::max);
     Surveyed {
         candidate: Candidate {
             id: directory.id.clone(),
@@ -164,7 +170,10 @@ fn surveyed(
             schedules: manifest.schedules,
             whole,
             pinned: directory.is_pinned(),
+            former: None,
         },
+        backup: manifest.backup,
+        keep_days,
         manifest_sha256: sha256,
         bytes: manifest.size_bytes,
         verified: manifest.verified,

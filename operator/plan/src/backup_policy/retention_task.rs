@@ -1,5 +1,7 @@
 //! Builds the Task and the Job of a prune or a catalogue. Pure.
 
+use std::collections::BTreeSet;
+
 use greenlang_backup_api::labels;
 use greenlang_backup_api::names::{BackupId, job_name};
 use greenlang_backup_api::owner::{Claim, Owner};
@@ -124,11 +126,15 @@ impl ValidatedPolicy {
             keep_at_least: schedule.keep_at_least,
             newest_failed: history(&schedule.name).is_some_and(newest_failed),
         });
+        // Each once, in an order that follows from nothing but that.
+        let others = self.pins.iter().filter(|(name, _)| **name != backup.name);
+        let former_pins: BTreeSet<BackupId> = others.flat_map(|(_, ids)| ids).cloned().collect();
         Retention {
             schedules: schedules.collect(),
             manual_keep_days: self.manual_keep_days,
             manual_failed: newest_failed(&status.manual),
             pins: self.pins.get(&backup.name).cloned().unwrap_or_default(),
+            former_pins: former_pins.into_iter().collect(),
             needed: restores::needed(restores, self, backup),
             hold: self.pin_problem(),
         }

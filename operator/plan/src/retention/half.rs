@@ -14,9 +14,12 @@ const FEW: usize = 4;
 /// Stands for the schedule of backups that no schedule asked for; no schedule can have this name.
 const MANUAL: &str = "";
 
+/// The other name under which backups were made, and their schedule.
+type Group<'a> = (Option<&'a str>, &'a str);
+
 /// Turns deletions into keeps where there are too many. The oldest go first.
 pub(super) fn limit(candidates: &[Candidate], verdicts: &mut [Verdict]) {
-    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut left: BTreeMap<Group<'_>, usize> = BTreeMap::new();
     for candidate in candidates {
         for group in groups(candidate) {
             *left.entry(group).or_default() += 1;
@@ -31,7 +34,7 @@ pub(super) fn limit(candidates: &[Candidate], verdicts: &mut [Verdict]) {
     for at in doomed {
         let spent = groups(&candidates[at]).find(|group| left.get(group).is_none_or(|count| *count == 0));
         if let Some(group) = spent {
-            verdicts[at] = Verdict::Keep(Keep::Half { schedule: group.to_owned() });
+            verdicts[at] = Verdict::Keep(Keep::Half { schedule: group.1.to_owned() });
             continue;
         }
         for group in groups(&candidates[at]) {
@@ -44,17 +47,18 @@ pub(super) fn limit(candidates: &[Candidate], verdicts: &mut [Verdict]) {
 pub fn keep_to(plan: &BTreeSet<BackupId>, candidates: &[Candidate], verdicts: &mut [Verdict]) {
     for (candidate, verdict) in candidates.iter().zip(verdicts) {
         if matches!(verdict, Verdict::Delete { .. }) && !plan.contains(&candidate.id) {
-            let schedule = groups(candidate).next().unwrap_or(MANUAL).to_owned();
+            let schedule = groups(candidate).next().map_or(MANUAL, |(_, name)| name).to_owned();
             *verdict = Verdict::Keep(Keep::Half { schedule });
         }
     }
 }
 
 /// The schedules that a backup counts for, each once.
-pub(super) fn groups(candidate: &Candidate) -> impl Iterator<Item = &str> {
+pub(super) fn groups(candidate: &Candidate) -> impl Iterator<Item = Group<'_>> {
     let manual = candidate.schedules.is_empty().then_some(MANUAL);
     let keepers = candidate.schedules.iter().enumerate().filter(|(at, keeper)| {
         candidate.schedules.iter().position(|first| first.name == keeper.name) == Some(*at)
     });
-    keepers.map(|(_, keeper)| keeper.name.as_str()).chain(manual)
+    let names = keepers.map(|(_, keeper)| keeper.name.as_str()).chain(manual);
+    names.map(|name| (candidate.former_name(), name))
 }

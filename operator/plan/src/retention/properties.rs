@@ -15,13 +15,15 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
     let schedules = subsequence(SCHEDULES.to_vec(), 0..=3);
     let one =
         (0_i64..60, schedules, 1_u32..40, prop::bool::weighted(0.9), prop::bool::weighted(0.05), -2_i64..3);
-    vec(one, 0..40).prop_map(|all| {
+    let former = prop::option::weighted(0.3, (prop::sample::select(vec!["a", "b"]), 1_u32..40));
+    vec((one, former), 0..40).prop_map(|all| {
         let mut made: Vec<Candidate> = Vec::new();
-        for (age, schedules, days, whole, pinned, off) in all {
+        for ((age, schedules, days, whole, pinned, off), former) in all {
             let served: Vec<_> = schedules.into_iter().map(|name| (name, days)).collect();
             let mut one = candidate(days_ago(age), &served);
             one.end_time = later_hours(one.end_time, off * 20);
             (one.whole, one.pinned) = (whole, pinned);
+            one.former = former.map(|(name, keep_days)| Former { backup: name.to_owned(), keep_days });
             if made.iter().all(|other| other.id != one.id) {
                 made.push(one);
             }
@@ -46,6 +48,7 @@ fn retentions() -> impl Strategy<Value = Retention> {
             schedules: schedules.collect(),
             manual_keep_days: manual.0,
             manual_failed: manual.1,
+            former_pins: pins.iter().map(|days| id(days + 1)).collect(),
             pins: pins.into_iter().map(id).collect(),
             needed: needed.into_iter().map(|days| NeededBackup { id: id(days), by: "x".into() }).collect(),
             hold: None,
@@ -77,6 +80,7 @@ proptest! {
         for candidate in &gone {
             // Pinned or needed ones.
             prop_assert!(!candidate.pinned && !retention.pins.contains(&candidate.id));
+            prop_assert!(candidate.former.is_none() || !retention.former_pins.contains(&candidate.id));
             prop_assert!(retention.needed.iter().all(|needed| needed.id != candidate.id));
             // Those whose days are not over by every clock there is.
             let age = |now: Timestamp| now.duration_since(candidate.slot).as_hours();
@@ -89,21 +93,25 @@ proptest! {
                 })
                 .max()
                 .unwrap_or(retention.manual_keep_days);
+            let days = candidate.former.as_ref().map_or(days, |former| days.max(former.keep_days));
             for now in [Some(clocks.local), clocks.server].into_iter().flatten() {
                 prop_assert!(age(now) >= i64::from(days) * 24);
             }
             prop_assert!(candidates.iter().any(|newer| newer.whole && age(newer.stored_time) >= i64::from(days) * 24));
             // Anything while the newest run failed.
             for rule in retention.schedules.iter().filter(|rule| rule.newest_failed) {
+                prop_assert!(candidate.former.is_none());
                 prop_assert!(candidate.schedules.iter().all(|keeper| keeper.name != rule.name));
             }
-            // A newer good one is there, and stays.
-            prop_assert!(candidates.iter().any(|other| other.whole && other.slot > candidate.slot && !is_gone(other))
+            // A newer good one of its name is there, and stays.
+            let of_name = || candidates.iter().filter(|other| other.former_name() == candidate.former_name());
+            prop_assert!(of_name().any(|other| other.whole && other.slot > candidate.slot && !is_gone(other))
                 || !candidate.whole);
         }
-        for name in SCHEDULES {
+        for (name, made_as) in SCHEDULES.into_iter().flat_map(|name| [None, Some("a"), Some("b")].map(|made_as| (name, made_as))) {
             let mut of: Vec<&Candidate> = candidates
                 .iter()
+                .filter(|candidate| candidate.former_name() == made_as)
                 .filter(|candidate| candidate.schedules.iter().any(|keeper| keeper.name == name))
                 .collect();
             // More than half of five or more.

@@ -28,7 +28,14 @@ pub(super) fn candidate(slot: Timestamp, schedules: &[(&str, u32)]) -> Candidate
         schedules: schedules.iter().map(keeper).collect(),
         whole: true,
         pinned: false,
+        former: None,
     }
+}
+
+/// One that was made under another name.
+fn former(backup: &str, keep_days: u32, days: i64, schedules: &[(&str, u32)]) -> Candidate {
+    let former = Some(Former { backup: backup.to_owned(), keep_days });
+    Candidate { former, ..candidate(days_ago(days), schedules) }
 }
 
 fn daily(days: i64) -> Candidate {
@@ -101,6 +108,68 @@ fn the_newest_good_ones_stay_however_old_they_are() {
     // A zero that slipped through counts as one.
     rules.schedules[1].keep_at_least = 0;
     assert_eq!(reasons(&candidates, &rules, now())[1], "KeepAtLeast");
+}
+
+/// Whether it is the same backup that was renamed or another one: nothing goes earlier than by what it was made with, nor than by the spec.
+#[test]
+fn what_was_made_under_another_name_is_kept_by_its_own_days_or_longer() {
+    let rules = Retention { schedules: vec![rule("daily", 30)], ..retention() };
+    let newest = |name: &str| former(name, 1, 1, &[("daily", 1), ("gone", 1)]);
+    for (days, schedules, age, expected) in [
+        (365, &[("daily", 365)][..], 364, "WithinKeepDays"),
+        (365, &[("daily", 365)], 366, "Expired"),
+        (7, &[("daily", 7)], 29, "WithinKeepDays"),
+        (7, &[("daily", 7)], 31, "Expired"),
+        // What of its schedules does not count any more has a part in its days.
+        (90, &[("gone", 7)], 89, "WithinKeepDays"),
+        (90, &[], 89, "WithinKeepDays"),
+        (7, &[], 29, "WithinKeepDays"),
+        (7, &[], 31, "Expired"),
+    ] {
+        let candidates = [daily(0), newest("orders"), former("orders", days, age, schedules)];
+        assert_eq!(reasons(&candidates, &rules, now())[2], expected, "{schedules:?} after {age} days");
+    }
+}
+
+#[test]
+fn under_each_name_the_newest_good_ones_stay_and_no_more_than_half_goes() {
+    let mut rules = Retention { schedules: vec![rule("daily", 30), rule("weekly", 30)], ..retention() };
+    rules.schedules[0].keep_at_least = 2;
+    let orders = |days| former("orders", 7, days, &[("daily", 7)]);
+    let mut broken = former("orders", 7, 39, &[("daily", 7)]);
+    broken.whole = false;
+    let weekly = former("orders", 7, 60, &[("weekly", 7)]);
+    let stock = former("stock", 7, 50, &[("gone", 7)]);
+    let (first, last) = ([daily(0), daily(35), daily(36)], [broken, weekly, stock]);
+    let candidates = [&first[..], &[orders(40), orders(41), orders(42)], &last].concat();
+    let least = "KeepAtLeast";
+    let own = ["WithinKeepDays", least, "Expired"];
+    let others = [least, least, "Expired", "Expired", least, "Newest"];
+    assert_eq!(reasons(&candidates, &rules, now()), [&own[..], &others].concat());
+    // Ten of one name among many of the other.
+    let mut candidates: Vec<_> = (0..100).map(daily).collect();
+    candidates.extend((0..10).map(|days| orders(200 + days)));
+    let verdicts = reasons(&candidates, &rules, now());
+    assert_eq!(
+        (&verdicts[100..105], &verdicts[105..]),
+        (&["KeepAtLeast", "KeepAtLeast", "HalfAtMost", "HalfAtMost", "HalfAtMost"][..], &["Expired"; 5][..])
+    );
+}
+
+#[test]
+fn what_was_made_under_another_name_waits_for_all_runs_and_has_the_pins_of_other_names() {
+    let mut rules = Retention { schedules: vec![rule("daily", 30), rule("weekly", 30)], ..retention() };
+    let orders = |days| former("orders", 7, days, &[("daily", 7)]);
+    let candidates = [daily(0), daily(40), orders(1), orders(41), orders(42)];
+    rules.former_pins = [1, 3].map(|at: usize| candidates[at].id.clone()).into();
+    let expected = ["WithinKeepDays", "Expired", "WithinKeepDays", "Pinned", "Expired"];
+    assert_eq!(reasons(&candidates, &rules, now()), expected);
+    rules.schedules[1].newest_failed = true;
+    let failed = "NewestRunFailed";
+    assert_eq!(reasons(&candidates, &rules, now())[1..], ["Expired", "WithinKeepDays", failed, failed]);
+    rules.schedules[1].newest_failed = false;
+    rules.manual_failed = true;
+    assert_eq!(reasons(&candidates, &rules, now())[1..], ["Expired", "WithinKeepDays", failed, failed]);
 }
 
 #[test]

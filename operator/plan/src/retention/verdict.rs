@@ -36,7 +36,7 @@ pub enum Keep {
         /// The schedule.
         schedule: String,
     },
-    /// It is the newest of all.
+    /// It is the newest of all of its name.
     Newest,
     /// The newest run failed.
     NewestRunFailed {
@@ -106,7 +106,7 @@ impl fmt::Display for Keep {
             Self::AtLeast { schedule } => {
                 write!(f, "it is among the newest good ones of schedule {schedule} (keepAtLeast)")
             }
-            Self::Newest => f.write_str("it is the newest good backup"),
+            Self::Newest => f.write_str("it is the newest good backup of its name"),
             Self::NewestRunFailed { schedule: Some(schedule) } => {
                 write!(
                     f,

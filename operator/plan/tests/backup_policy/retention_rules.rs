@@ -54,6 +54,22 @@ fn a_prune_that_was_told_of_no_pin_is_stopped_and_made_anew() {
     assert_eq!(prune(&world).after.unwrap().as_str(), "20251107-000500");
 }
 
+/// One of them may have had the path before.
+#[test]
+fn pins_under_the_names_of_other_backups_are_told_apart() {
+    let mut world = waiting(json!({}));
+    let mut other = world.policy.spec.backups[0].clone();
+    (other.name, other.path) = ("other".into(), Some("other".into()));
+    world.policy.spec.backups.push(other);
+    let pins = json!({"pin.backup.greenlang.io/other.20251101-000000": ""});
+    world.policy.metadata.annotations = serde_json::from_value(pins).unwrap();
+    world.settle();
+    assert_eq!((world.prunes.len(), running(&world)), (2, 1));
+    let told = &world.prunes[1].retention;
+    assert_eq!((told.pins.len(), told.former_pins.len()), (0, 1));
+    assert_eq!(told.former_pins[0].as_str(), "20251101-000000");
+}
+
 #[test]
 fn days_that_were_corrected_stop_a_prune() {
     let mut world = waiting(json!({}));

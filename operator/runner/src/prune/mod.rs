@@ -12,7 +12,7 @@ use greenlang_backup_api::owner::OwnerFile;
 use greenlang_backup_api::prune::{PruneReport, PruneTask};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
-use greenlang_backup_plan::retention::{self, Candidate, Clocks, Keep, Verdict};
+use greenlang_backup_plan::retention::{self, Candidate, Clocks, Former, Keep, Verdict};
 use greenlang_backup_store::{Removal, Store};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -95,8 +95,9 @@ impl Prune<'_> {
         let known: BTreeSet<&str> = rules.map(|rule| rule.name.as_str()).collect();
         let take = |one| match one {
             Found::Backup(surveyed) => {
-                let Surveyed { mut candidate, manifest_sha256, .. } = *surveyed;
+                let Surveyed { mut candidate, manifest_sha256, backup, keep_days, .. } = *surveyed;
                 candidate.schedules = retention::counted(candidate.schedules, |name| known.contains(name));
+                candidate.former = (backup != self.task.backup).then_some(Former { backup, keep_days });
                 found.candidates.push(candidate);
                 found.manifests.push(manifest_sha256);
             }

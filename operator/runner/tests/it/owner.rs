@@ -160,12 +160,26 @@ fn a_catalogue_lists_the_newest_and_the_newest_of_each_schedule() {
     }
 }
 
+/// Else a backup that has the path of one that was taken out would seem to have succeeded before its first run.
+#[test]
+fn a_catalogue_lists_nothing_that_was_made_under_another_name() {
+    let shelf = Shelf::new("catalogue-former");
+    shelf.put("20251107-020000");
+    shelf.put_with("20251108-020000", |manifest| manifest.backup = "orders".into());
+    let ended = catalogue(&shelf);
+    let report = ended.report.catalogue.as_ref().unwrap();
+    assert_eq!((report.found, report.skipped), (1, 1));
+    assert_eq!(report.entries(&ended.stdout).unwrap()[0].id.as_str(), "20251107-020000");
+    let log = format!("{}{}", ended.stderr, ended.stdout);
+    assert!(log.contains("it was made as backup orders, and not as database"), "{log}");
+}
+
 /// Whoever can write to the bucket can put a manifest there. `status` could not take these values, and then nothing any more.
 #[test]
 fn a_manifest_with_values_that_no_backup_has_is_skipped() {
     let shelf = Shelf::new("catalogue-hostile");
     let early: Timestamp = "-009999-01-02T01:59:59Z".parse().unwrap();
-    let changes: [&dyn Fn(&mut Manifest); 8] = [
+    let changes: [&dyn Fn(&mut Manifest); 9] = [
         &|manifest| manifest.size_bytes = u64::MAX,
         &|manifest| manifest.objects[0].stored_bytes = u64::MAX,
         &|manifest| manifest.objects[0].source_bytes = u64::MAX,
@@ -176,6 +190,7 @@ fn a_manifest_with_values_that_no_backup_has_is_skipped() {
         &|manifest| manifest.end_time = early,
         &|manifest| manifest.objects.clear(),
         &|manifest| manifest.schedules[0].name = "x".repeat(300_000),
+        &|manifest| manifest.backup = "x".repeat(300_000),
         &|manifest| {
             let one = manifest.schedules[0].clone();
             manifest.schedules = (0..300).map(|at| Keeper { name: at.to_string(), ..one.clone() }).collect();
@@ -190,10 +205,10 @@ fn a_manifest_with_values_that_no_backup_has_is_skipped() {
     shelf.put_manifest("20260202-020000", twice.replacen('{', "{\"attempt\": 7,", 1).as_bytes());
     shelf.put("20251101-020000");
     let (report, ids) = listed(&shelf);
-    assert_eq!((report.found, report.skipped, ids), (1, 10, vec!["20251101-020000".to_owned()]));
+    assert_eq!((report.found, report.skipped, ids), (1, 11, vec!["20251101-020000".to_owned()]));
     // Nor is any of it touched.
     let before = shelf.ids();
-    assert_eq!(shelf.pruned().skipped, 10);
+    assert_eq!(shelf.pruned().skipped, 11);
     assert_eq!(shelf.ids(), before);
 }
 

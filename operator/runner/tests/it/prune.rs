@@ -86,6 +86,42 @@ fn each_backup_stays_or_goes_for_its_reason() {
     assert!(shelf.stored_report()["finished"].as_bool().unwrap());
 }
 
+/// A backup that has taken the path of others, or had another name: nobody can tell.
+#[test]
+fn what_was_made_under_another_name_goes_no_earlier_than_it_was_promised() {
+    let mut shelf = Shelf::new("prune-former");
+    shelf.task.backup = "billing".into();
+    let put = |id: &str, name: &str, days: u32| {
+        shelf.put_with(id, |manifest| {
+            manifest.backup = name.into();
+            (manifest.keep_days, manifest.schedules[0].keep_days) = (days, days);
+        });
+    };
+    put(NEWEST, "billing", 30);
+    put("20250702-020000", "billing", 365);
+    put(OLD, "orders", 365);
+    put("20250801-020000", "orders", 60);
+    put("20250701-020000", "orders", 7);
+    put("20250602-020000", "stock", 7);
+    put("20250601-020000", "stock", 7);
+    shelf.task.retention.former_pins =
+        ["20250701-020000", "20250702-020000"].map(|id| id.parse().unwrap()).into();
+    let report = shelf.pruned();
+    assert_eq!((report.deleted, report.kept), (3, 4));
+    for (id, reason) in [
+        (NEWEST, "WithinKeepDays"),
+        // Of the backup itself, so the days of its spec count, and nobody has pinned it.
+        ("20250702-020000", "Expired"),
+        (OLD, "WithinKeepDays"),
+        ("20250801-020000", "Expired"),
+        ("20250701-020000", "Pinned"),
+        ("20250602-020000", "KeepAtLeast"),
+        ("20250601-020000", "Expired"),
+    ] {
+        assert_eq!(shelf.verdict(id).1, reason, "{id}");
+    }
+}
+
 #[test]
 fn a_dry_run_says_the_same_and_deletes_nothing() {
     let mut shelf = Shelf::new("prune-dry");
