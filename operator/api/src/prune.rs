@@ -102,7 +102,7 @@ pub struct CataloguePath {
 pub struct CatalogueReport {
     /// Backups that can be restored.
     pub found: u32,
-    /// Directories whose manifest is not ours, cannot be read, or was made under another name.
+    /// Directories whose manifest is not ours, cannot be read, was made under another name, or names objects that are missing.
     pub skipped: u32,
     /// Lines of detail in the log.
     pub details: u32,

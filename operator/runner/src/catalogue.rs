@@ -69,6 +69,9 @@ async fn list(
 
 /// Why a backup is no success of the one whose history is read.
 fn not_listed(place: &CataloguePath, found: &Surveyed) -> Option<String> {
+    if !found.candidate.whole {
+        return Some("objects that its manifest names are missing, so it cannot be restored".to_owned());
+    }
     // As after a change of the name: what an earlier one has made is not told of the one that has its path now.
     (found.backup != place.backup)
         .then(|| short(&format!("it was made as backup {}, and not as {}", found.backup, place.backup)))

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use greenlang_backup_api::manifest::Keeper;
+use greenlang_backup_api::manifest::{Keeper, Manifest, Object};
 use greenlang_backup_api::names::BackupId;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
@@ -117,12 +117,20 @@ fn ten_thousand_of_them_need_no_more_memory_and_none_is_deleted_unread() {
     assert_eq!(server.objects().len(), before + 2, "nothing is deleted unread");
 }
 
+/// A manifest with its object.
+fn plant(server: &FaultServer, manifest: &Manifest) {
+    let Object { key, stored_bytes, .. } = &manifest.objects[0];
+    server.plant(key, vec![b'x'; usize::try_from(*stored_bytes).unwrap()]);
+    let key = format!("{}manifest.json", directory(manifest.timestamp.as_str()));
+    server.plant(&key, serde_json::to_vec(manifest).unwrap());
+}
+
 /// As many names and as long ones as a manifest may have, in each one others.
-fn many_schedules(id: &str) -> Vec<u8> {
+fn many_schedules(id: &str) -> Manifest {
     let mut manifest = manifest(id);
     let keeper = |turn| Keeper { name: format!("{id}-{turn:0237}"), keep_days: 100_000 };
     manifest.schedules.extend((1..64).map(keeper));
-    serde_json::to_vec(&manifest).unwrap()
+    manifest
 }
 
 #[test]
@@ -131,7 +139,7 @@ fn ten_thousand_that_name_many_schedules_need_no_more_memory() {
     let shelf = Shelf::on_faulty(&server);
     shelf.put(NEWEST);
     for turn in 0..MANY {
-        server.plant(&format!("{}manifest.json", directory(&id(turn))), many_schedules(&id(turn)));
+        plant(&server, &many_schedules(&id(turn)));
     }
     let (listed, peak) = measured(&shelf, &Task::Catalogue(shelf.catalogue_task()));
     listed.expect(Outcome::Done, reasons::SUCCEEDED);
@@ -182,9 +190,7 @@ fn those_of_the_year_9999_hide_none_that_is_real() {
     shelf.put(NEWEST);
     shelf.put(OTHER);
     for turn in 0..1_500 {
-        let id = id_from("9999-01-01T00:00:00Z", turn);
-        let manifest = serde_json::to_vec(&manifest(&id)).unwrap();
-        server.plant(&format!("{}manifest.json", directory(&id)), manifest);
+        plant(&server, &manifest(&id_from("9999-01-01T00:00:00Z", turn)));
     }
     let ended = shelf.fixture.start_task(&Task::Catalogue(shelf.catalogue_task()), &[]).end();
     ended.expect(Outcome::Done, reasons::SUCCEEDED);

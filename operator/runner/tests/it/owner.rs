@@ -144,8 +144,12 @@ fn a_catalogue_lists_the_newest_and_the_newest_of_each_schedule() {
     shelf.put_with("20240101-020000", |manifest| manifest.schedules[0].name = "yearly".into());
     shelf.put_with("20240102-020000", |manifest| manifest.policy.name = "foreign".into());
     shelf.put_manifest("20240103-020000", b"cut");
+    // Nobody could restore these: they would be the newest, and no alarm would say that there are none.
+    shelf.put_with("20251110-020000", |manifest| manifest.objects[0].stored_bytes += 1);
+    shelf.put("20251111-020000");
+    shelf.fixture.bucket.delete(&manifest("20251111-020000").objects[0].key);
     let (report, ids) = listed(&shelf);
-    assert_eq!((report.found, report.skipped, report.details), (10, 2, 10));
+    assert_eq!((report.found, report.skipped, report.details), (10, 4, 10));
     assert_eq!((ids[0].as_str(), ids[9].as_str()), ("20251109-020000", "20240101-020000"));
     assert!(!shelf.fixture.bucket.is_owned(), "listing claims nothing");
     shelf.task.bucket.prefix = "nothing/here".to_owned();
