@@ -117,8 +117,8 @@ impl FaultServer {
 
     /// Puts an object there without a request.
     pub fn plant(&self, key: &str, bytes: impl Into<Vec<u8>>) {
-        let versions = self.shared.switches.versions;
-        self.shared.state().put(key.to_owned(), store::Object::new(bytes.into()), versions);
+        let object = store::Object::new(bytes.into());
+        self.shared.state().put(key.to_owned(), object, &self.shared.switches);
     }
 
     /// Changes an object in place, as a disk would that rots: its checksums stay.

@@ -47,7 +47,7 @@ impl S3 for Objects {
             modified: now(),
             bytes,
         };
-        let version_id = state.put(input.key, object, self.0.switches.versions);
+        let version_id = state.put(input.key, object, &self.0.switches);
         let output = PutObjectOutput { e_tag: Some(ETag::Strong(etag)), version_id, ..Default::default() };
         Ok(S3Response::new(output))
     }
@@ -255,7 +255,7 @@ impl S3 for Objects {
         known(&input.bucket)?;
         let object = self.complete(&input)?;
         let etag = object.etag.clone();
-        self.0.state().put(input.key.clone(), object, self.0.switches.versions);
+        self.0.state().put(input.key.clone(), object, &self.0.switches);
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),

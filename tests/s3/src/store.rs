@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use s3s::dto::{Metadata, Timestamp};
@@ -34,6 +35,8 @@ pub struct Switches {
     pub versions: bool,
     /// Whether it says so, and lists them.
     pub shows_versions: bool,
+    /// For how long a version is locked when it is put, as by the default retention of a bucket with Object Lock; none if it is not.
+    pub locks_puts: Option<Duration>,
     /// Whether a deletion is answered well and not done.
     pub ignores_deletes: bool,
     /// Whether requests are refused whose time is not the server's.
@@ -88,6 +91,7 @@ impl Default for Switches {
             keeps_storage_class: true,
             versions: false,
             shows_versions: true,
+            locks_puts: None,
             ignores_deletes: false,
             minds_clocks: true,
             says_time: true,

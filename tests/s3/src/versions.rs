@@ -7,7 +7,7 @@ use s3s::dto::*;
 use s3s::{S3Result, s3_error};
 
 use crate::rules::now;
-use crate::store::{Object, State};
+use crate::store::{Object, State, Switches};
 
 /// Most entries of one page of a listing. Small, so that tests see more than one.
 const PAGE: usize = 50;
@@ -24,8 +24,11 @@ pub(crate) struct Version {
 
 impl State {
     /// Stores an object; what was there before stays as a version, where versions are kept.
-    pub fn put(&mut self, key: String, object: Object, versions: bool) -> Option<String> {
-        let version = versions.then(|| self.push(&key, Some(object.clone())));
+    pub fn put(&mut self, key: String, object: Object, switches: &Switches) -> Option<String> {
+        let version = switches.versions.then(|| self.push(&key, Some(object.clone())));
+        if let (Some(period), Some(last)) = (switches.locks_puts, self.versions.last_mut()) {
+            last.locked_until = Some(SystemTime::now() + period);
+        }
         self.objects.insert(key, object);
         version
     }

@@ -339,6 +339,31 @@ fn what_the_bucket_has_locked_stays_whole() {
     assert_eq!(shelf.pruned().deleted, 1);
 }
 
+/// As by the default retention of a bucket with Object Lock: the copy of a manifest is locked when it is made.
+#[test]
+fn what_the_bucket_locks_as_it_is_put_does_not_fail_a_prune() {
+    let hour = Some(Duration::from_hours(1));
+    let server = FaultServer::with(Switches { versions: true, locks_puts: hour, ..Switches::default() });
+    let mut shelf = Shelf::on_faulty(&server);
+    both(&shelf);
+    let copy = format!("{}deleted.json", directory(OLD));
+    let of_old = || server.versions().into_iter().filter(|key| key.starts_with(&directory(OLD)));
+    assert_eq!((shelf.pruned().locked, of_old().count()), (1, 2), "its own lock goes on");
+    server.lock(OLD, Duration::ZERO);
+    shelf.task.id = "20251107-030500".parse().unwrap();
+    let report = shelf.pruned();
+    assert_eq!((report.deleted, report.locked, report.kept), (1, 0, 1));
+    assert_eq!(of_old().collect::<Vec<_>>(), [copy.as_str()]);
+    shelf.task.id = "20251107-040500".parse().unwrap();
+    let report = shelf.pruned();
+    assert_eq!((report.deleted, report.garbage, report.locked), (0, 0, 1));
+    assert_eq!(shelf.verdict(OLD), ("Keep".to_owned(), "LockedUntil".to_owned()));
+    server.lock(&copy, Duration::ZERO);
+    shelf.task.id = "20251107-050500".parse().unwrap();
+    let report = shelf.pruned();
+    assert_eq!((report.garbage, report.locked, of_old().count()), (1, 0, 0));
+}
+
 #[test]
 fn a_deletion_that_deletes_nothing_is_an_error() {
     let hidden = Switches { versions: true, shows_versions: false, ..Switches::default() };
