@@ -30,6 +30,8 @@ const MAX_RETRY_SECONDS: i64 = 600;
 /// After so many failures in a row backups are made all the same: a history that cannot be read must not cost the next one. It is
 /// taken over as soon as it can be.
 const PATIENCE: u32 = 5;
+/// Seconds after which a reading that goes on holds up backups no longer, as a list of a very large bucket does, or a Pod without a place.
+const PATIENCE_SECONDS: i64 = 600;
 
 /// Reads the history where it is unknown; says whether runs may be decided.
 pub(super) fn advance(pass: &mut Pass<'_>) -> bool {
@@ -39,9 +41,31 @@ pub(super) fn advance(pass: &mut Pass<'_>) -> bool {
         None => start_if_due(pass, &mut catalogue),
         Some(active) => follow(pass, &mut catalogue, active),
     }
-    let ready = catalogue.completed_time.is_some() || catalogue.failures >= PATIENCE;
+    let known = catalogue.completed_time.is_some() || catalogue.failures >= PATIENCE;
+    // Once runs were decided they are followed, whatever comes of this try or the next one.
+    let ready = known || has_begun(pass) || takes_too_long(pass, &catalogue);
     pass.decision.status.catalogue = Some(catalogue);
     ready
+}
+
+/// Whether runs were decided already: nothing else is known of any backup before.
+fn has_begun(pass: &Pass<'_>) -> bool {
+    !pass.decision.status.backups.is_empty()
+}
+
+/// Whether backups are not to wait for the reading that goes on. People are told when that is so first.
+fn takes_too_long(pass: &mut Pass<'_>, catalogue: &CatalogueStatus) -> bool {
+    let now = pass.now();
+    // One that began in the future did so under a wrong clock.
+    let is_late = |active: &ActiveCatalogue| {
+        active.start_time.0 <= now && now >= seconds_later(active.start_time.0, PATIENCE_SECONDS)
+    };
+    let late = catalogue.active.as_ref().is_some_and(is_late);
+    if late {
+        let what = "the history in the bucket is still being read after ten minutes, and runs start without it; it is taken over when it is known";
+        pass.event(true, reasons::HISTORY_UNKNOWN, what.to_owned());
+    }
+    late
 }
 
 /// What is known of the reading; none when there is nothing to read.
@@ -131,8 +155,9 @@ fn fail(pass: &mut Pass<'_>, catalogue: &mut CatalogueStatus, reason: &str, mess
     let pause = backoff_seconds(RETRY_SECONDS, catalogue.failures, MAX_RETRY_SECONDS);
     catalogue.next_time = Some(Time(seconds_later(pass.now(), pause)));
     let then = match catalogue.failures {
+        1 if has_begun(pass) => "runs go on without it",
         1 => "no run starts before it is",
-        PATIENCE => "runs start without it",
+        PATIENCE if !has_begun(pass) => "runs start without it",
         _ => "",
     };
     if !then.is_empty() {

@@ -365,6 +365,40 @@ fn a_history_that_cannot_be_read_holds_up_backups_for_some_minutes_only() {
     assert!(last.id.as_str() > "20251106-000000", "{last:?}");
 }
 
+/// As of a very large bucket, or of a Job whose Pod has no place.
+#[test]
+fn a_history_that_is_read_slowly_holds_up_backups_for_ten_minutes_only() {
+    let mut world = World::new(policy(json!({})));
+    world.bucket_answers = false;
+    world.settle();
+    let told = |world: &World| world.told.iter().filter(|told| **told == reasons::HISTORY_UNKNOWN).count();
+    world.later(599);
+    world.settle();
+    assert_eq!((world.status().backups, told(&world)), (vec![], 0));
+    world.later(1);
+    world.settle();
+    assert_eq!((world.status().backups.len(), told(&world)), (1, 1));
+    assert_eq!(backup(&world).active.unwrap().run.id.as_str(), "20251107-001000");
+    // Tries that fail change nothing of that, nor do the next ones, which are younger.
+    for (pause, attempt) in [(10, 1), (20, 2)] {
+        world.jobs_end(Fate::FailsForNow);
+        world.settle();
+        world.later(pause);
+        world.settle();
+        assert!(world.status().catalogue.unwrap().active.is_some());
+        assert_eq!((backup(&world).active.unwrap().attempt, told(&world)), (attempt, 2), "it is followed");
+    }
+    let older: BackupId = "20251106-000000".parse().unwrap();
+    world.bucket.push(older.clone());
+    world.served.insert(older.clone(), vec!["seldom".into()]);
+    world.jobs_end(Fate::Succeeds);
+    world.settle();
+    assert!(world.status().catalogue.unwrap().completed_time.is_some());
+    assert!(world.status().available.iter().any(|entry| entry.id == older));
+    let last = backup(&world).schedules[1].history.last_success.clone().unwrap();
+    assert_eq!(last.id.as_str(), "20251107-001000", "what is newer stays");
+}
+
 /// As of a node whose clock was years ahead, or of somebody who can write to the bucket.
 #[test]
 fn a_backup_from_the_future_is_no_history() {
