@@ -12,7 +12,7 @@ use greenlang_backup_plan::backup_policy::{Granted, Observed};
 use greenlang_backup_plan::job_state::has_ended;
 use greenlang_backup_plan::queue::{Member, Queue, Report, Wanted};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
@@ -24,6 +24,8 @@ type PolicyRef = ObjectRef<DeserializeGuard<BackupPolicy>>;
 
 /// Which runs go on, of all policies.
 pub struct Places {
+    /// Namespaces in which runs may go on.
+    namespaces: BTreeSet<String>,
     state: Mutex<State>,
     wake: UnboundedSender<PolicyRef>,
 }
@@ -43,7 +45,7 @@ impl Places {
         let (wake, woken): (_, UnboundedReceiver<_>) = unbounded();
         let mut state = State { queue: Queue::new(limit), unlisted: namespaces.clone() };
         state.open_if_known();
-        (Arc::new(Self { state: Mutex::new(state), wake }), woken)
+        (Arc::new(Self { namespaces: namespaces.clone(), state: Mutex::new(state), wake }), woken)
     }
 
     /// Takes in what a pass has seen and wants, and says which of its runs have a place.
@@ -81,14 +83,25 @@ impl Places {
     ) {
         let mut state = self.lock();
         let let_in = match news {
-            Event::Delete(gone) => state.queue.forget(&member(gone.meta())),
-            Event::InitDone => {
-                let there: BTreeSet<_> = all().iter().map(|policy| member(policy.meta())).collect();
-                state.queue.keep(|member| there.contains(member))
+            Event::Apply(policy) if self.may_run(policy.meta()) => {
+                state.queue.add(member(policy.meta()));
+                return;
             }
-            _ => return,
+            Event::Apply(gone) | Event::Delete(gone) => state.queue.forget(&member(gone.meta())),
+            Event::InitDone => {
+                let all = all();
+                let there = all.iter().map(|policy| policy.meta()).filter(|policy| self.may_run(policy));
+                state.queue.keep(there.map(member))
+            }
+            Event::Init | Event::InitApply(_) => return,
         };
         self.wake(let_in);
+    }
+
+    /// Whether a policy may have runs. Of one that is being deleted nobody sweeps up what bears its name.
+    fn may_run(&self, policy: &ObjectMeta) -> bool {
+        policy.deletion_timestamp.is_none()
+            && policy.namespace.as_ref().is_some_and(|namespace| self.namespaces.contains(namespace))
     }
 
     /// Takes in news of Jobs; `all` are those that there are in their namespace.
@@ -173,13 +186,21 @@ fn member(policy: &ObjectMeta) -> Member {
     }
 }
 
-/// Whose run a Job is, and the Job's name; none if it is for something else.
+/// Whose run a Job is, and the Job's name; none if it is for something else, or somebody else's.
 fn run_of(job: &Job) -> Option<(Member, String)> {
     job.labels().get(labels::BACKUP)?;
     let name = job.labels().get(labels::POLICY)?;
-    let owner = job.owner_references().iter().find(|owner| owner.name == *name)?;
+    let owner = job.owner_references().iter().find(|owner| owner.name == *name && is_policy(owner))?;
     let namespace = job.namespace().unwrap_or_default();
     Some((Member { namespace, name: name.clone(), uid: owner.uid.clone() }, job.name_any()))
+}
+
+/// Whether an owner is a policy, of whatever version, that has the Job made.
+fn is_policy(owner: &OwnerReference) -> bool {
+    let group = owner.api_version.split_once('/').map(|(group, _)| group);
+    owner.controller == Some(true)
+        && owner.kind == BackupPolicy::kind(&())
+        && group == Some(&*BackupPolicy::group(&()))
 }
 
 #[cfg(test)]

@@ -5,14 +5,25 @@ use futures::stream::BoxStream;
 use greenlang_backup_plan::job_state::JobState;
 use greenlang_backup_plan::jobs::ObservedJob;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::*;
 use crate::fixture;
 
+/// With policies `a` and `b`.
 fn places(limit: usize, namespaces: &[&str]) -> (Arc<Places>, BoxStream<'static, PolicyRef>) {
     let (places, woken) = Places::new(limit, &namespaces.iter().map(|name| (*name).to_owned()).collect());
+    there_are(&places, &["a", "b"]);
     (places, woken.boxed())
+}
+
+fn guarded(name: &str) -> DeserializeGuard<BackupPolicy> {
+    DeserializeGuard(Ok(fixture::policy("served", name)))
+}
+
+fn there_are(places: &Places, names: &[&str]) {
+    places.policies(&Event::InitDone, || names.iter().map(|name| Arc::new(guarded(name))).collect());
 }
 
 /// How a run comes to its end, in words and as it is told.
@@ -28,7 +39,7 @@ fn woken(stream: &mut BoxStream<'static, PolicyRef>) -> Vec<String> {
 fn job(policy: &str, name: &str, conditions: &serde_json::Value) -> Job {
     serde_json::from_value(json!({
         "metadata": {"name": name, "namespace": "served", "labels": {labels::POLICY: policy, labels::BACKUP: "database"},
-            "ownerReferences": [{"apiVersion": "backup.greenlang.io/v1alpha1", "kind": "BackupPolicy", "name": policy, "uid": format!("uid-of-{policy}")}]},
+            "ownerReferences": [{"apiVersion": "backup.greenlang.io/v1alpha1", "kind": "BackupPolicy", "name": policy, "uid": format!("uid-of-{policy}"), "controller": true}]},
         "status": {"conditions": conditions},
     }))
     .unwrap()
@@ -89,18 +100,17 @@ fn nothing_begins_before_all_jobs_are_known() {
 
 #[test]
 fn a_place_is_given_on_whatever_becomes_of_a_run() {
-    let gone: [End; 6] = [
+    let gone: [End; 7] = [
         ("its Job ends", |places| news(places, &Event::Apply(ended("a", "a-1")), vec![])),
         ("its Job is deleted", |places| news(places, &Event::Delete(live("a", "a-1")), vec![])),
         ("its Job went unseen", |places| news(places, &Event::InitDone, vec![])),
-        ("its policy is deleted", |places| {
-            let policy = DeserializeGuard(Ok(fixture::policy("served", "a")));
-            places.policies(&Event::Delete(policy), Vec::new);
+        ("its policy is deleted", |places| places.policies(&Event::Delete(guarded("a")), Vec::new)),
+        ("its policy is being deleted", |places| {
+            let mut going = guarded("a");
+            going.meta_mut().deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+            places.policies(&Event::Apply(going), Vec::new);
         }),
-        ("its policy went unseen", |places| {
-            let rest = Arc::new(DeserializeGuard(Ok(fixture::policy("served", "b"))));
-            places.policies(&Event::InitDone, || vec![rest]);
-        }),
+        ("its policy went unseen", |places| there_are(places, &["b"])),
         ("it counts as ended, as on a lost node", |places| assert!(!asks(places, "a", &[], "a-2"))),
     ];
     for (what, gone) in gone {
@@ -118,6 +128,53 @@ fn a_place_is_given_on_whatever_becomes_of_a_run() {
         assert_eq!(woken(&mut stream), ["b"], "{what}");
         assert!(asks(&places, "b", &[], "b-1"), "{what}");
     }
+}
+
+/// Whoever may make Jobs in a served namespace may give them any label and any owner.
+#[test]
+fn jobs_of_others_take_no_place_whatever_they_say_of_themselves() {
+    let (places, _stream) = places(1, &["served"]);
+    let stranger = |change: fn(&mut OwnerReference)| {
+        let mut job = live("a", "x");
+        change(&mut job.metadata.owner_references.as_mut().unwrap()[0]);
+        job
+    };
+    let strangers = [
+        stranger(|owner| owner.kind = "ConfigMap".into()),
+        stranger(|owner| owner.api_version = "v1".into()),
+        stranger(|owner| owner.api_version = "backup.greenlang.io.evil.example/v1alpha1".into()),
+        stranger(|owner| owner.controller = None),
+        stranger(|owner| owner.uid = "of-another".into()),
+        live("of-no-policy", "x"),
+    ];
+    for job in &strangers {
+        news(&places, &Event::Apply(job.clone()), vec![]);
+        assert_eq!(places.count(), [1, 0, 0], "{:?}", job.metadata.owner_references);
+    }
+    news(&places, &Event::InitDone, strangers.to_vec());
+    assert_eq!(places.count(), [1, 0, 0]);
+    // Of another version of ours, which a newer or older operator has made.
+    news(
+        &places,
+        &Event::Apply(stranger(|owner| owner.api_version = "backup.greenlang.io/v1".into())),
+        vec![],
+    );
+    assert_eq!(places.count(), [1, 1, 0]);
+}
+
+#[test]
+fn only_policies_of_served_namespaces_have_runs() {
+    let (places, _stream) = places(1, &["served"]);
+    news(&places, &Event::InitDone, vec![]);
+    let there = |namespace: &str| DeserializeGuard(Ok(fixture::policy(namespace, "c")));
+    places.policies(&Event::Apply(there("elsewhere")), Vec::new);
+    assert!(!asks(&places, "c", &[], "c-1"));
+    places.policies(&Event::Apply(there("served")), Vec::new);
+    assert!(asks(&places, "c", &[], "c-1"));
+    // A pass that began before its policy was deleted takes no place for ever.
+    places.policies(&Event::Delete(there("served")), Vec::new);
+    assert!(!asks(&places, "c", &[], "c-1"));
+    assert_eq!(places.count(), [1, 0, 0]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use greenlang_backup_tests::jobs::Recorder;
 use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, install_chart};
 use greenlang_backup_tests::{policy, wait};
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
@@ -268,4 +268,32 @@ async fn the_places_of_a_deleted_policy_are_given_on() -> Result<()> {
     stage.shows(&operator, 1, 0).await?;
     stage.end(Some("one")).await?;
     until(&stage.api, "one", "its run is over", |status| status.available.len() == 1).await.map(drop)
+}
+
+/// Whoever may make Jobs in a served namespace, and nothing else, holds up no run.
+#[tokio::test]
+async fn jobs_that_are_not_ours_take_no_place() -> Result<()> {
+    let stage = Stage::new().await?;
+    let kept =
+        stage.api.cluster.kube(&format!("create configmap -n {SERVED} x -o jsonpath={{.metadata.uid}}"));
+    let uid = kept.await?;
+    for number in 0..3 {
+        let job: Job = serde_json::from_value(json!({
+            "metadata": {"name": format!("x-{number}"), "namespace": SERVED,
+                "labels": {"app.kubernetes.io/managed-by": labels::MANAGED_BY, labels::POLICY: "x", labels::BACKUP: "y"},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": uid}]},
+            "spec": {"suspend": true, "template": {"spec": {"restartPolicy": "Never",
+                "containers": [{"name": "x", "image": "localhost/none:1"}]}}},
+        }))?;
+        jobs(&stage.api).create(&PostParams::default(), &job).await?;
+    }
+    let operator = stage.operator("operator", &[]).await?;
+    stage.policies(&[("one", &["database"])]).await?;
+    stage.shows(&operator, 0, 0).await?;
+    stage.ask("one", &["database"]).await?;
+    until(&stage.api, "one", "its run begins", |status| {
+        status.backup("database").and_then(|backup| backup.active.as_ref()?.job_uid.as_ref()).is_some()
+    })
+    .await?;
+    stage.shows(&operator, 1, 0).await
 }

@@ -50,7 +50,7 @@ enum Place {
 }
 
 /// The runs of one policy.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Lane {
     version: u64,
     /// The turn in which a run of this policy was last let in; 0 if none was.
@@ -64,20 +64,24 @@ struct Lane {
 #[derive(Debug)]
 pub struct Queue {
     limit: usize,
+    /// Whether all that goes on is known.
     open: bool,
+    /// Whether it is known which policies there are.
+    known: bool,
     /// How many runs were let in.
     turn: u64,
+    /// One for each policy that there is: what names another one takes no place. Until they are known, one for each that is named.
     lanes: BTreeMap<Member, Lane>,
 }
 
 /// Each change returns the policies that a run was let in of, so that somebody makes its Job.
 impl Queue {
-    /// A queue that lets nothing in until it is opened: what goes on already must be known first.
+    /// A queue that lets nothing in until it is opened and its policies are known: what goes on already must be known first.
     pub fn new(limit: usize) -> Self {
-        Self { limit, open: false, turn: 0, lanes: BTreeMap::new() }
+        Self { limit, open: false, known: false, turn: 0, lanes: BTreeMap::new() }
     }
 
-    /// All that goes on is known.
+    /// All Jobs that go on are known.
     pub fn open(&mut self) -> Vec<Member> {
         self.open = true;
         self.let_in()
@@ -86,7 +90,8 @@ impl Queue {
     /// Takes in what a pass over a policy has found out.
     pub fn report(&mut self, member: &Member, report: Report) -> Vec<Member> {
         let others_wait = self.lanes.iter().any(|(other, lane)| other != member && !lane.waiting.is_empty());
-        let lane = self.lanes.entry(member.clone()).or_default();
+        // One that was deleted while the pass went on would keep what it takes now.
+        let Some(lane) = self.lane(member) else { return vec![] };
         if report.version < lane.version {
             return vec![];
         }
@@ -106,7 +111,7 @@ impl Queue {
 
     /// A Job is there and has not ended.
     pub fn seen(&mut self, member: &Member, job: &str) {
-        let lane = self.lanes.entry(member.clone()).or_default();
+        let Some(lane) = self.lane(member) else { return };
         lane.waiting.retain(|waiting| waiting.job != job);
         lane.places.insert(job.to_owned(), Place::Seen);
     }
@@ -116,9 +121,6 @@ impl Queue {
         if let Some(lane) = self.lanes.get_mut(member) {
             // A namesake that is yet to be made is another one.
             lane.places.retain(|name, place| name != job || *place != Place::Seen);
-            if *lane == Lane::default() {
-                self.lanes.remove(member);
-            }
         }
         self.let_in()
     }
@@ -157,12 +159,19 @@ impl Queue {
         self.let_in()
     }
 
-    /// Forgets all policies but these, with what still runs of others. Their resourceVersions may begin anew.
-    pub fn keep(&mut self, is_there: impl Fn(&Member) -> bool) -> Vec<Member> {
-        self.lanes.retain(|member, _| is_there(member));
-        for lane in self.lanes.values_mut() {
-            lane.version = 0;
+    /// A policy is there.
+    pub fn add(&mut self, member: Member) {
+        self.lanes.entry(member).or_default();
+    }
+
+    /// All policies that there are. Others are forgotten, with what still runs of them. Their resourceVersions may begin anew.
+    pub fn keep(&mut self, there: impl IntoIterator<Item = Member>) -> Vec<Member> {
+        let mut before = std::mem::take(&mut self.lanes);
+        for member in there {
+            let lane = before.remove(&member).unwrap_or_default();
+            self.lanes.insert(member, Lane { version: 0, ..lane });
         }
+        self.known = true;
         self.let_in()
     }
 
@@ -192,10 +201,19 @@ impl Queue {
         self.lanes.values().map(|lane| lane.waiting.len()).sum()
     }
 
+    /// The lane of a policy that is there, or may be.
+    fn lane(&mut self, member: &Member) -> Option<&mut Lane> {
+        if self.known {
+            self.lanes.get_mut(member)
+        } else {
+            Some(self.lanes.entry(member.clone()).or_default())
+        }
+    }
+
     /// Gives free places away.
     fn let_in(&mut self) -> Vec<Member> {
         let mut let_in = Vec::new();
-        let free = if self.open { self.limit.saturating_sub(self.taken()) } else { 0 };
+        let free = if self.open && self.known { self.limit.saturating_sub(self.taken()) } else { 0 };
         while let_in.len() < free {
             let turn = self.turn + 1;
             let Some((member, lane)) = self.next() else { break };

@@ -51,6 +51,7 @@ struct Model {
 impl Model {
     fn new(limit: usize) -> Self {
         let mut queue = Queue::new(limit);
+        queue.keep(NAMES.map(member));
         queue.open();
         let (wanted, live, overtaken) = Default::default();
         Self { queue, limit, minute: 0, wanted, live, made: vec![], overtaken }
@@ -101,6 +102,7 @@ impl Model {
         let live =
             self.live.iter().flat_map(|(member, jobs)| jobs.iter().map(|job| (member.clone(), job.clone())));
         self.queue.listed("n", &live.collect());
+        self.queue.keep(NAMES.map(member));
         self.queue.open();
         for at in 0..NAMES.len() {
             self.report(&member(NAMES[(first + at) % NAMES.len()]));

@@ -32,8 +32,15 @@ fn ends(queue: &mut Queue, name: &str, minute: u32) -> Vec<String> {
     names(queue.gone(&member, &job))
 }
 
-fn opened(limit: usize) -> Queue {
+/// A queue of which the policies are known that there are here.
+fn new(limit: usize) -> Queue {
     let mut queue = Queue::new(limit);
+    assert_eq!(queue.keep(["a", "b", "c", "flood", "good", "bad"].map(member)), []);
+    queue
+}
+
+fn opened(limit: usize) -> Queue {
+    let mut queue = new(limit);
     assert_eq!(queue.open(), []);
     queue
 }
@@ -62,13 +69,13 @@ fn a_flood_of_one_policy_lets_the_others_through_one_by_one() {
 
 #[test]
 fn nothing_is_let_in_before_all_that_goes_on_is_known_and_then_no_more_than_the_rest() {
-    let mut queue = Queue::new(2);
+    let mut queue = new(2);
     assert_eq!(asks(&mut queue, "a", &[0, 1]), [""; 0]);
     let live = [(member("b"), "b-7".to_owned())].into();
     assert_eq!(queue.listed("n", &live), []);
     assert_eq!(names(queue.open()), ["a"]);
     // A limit that was lowered is kept as soon as it can be.
-    let mut queue = Queue::new(1);
+    let mut queue = new(1);
     let live = ["b-7", "b-8"].map(|job| (member("b"), job.to_owned())).into();
     queue.listed("n", &live);
     assert_eq!(queue.open(), []);
@@ -79,7 +86,7 @@ fn nothing_is_let_in_before_all_that_goes_on_is_known_and_then_no_more_than_the_
 
 #[test]
 fn after_a_restart_those_go_first_of_which_nothing_goes_on() {
-    let mut queue = Queue::new(2);
+    let mut queue = new(2);
     asks(&mut queue, "flood", &[0, 1]);
     asks(&mut queue, "b", &[3]);
     asks(&mut queue, "a", &[4]);
@@ -142,7 +149,7 @@ fn what_is_wanted_no_more_gives_its_place_back() {
     asks(&mut queue, "a", &[1]);
     assert_eq!(names(queue.forget(&member("b"))), ["a"]);
     asks(&mut queue, "c", &[1]);
-    assert_eq!(names(queue.keep(|member| member.name == "c")), ["c"]);
+    assert_eq!(names(queue.keep([member("c")])), ["c"]);
     assert_eq!(queue.taken(), 1);
     // After that resourceVersions may begin anew.
     assert_eq!(queue.report(&member("c"), nothing(0)), []);
@@ -155,4 +162,43 @@ fn a_namesake_that_is_yet_to_be_made_keeps_its_place() {
     asks(&mut queue, "a", &[0]);
     assert_eq!(queue.gone(&member("a"), "a-0"), []);
     assert_eq!(queue.taken(), 1);
+}
+
+#[test]
+fn nothing_is_let_in_before_the_policies_are_known_and_what_goes_on_of_others_counts_no_more() {
+    let mut queue = Queue::new(2);
+    queue.listed("n", &["a", "x"].map(|name| (member(name), format!("{name}-0"))).into());
+    assert_eq!(queue.open(), []);
+    assert_eq!(asks(&mut queue, "b", &[1, 2]), [""; 0]);
+    assert_eq!(queue.taken(), 2, "they may all be there");
+    assert_eq!(names(queue.keep(["a", "b"].map(member))), ["b"]);
+    assert_eq!((queue.taken(), queue.waiting()), (2, 1));
+}
+
+#[test]
+fn who_is_not_there_takes_no_place() {
+    let mut queue = opened(2);
+    let jobs = ["x-1", "x-2"];
+    for job in jobs {
+        queue.seen(&member("x"), job);
+    }
+    queue.listed("n", &jobs.map(|job| (member("x"), job.to_owned())).into());
+    assert_eq!((queue.taken(), asks(&mut queue, "x", &[1, 2])), (0, vec![]));
+    // Somebody may have made it again under its name.
+    let again = Member { uid: "another".into(), ..member("a") };
+    queue.seen(&again, "a-1");
+    assert_eq!(queue.taken(), 0);
+    queue.add(again.clone());
+    queue.seen(&again, "a-1");
+    assert_eq!(queue.taken(), 1);
+}
+
+/// Its pass has read it before, and tells of it afterwards.
+#[test]
+fn a_policy_that_is_deleted_during_a_pass_takes_no_place_by_it() {
+    let mut queue = opened(1);
+    queue.forget(&member("a"));
+    assert_eq!(asks(&mut queue, "a", &[0]), [""; 0]);
+    assert_eq!((queue.taken(), queue.waiting()), (0, 0));
+    assert_eq!(asks(&mut queue, "b", &[0]), ["b"]);
 }
