@@ -18,16 +18,19 @@ use kube::api::{ListParams, LogParams};
 use kube::{Api, Client, ResourceExt as _};
 
 use crate::errors::Error;
+use crate::pages::{LightJob, LightPod, each};
 
 /// Lines of a log in which a progress line is looked for.
 const LOG_LINES: i64 = 5;
 /// Most lines that a runner logs after its details.
 const LINES_AFTER_DETAILS: i64 = 20;
+/// Most bytes of a log that are read, more than details and a plan have: how many lines there are is said by whatever ran in the Pod.
+const LOG_BYTES: i64 = 1 << 20;
 /// Lines of a log file in which the plan of a restore stands: a long line is several there, of 16 KiB each.
 const PLAN_LINES: i64 = 32;
 /// Labels that the Job controller puts on Pods.
-const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
-const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+pub const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
+pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 
 /// What the Jobs of an object have made of themselves.
 #[derive(Default)]
@@ -75,16 +78,15 @@ impl Family {
         client: &Client,
     ) -> Result<Self, Error> {
         let ours = ListParams::default().labels(&format!("{}={}", label.0, label.1));
-        let jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&ours).await?.items;
+        let (mut jobs, mut pods) = (vec![], vec![]);
+        let job = |job: LightJob| jobs.push(Arc::new(job.into()));
+        each(&Api::namespaced(client.clone(), namespace), &ours, job).await?;
         if jobs.is_empty() && !may_wait_for_a_pod {
             return Ok(Self::default());
         }
-        let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&ours).await?.items;
-        Ok(Self::new(
-            owner,
-            jobs.into_iter().map(Arc::new).collect(),
-            pods.into_iter().map(Arc::new).collect(),
-        ))
+        let pod = |pod: LightPod| pods.push(Arc::new(pod.into()));
+        each(&Api::namespaced(client.clone(), namespace), &ours, pod).await?;
+        Ok(Self::new(owner, jobs, pods))
     }
 
     /// What was seen, as plain data.
@@ -137,10 +139,8 @@ impl Child {
     pub async fn read_details(&mut self, pods: &Api<Pod>) {
         let JobState::Ended(ended) = self.state() else { return };
         let (Some(lines), Some(pod)) = (lines_of_details(&ended.report), &self.pod) else { return };
-        let end =
-            LogParams { tail_lines: Some(lines), container: Some(CONTAINER.into()), ..LogParams::default() };
         let pod = pod.name_any();
-        match pods.logs(&pod, &end).await {
+        match pods.logs(&pod, &end_of_log(lines)).await {
             Ok(log) => self.details = log,
             Err(error) => tracing::warn!(pod, %error, "the log cannot be read now"),
         }
@@ -161,7 +161,7 @@ impl Child {
     }
 
     /// Reads the Pod anew where it could have more to say than the cache knows.
-    pub async fn confirm_pod(&mut self, pods: &Api<Pod>) -> Result<(), Error> {
+    pub async fn confirm_pod(&mut self, pods: &Api<LightPod>) -> Result<(), Error> {
         let ended = match self.state() {
             JobState::Ended(ended) if ended.container_ended => return Ok(()),
             JobState::Ended(_) => true,
@@ -170,10 +170,11 @@ impl Child {
         if let Some(known) = &self.pod
             && let Some(pod) = pods.get_opt(&known.name_any()).await?
         {
-            self.pod = Some(Arc::new(pod));
+            self.pod = Some(Arc::new(pod.into()));
         } else if ended || self.pod.is_some() {
             let of_job = format!("{JOB_UID}={}", self.job.uid().unwrap_or_default());
-            let mut found = pods.list(&ListParams::default().labels(&of_job)).await?.items;
+            let mut found: Vec<Pod> = vec![];
+            each(pods, &ListParams::default().labels(&of_job), |pod| found.push(pod.into())).await?;
             found.sort_by_key(|pod| pod.creation_timestamp().map(|time| time.0));
             self.pod = found.pop().map(Arc::new);
         }
@@ -188,11 +189,19 @@ fn lines_of_details(report: &RunReport) -> Option<i64> {
     catalogue.filter(|lines| *lines > 0).or(plan).map(|lines| lines + LINES_AFTER_DETAILS)
 }
 
+/// So many lines at the end of a log.
+fn end_of_log(lines: i64) -> LogParams {
+    LogParams {
+        container: Some(CONTAINER.into()),
+        tail_lines: Some(lines),
+        limit_bytes: Some(LOG_BYTES),
+        ..LogParams::default()
+    }
+}
+
 /// The newest progress line. A log that cannot be read (rotation, a node that does not answer) is no news, and no error.
 async fn progress(pods: &Api<Pod>, pod: &str) -> Option<Progress> {
-    let newest =
-        LogParams { tail_lines: Some(LOG_LINES), container: Some(CONTAINER.into()), ..LogParams::default() };
-    match pods.logs(pod, &newest).await {
+    match pods.logs(pod, &end_of_log(LOG_LINES)).await {
         Ok(log) => Progress::newest(&log),
         Err(error) => {
             tracing::debug!(pod, %error, "the log cannot be read now");

@@ -14,6 +14,7 @@ mod family;
 mod fixture;
 mod leader;
 mod metrics;
+mod pages;
 mod passes;
 mod restore_request;
 mod run;

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt as _, future};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::BackupPolicy;
 use greenlang_backup_plan::backup_policy::Effect;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -24,10 +23,17 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{Places, Policies};
+use crate::family::{JOB_NAME, JOB_UID};
+use crate::pages::{LightJob, LightPod, PAGE, turned};
 use crate::restore_request::Wake;
 
 /// How long after the start passes wait for the first lists. Later a namespace without them is read by requests.
 pub const FIRST_LISTS: Duration = Duration::from_secs(10);
+
+/// Labels that are read. Somebody else's object may have any number of them.
+const LABELS: [&str; 5] = [labels::POLICY, labels::BACKUP, labels::RESTORE, JOB_UID, JOB_NAME];
+/// Owners that are read: ours have one.
+const OWNERS: usize = 8;
 
 /// All Jobs and Pods of ours in the namespaces that are served.
 pub struct Children {
@@ -54,12 +60,12 @@ impl Children {
     ) -> (Self, Policies) {
         let mut watched = BTreeMap::new();
         for namespace in namespaces {
-            let (jobs, seen) = watch(Api::namespaced(client.clone(), namespace), trim_job);
+            let (jobs, seen) = watch::<LightJob, Job>(Api::namespaced(client.clone(), namespace), trim_job);
             let (places, all, of) = (places.clone(), jobs.store.clone(), namespace.clone());
             let seen = seen.inspect(move |news| places.jobs(&of, news, || all.state()));
             let seen = seen.inspect(restores.on());
             controller = controller.watches_stream(applied(seen), policy_of);
-            let (pods, seen) = watch(Api::namespaced(client.clone(), namespace), trim_pod);
+            let (pods, seen) = watch::<LightPod, Pod>(Api::namespaced(client.clone(), namespace), trim_pod);
             controller = controller.watches_stream(applied(seen.inspect(restores.on())), policy_of);
             watched.insert(namespace.clone(), (jobs, pods));
         }
@@ -104,22 +110,18 @@ impl Watched<Job> {
 
 /// The events of a watch; its errors are told, and go no further: an error of one namespace must not slow the others down, which a
 /// controller's own pause would do.
-fn watch<K>(api: Api<K>, trim: fn(&mut K)) -> (Watched<K>, impl Stream<Item = Event<K>>)
+fn watch<L, K>(api: Api<L>, trim: fn(&mut K)) -> (Watched<K>, impl Stream<Item = Event<K>>)
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
+    L: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Into<K> + 'static,
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
     let current = Arc::new(AtomicBool::new(false));
     let told = current.clone();
     let ours = format!("app.kubernetes.io/managed-by={}", labels::MANAGED_BY);
-    let seen = watcher(api, watcher::Config::default().labels(&ours))
+    let seen = watcher(api, watcher::Config::default().labels(&ours).page_size(PAGE))
         .default_backoff()
+        .map_ok(turned)
         .modify(trim)
         .reflect(writer)
         .inspect(move |seen| match seen {
@@ -147,10 +149,9 @@ fn policy_of<K: Resource<DynamicType = ()>>(child: K) -> Option<ObjectRef<Deseri
     Some(ObjectRef::new(child.labels().get(labels::POLICY)?).within(namespace))
 }
 
-/// A Job without what decisions do not read: its spec holds the Task, which may have 96 KiB.
+/// A Job without what decisions do not read.
 fn trim_job(job: &mut Job) {
     trim(&mut job.metadata);
-    job.spec = None;
 }
 
 fn trim_pod(pod: &mut Pod) {
@@ -161,4 +162,31 @@ fn trim_pod(pod: &mut Pod) {
 fn trim(metadata: &mut ObjectMeta) {
     metadata.managed_fields = None;
     metadata.annotations = None;
+    metadata.finalizers = None;
+    metadata.labels.iter_mut().for_each(|labels| labels.retain(|key, _| LABELS.contains(&key.as_str())));
+    metadata.owner_references.iter_mut().for_each(|owners| owners.truncate(OWNERS));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn of_somebody_elses_job_little_is_kept_however_large_it_is() {
+        let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "y"});
+        let mut labels: Value = (0..20_000).map(|number| (format!("l{number}"), json!(""))).collect();
+        labels[labels::POLICY] = json!("main");
+        let mut job: Job = serde_json::from_value(json!({"metadata": {
+            "name": "a", "uid": "u", "labels": labels, "ownerReferences": vec![owner; 9_000],
+            "annotations": {"text": "x".repeat(200_000)}, "finalizers": vec!["example.org/x"; 9_000],
+        }}))
+        .unwrap();
+        trim_job(&mut job);
+        assert_eq!((job.name_any(), job.uid().as_deref()), ("a".to_owned(), Some("u")));
+        assert_eq!(job.labels().clone(), [(labels::POLICY.to_owned(), "main".to_owned())].into());
+        let size = serde_json::to_string(&job).unwrap().len();
+        assert!(size < 2_000, "{size} bytes");
+    }
 }

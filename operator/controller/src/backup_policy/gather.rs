@@ -67,6 +67,7 @@ pub async fn confirm(
     if !knows_all_jobs(&cache, &policy) || cached.metadata.uid != policy.metadata.uid {
         cache = list(&policy, context).await?;
     } else {
+        let pods = Api::namespaced(context.client.clone(), &namespace);
         for child in &mut cache.children {
             child.confirm_pod(&pods).await?;
         }

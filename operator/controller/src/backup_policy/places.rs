@@ -19,6 +19,8 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 
+use crate::pages::{LightJob, each};
+
 /// A policy as the controller names it.
 type PolicyRef = ObjectRef<DeserializeGuard<BackupPolicy>>;
 
@@ -124,9 +126,11 @@ impl Places {
     pub async fn list_the_rest(&self, client: &Client) {
         let unlisted = self.lock().unlisted.clone();
         for namespace in unlisted {
-            let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
-            match jobs.list(&ListParams::default().labels(labels::BACKUP)).await {
-                Ok(found) => self.listed(&namespace, &found.items),
+            let jobs: Api<LightJob> = Api::namespaced(client.clone(), &namespace);
+            let mut found: Vec<Job> = vec![];
+            let runs = ListParams::default().labels(labels::BACKUP);
+            match each(&jobs, &runs, |job| found.push(job.into())).await {
+                Ok(()) => self.listed(&namespace, &found),
                 Err(error) => {
                     tracing::warn!(%error, namespace, "it is not known which runs go on there; they are not counted");
                     self.known(&namespace);

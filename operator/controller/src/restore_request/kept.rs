@@ -13,18 +13,25 @@ use greenlang_backup_plan::restore_request::{KeptStep, holds, kept_step, read_ke
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Preconditions};
-use kube::core::DeserializeGuard;
-use kube::runtime::controller::{Action, Controller};
-use kube::runtime::watcher;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::errors::Error;
 use crate::family::Family;
+use crate::pages::{PAGE, each};
 use crate::passes::run_out;
 use crate::time::{now, pause};
 use crate::{crash, writes};
+
+/// Passes at the same time in a namespace; each reads its ConfigMap.
+const CONCURRENCY: u16 = 4;
+
+/// A ConfigMap as the watch has it.
+type Named = PartialObjectMeta<ConfigMap>;
 
 /// Looks after the kept databases of all served namespaces until told to stop.
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
@@ -33,23 +40,30 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
 }
 
 async fn in_namespace(namespace: &str, context: &Arc<Context>, stop: &CancellationToken) {
-    let config_maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
-    let ours = watcher::Config::default().labels(labels::KEPT_DATABASE);
-    let passes = Controller::new(config_maps, ours).graceful_shutdown_on(stop.clone().cancelled_owned()).run(
-        in_own_task,
-        |_, error: &Error, _| Action::requeue(error.pause()),
-        context.clone(),
-    );
+    // Anybody may make ConfigMaps with this label, of a MB each: all that is held of them is that they are there.
+    let config_maps: Api<Named> = Api::namespaced(context.client.clone(), namespace);
+    let ours = watcher::Config::default().labels(labels::KEPT_DATABASE).page_size(PAGE);
+    let (store, writer) = reflector::store();
+    let seen = watcher(config_maps, ours).modify(trim).reflect(writer).applied_objects();
+    let passes = Controller::for_stream(seen, store)
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(in_own_task, |_, error: &Error, _| Action::requeue(error.pause()), context.clone());
     run_out(passes).await;
 }
 
-async fn in_own_task(kept: Arc<ConfigMap>, context: Arc<Context>) -> Result<Action, Error> {
+fn trim(named: &mut Named) {
+    named.metadata.managed_fields = None;
+    named.metadata.annotations = None;
+}
+
+async fn in_own_task(kept: Arc<Named>, context: Arc<Context>) -> Result<Action, Error> {
     let passes = context.passes.clone();
     passes.run(async move { pass(&kept, &context).await }).await.unwrap_or_else(|| Ok(Action::await_change()))
 }
 
 #[tracing::instrument(skip_all, fields(namespace = cached.namespace(), name = cached.name_any()))]
-async fn pass(cached: &ConfigMap, context: &Context) -> Result<Action, Error> {
+async fn pass(cached: &Named, context: &Context) -> Result<Action, Error> {
     let read = Instant::now();
     let namespace = cached.namespace().unwrap_or_default();
     let config_maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
@@ -77,10 +91,15 @@ async fn pass(cached: &ConfigMap, context: &Context) -> Result<Action, Error> {
 async fn is_held(kept: &KeptDatabase, context: &Context) -> Result<bool, Error> {
     let requests: Api<DeserializeGuard<RestoreRequest>> =
         Api::namespaced(context.client.clone(), &kept.request.namespace);
-    Ok(requests.list(&ListParams::default()).await?.iter().any(|request| match &request.0 {
-        Ok(request) => holds(request, kept),
-        Err(invalid) => invalid.metadata.uid.as_ref() == Some(&kept.request.uid),
-    }))
+    let mut held = false;
+    each(&requests, &ListParams::default(), |request| {
+        held |= match &request.0 {
+            Ok(request) => holds(request, kept),
+            Err(invalid) => invalid.metadata.uid.as_ref() == Some(&kept.request.uid),
+        };
+    })
+    .await?;
+    Ok(held)
 }
 
 async fn act(

@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::managers::replicas_manager;
 use crate::context::Context;
 use crate::errors::Error;
+use crate::pages::{LightPod, each};
 use crate::{crash, writes};
 
 /// Looks at every workload that spec or ledger names.
@@ -103,8 +104,8 @@ impl Eye<'_> {
     async fn pods(&self, selector: &LabelSelector) -> Result<u32, Error> {
         // One that cannot be read selects nothing that could be counted, and the API server takes none.
         let Ok(selector) = Selector::try_from(selector.clone()) else { return Ok(0) };
-        let found = self.api::<Pod>().list(&ListParams::default().labels_from(&selector)).await?;
-        Ok(count(found.items.iter()))
+        let pods = self.list(&ListParams::default().labels_from(&selector)).await?;
+        Ok(count(pods.iter()))
     }
 
     /// Pods of the Jobs that a CronJob has made.
@@ -123,9 +124,14 @@ impl Eye<'_> {
         if jobs.is_empty() {
             return Ok(0);
         }
-        let pods =
-            self.api::<Pod>().list(&ListParams::default().labels("batch.kubernetes.io/job-name")).await?;
-        Ok(count(pods.items.iter().filter(|pod| jobs.iter().any(|job| is_of(&pod.metadata, job)))))
+        let pods = self.list(&ListParams::default().labels("batch.kubernetes.io/job-name")).await?;
+        Ok(count(pods.iter().filter(|pod| jobs.iter().any(|job| is_of(&pod.metadata, job)))))
+    }
+
+    async fn list(&self, which: &ListParams) -> Result<Vec<Pod>, Error> {
+        let mut pods = vec![];
+        each(&self.api::<LightPod>(), which, |pod| pods.push(pod.into())).await?;
+        Ok(pods)
     }
 
     fn api<K>(&self) -> Api<K>

@@ -1,4 +1,5 @@
-//! Policies of namespaces that the operator does not serve: they are told so, and however large they are they cost it little memory.
+//! Large objects that others have made: policies where the operator does not serve, which are told so, and what bears its labels where
+//! it does. They cost it little memory.
 
 use anyhow::{Result, ensure};
 use greenlang_backup_api::conditions::{READY, find};
@@ -7,12 +8,16 @@ use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::operator::{checkout, install_chart};
 use greenlang_backup_tests::{policy, wait};
-use kube::Api;
-use kube::CustomResourceExt as _;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{DynamicObject, PostParams};
+use kube::{Api, CustomResourceExt as _, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::replica::{LIMIT, Replica, install};
+use crate::replica::{LIMIT, Replica, SERVED, install};
 use crate::runs::job;
 use crate::{apply_policy, until_leads};
 
@@ -20,6 +25,8 @@ use crate::{apply_policy, until_leads};
 const ELSEWHERE: &str = "default";
 /// Policies there. Read as a whole they would take 250 MiB, and together with what reading them takes more than the chart's limit.
 const CROWD: usize = 40;
+/// Jobs, Pods and ConfigMaps of a MB each in the namespace that is served: those of one kind, read as a whole, are more than the limit.
+const LABELLED: usize = 80;
 /// Most memory of the operator, a test build.
 const MOST: u64 = 128 << 20;
 
@@ -63,6 +70,52 @@ async fn large_policies_that_are_not_served_cost_little_memory_and_hold_nobody_u
             }
         }
         Ok(Some(()))
+    })
+    .await?;
+    let most = operator.most_memory()?;
+    ensure!(most < MOST, "{} MiB", most >> 20);
+    Ok(())
+}
+
+/// Makes many objects that differ in their names.
+async fn make<K>(api: &ApiServer, labels: &Value, rest: Value) -> Result<()>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    let objects: Api<K> = Api::namespaced(api.cluster.client.clone(), SERVED);
+    let mut object = rest;
+    for number in 0..LABELLED {
+        object["metadata"] = json!({"name": format!("large-{number}"), "labels": labels});
+        objects.create(&PostParams::default(), &serde_json::from_value(object.clone())?).await?;
+    }
+    Ok(())
+}
+
+/// Whoever may make them may give them these labels, and no more is needed to have the operator read them at each start.
+#[tokio::test]
+async fn large_objects_of_others_that_bear_its_labels_cost_little_memory() -> Result<()> {
+    let api = ApiServer::start().await?;
+    install(&api).await?;
+    install_chart(&api.cluster, "greenlang-backup-crds", json!({})).await?;
+    let text = "x".repeat(1_000_000);
+    let ours = json!({"app.kubernetes.io/managed-by": labels::MANAGED_BY});
+    let pod = json!({"restartPolicy": "Never",
+        "containers": [{"name": "x", "image": "localhost/none:1", "env": [{"name": "X", "value": text}]}]});
+    make::<Job>(&api, &ours, json!({"spec": {"suspend": true, "template": {"spec": pod}}})).await?;
+    make::<Pod>(&api, &ours, json!({"spec": pod})).await?;
+    make::<ConfigMap>(&api, &json!({labels::KEPT_DATABASE: "x"}), json!({"data": {"x": text}})).await?;
+
+    let operator = Replica::start(&api, "operator").await?;
+    until_leads(&api, &operator).await?;
+    apply_policy(&api, "small").await?;
+    job(&api, "small", labels::TASK_PROBE, &[]).await?;
+    wait::until("all ConfigMaps were looked at", LIMIT, async || {
+        let seen = operator.lines("this is no kept database: it is left alone").len();
+        Ok((seen >= LABELLED).then_some(()))
     })
     .await?;
     let most = operator.most_memory()?;
