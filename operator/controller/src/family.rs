@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use greenlang_backup_api::labels;
 use greenlang_backup_api::progress::Progress;
@@ -26,6 +27,10 @@ const LOG_LINES: i64 = 5;
 const LINES_AFTER_DETAILS: i64 = 20;
 /// Most bytes of a log that are read, more than details and a plan have: how many lines there are is said by whatever ran in the Pod.
 const LOG_BYTES: i64 = 1 << 20;
+/// How long a kubelet may take for a progress line, which is of no weight.
+const PROGRESS_LIMIT: Duration = Duration::from_secs(2);
+/// How long it may take for details, without which what they are about is done again.
+const DETAILS_LIMIT: Duration = Duration::from_secs(10);
 /// Lines of a log file in which the plan of a restore stands: a long line is several there, of 16 KiB each.
 const PLAN_LINES: i64 = 32;
 /// Labels that the Job controller puts on Pods.
@@ -140,9 +145,9 @@ impl Child {
         let JobState::Ended(ended) = self.state() else { return };
         let (Some(lines), Some(pod)) = (lines_of_details(&ended.report), &self.pod) else { return };
         let pod = pod.name_any();
-        match pods.logs(&pod, &end_of_log(lines)).await {
+        match end_of_log(pods, &pod, lines, DETAILS_LIMIT).await {
             Ok(log) => self.details = log,
-            Err(error) => tracing::warn!(pod, %error, "the log cannot be read now"),
+            Err(why) => tracing::warn!(pod, why, "the log cannot be read now"),
         }
     }
 
@@ -189,23 +194,24 @@ fn lines_of_details(report: &RunReport) -> Option<i64> {
     catalogue.filter(|lines| *lines > 0).or(plan).map(|lines| lines + LINES_AFTER_DETAILS)
 }
 
-/// So many lines at the end of a log.
-fn end_of_log(lines: i64) -> LogParams {
-    LogParams {
+/// So many lines at the end of a log, or why there are none. The API server asks the kubelet and waits for it: one that is gone without a
+/// word must not hold up all that the pass is to do.
+async fn end_of_log(pods: &Api<Pod>, pod: &str, lines: i64, limit: Duration) -> Result<String, String> {
+    let end = LogParams {
         container: Some(CONTAINER.into()),
         tail_lines: Some(lines),
         limit_bytes: Some(LOG_BYTES),
         ..LogParams::default()
+    };
+    match tokio::time::timeout(limit, pods.logs(pod, &end)).await {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer in {} s", limit.as_secs())),
     }
 }
 
 /// The newest progress line. A log that cannot be read (rotation, a node that does not answer) is no news, and no error.
 async fn progress(pods: &Api<Pod>, pod: &str) -> Option<Progress> {
-    match pods.logs(pod, &end_of_log(LOG_LINES)).await {
-        Ok(log) => Progress::newest(&log),
-        Err(error) => {
-            tracing::debug!(pod, %error, "the log cannot be read now");
-            None
-        }
-    }
+    let read = end_of_log(pods, pod, LOG_LINES, PROGRESS_LIMIT).await;
+    let log = read.inspect_err(|why| tracing::debug!(pod, why, "the log cannot be read now")).ok()?;
+    Progress::newest(&log)
 }

@@ -13,32 +13,39 @@
 //! - Pods, which may lag behind their Jobs: without its Pod's last word an ended Job would count as one without report, and
 //!   run again. A container that is seen to have ended says nothing new any more.
 
+use futures::future::join_all;
 use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicyStatus, BackupStatus};
 use greenlang_backup_plan::backup_policy::{Granted, Observed};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 
 use crate::context::Context;
 use crate::errors::Error;
 use crate::family::{Child, Family};
+use crate::time::now;
 
 /// The children of a policy as the watches have them, and the progress of those that run.
-pub async fn look(policy: &BackupPolicy, context: &Context, now: Timestamp) -> Result<Family, Error> {
+pub async fn look(policy: &BackupPolicy, context: &Context) -> Result<Family, Error> {
     let namespace = policy.namespace().unwrap_or_default();
     let mut found = match context.children.of(&namespace, &policy.name_any()).await {
         Some((jobs, pods)) => Family::new(&policy.uid().unwrap_or_default(), jobs, pods),
         None => list(policy, context).await?,
     };
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    for child in &mut found.children {
-        if child.job.labels().contains_key(labels::BACKUP) {
-            child.read_progress(&pods).await;
-        }
-        child.ask_events(&namespace, &context.client, now).await;
-    }
+    let now = now();
+    // All at the same time: a node that does not answer holds up the pass once, not for each of its Pods.
+    let asked = found.children.iter_mut().map(|child| ask(child, &pods, &namespace, &context.client, now));
+    join_all(asked).await;
     Ok(found)
+}
+
+async fn ask(child: &mut Child, pods: &Api<Pod>, namespace: &str, client: &Client, now: Timestamp) {
+    if child.job.labels().contains_key(labels::BACKUP) {
+        child.read_progress(pods).await;
+    }
+    child.ask_events(namespace, client, now).await;
 }
 
 /// Whether [`confirm`] would ask for nothing but the policy, so that a status which is decided on the cache may be written.
@@ -72,9 +79,7 @@ pub async fn confirm(
             child.confirm_pod(&pods).await?;
         }
     }
-    for child in &mut cache.children {
-        child.read_details(&pods).await;
-    }
+    join_all(cache.children.iter_mut().map(|child| child.read_details(&pods))).await;
     Ok(Some((policy, cache)))
 }
 

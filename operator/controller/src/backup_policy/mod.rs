@@ -134,8 +134,9 @@ async fn pass(cached: &BackupPolicy, context: &Context) -> Result<Action, Error>
     if let Some(left) = context.expected.left(cached, |effects| context.children.show(&namespace, effects)) {
         return Ok(Action::requeue(left));
     }
+    let children = gather::look(cached, context).await?;
+    // What became due while it looked is decided now, and not in the next pass.
     let now = now();
-    let children = gather::look(cached, context, now).await?;
     let first = judge(cached, &mut gather::observe(&children, cached, context, now), context);
     if first.effects.is_empty() && cached.status.as_ref() == Some(&first.status) {
         return Ok(Action::requeue(pause(first.wake, &cached.metadata)));

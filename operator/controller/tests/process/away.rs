@@ -1,31 +1,39 @@
-//! An API server that is away, has too much to do, has forgotten, or lets somebody else write first: the operator recovers alone, and
-//! every run counts once.
+//! An API server that is away, has too much to do, has forgotten, or lets somebody else write first, and a kubelet that does not answer it:
+//! the operator recovers alone, and every run counts once.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use greenlang_backup_api::labels;
+use greenlang_backup_api::prune::CatalogueReport;
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::jobs::Recorder;
 use greenlang_backup_tests::operator::install_chart;
-use greenlang_backup_tests::wait;
+use greenlang_backup_tests::{kubelet, wait};
 use serde_json::json;
 
+use crate::apply_policy;
 use crate::proxy::{Fault, Proxy};
 use crate::replica::{LIMIT, Replica, SERVED, install};
-use crate::runs::{carry_out, manual, over, probed, run, start, until};
+use crate::runs::{carry_out, job, manual, over, probed, run, start, until};
 
 /// Longer than the Lease runs (15 s) and than the client waits between its tries.
 const AWAY: Duration = Duration::from_mins(1);
 
-/// An operator that reaches its API server through a proxy, and a policy at rest.
-async fn start_by_proxy(name: &str) -> Result<(ApiServer, Proxy, Replica)> {
+/// An operator that reaches its API server through a proxy.
+async fn by_proxy() -> Result<(ApiServer, Proxy, Replica)> {
     let api = ApiServer::start().await?;
     install(&api).await?;
     install_chart(&api.cluster, "greenlang-backup-crds", json!({})).await?;
     let proxy = Proxy::start(&api).await?;
     let operator = Replica::start_with(&proxy.kubeconfig, "operator", &[])?;
     operator.said("this replica leads").await?;
+    Ok((api, proxy, operator))
+}
+
+/// The same, and a policy at rest.
+async fn start_by_proxy(name: &str) -> Result<(ApiServer, Proxy, Replica)> {
+    let (api, proxy, operator) = by_proxy().await?;
     probed(&api, name).await?;
     Ok((api, proxy, operator))
 }
@@ -124,5 +132,39 @@ async fn a_status_write_that_somebody_overtakes_is_decided_anew() -> Result<()> 
         Ok(Some(api.cluster.kube(&events).await?).filter(|told| !told.trim().is_empty()))
     });
     assert_eq!(told.await?.lines().count(), 1, "a decision that was not written is not told");
+    Ok(())
+}
+
+/// The client gives an answer up after five minutes, longer than this test waits.
+#[tokio::test]
+async fn a_kubelet_that_does_not_answer_holds_nothing_up() -> Result<()> {
+    let (api, proxy, _operator) = by_proxy().await?;
+    let client = &api.cluster.client;
+    // Of a Job that has ended: what should stand in its log counts as lost, and it is done again.
+    proxy.inject(Fault::Silent, "GET", "/log?", 1);
+    apply_policy(&api, "silent").await?;
+    let first = job(&api, "silent", labels::TASK_CATALOGUE, &[]).await?;
+    let mut ended = kubelet::good_report(&first)?;
+    ended.catalogue = Some(CatalogueReport { found: 1, details: 1, ..CatalogueReport::default() });
+    kubelet::carry_out(client, &first, &ended).await?;
+    until(&api, "silent", "its history could not be read", |status| {
+        status.catalogue.as_ref().is_some_and(|catalogue| catalogue.failures == 1)
+    })
+    .await?;
+    assert_eq!(proxy.to_come(), 0);
+    carry_out(&api, &job(&api, "silent", labels::TASK_CATALOGUE, &[&first]).await?).await?;
+    carry_out(&api, &job(&api, "silent", labels::TASK_PROBE, &[]).await?).await?;
+
+    // Of one that goes on: its end is counted as soon as it is there.
+    let made = run(&api, "silent", "a", &[]).await?;
+    proxy.inject(Fault::Silent, "GET", "/log?", 1_000);
+    let pod = kubelet::start(client, &made, kubelet::Watched::Yes).await?;
+    kubelet::run(client, &pod).await?;
+    wait::until("its log is asked for", LIMIT, async || Ok((proxy.to_come() < 1_000).then_some(()))).await?;
+    let report = kubelet::good_report(&made)?;
+    kubelet::end(client, &pod, &report).await?;
+    kubelet::count(client, &made, &report).await?;
+    let status = until(&api, "silent", "the run is over", |status| over(status, 1)).await?;
+    assert_eq!(manual(&status)?, (1, 1, 0));
     Ok(())
 }

@@ -29,6 +29,8 @@ pub enum Fault {
     Overtaken(String),
     /// This text, as of a kubelet, which the server does not have.
     Text(String),
+    /// No answer, as of a kubelet that is gone without a word.
+    Silent,
 }
 
 /// The next requests whose method and address have these parts.
@@ -157,6 +159,7 @@ async fn pass(State(way): State<Way>, request: Request<Body>) -> Response {
             }
         }
         Some(Fault::Text(text)) => return ([(CONTENT_TYPE, "text/plain")], text).into_response(),
+        Some(Fault::Silent) => std::future::pending().await,
         None => {}
     }
     way.send(request)
