@@ -1,8 +1,10 @@
-//! Decides what becomes of a Job whose Pod does not start or does not go: a lost node, a start that no waiting brings about. Pure.
+//! Decides what becomes of a Job whose Pod does not start or does not go: a lost node, a start that takes so long that nobody waits for it
+//! any more, or that no waiting brings about. Pure.
 
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::{conditions, reasons};
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 
 use crate::job_state::{Ended, JobState};
@@ -11,7 +13,7 @@ use crate::job_state::{Ended, JobState};
 const LOST_SECONDS: i64 = 300;
 /// Seconds after which a Job without a Pod asks why.
 pub const NO_POD_SECONDS: i64 = 60;
-/// Seconds after which a Pod that has not started, and cannot, is given up.
+/// Seconds after which a Pod that has not started is given up if it cannot, and else waited for by nobody.
 const NOT_STARTED_SECONDS: i64 = 300;
 /// What the kubelet says of containers that only a change by a person can start. An image that cannot be pulled is not among
 /// them: registries come back.
@@ -46,6 +48,19 @@ pub fn by_now(
         (Some(_), Some(why)) if age >= NOT_STARTED_SECONDS && is_hopeless(&why) => JobState::Stuck(why),
         (_, why) => JobState::Pending(why),
     }
+}
+
+/// Whether what was made then has had its time to start. What has not started takes nothing that there is little of: other runs need
+/// not wait for its end, which may be days away.
+pub fn has_had_its_time(created: Timestamp, now: Timestamp) -> bool {
+    seconds(created, now) >= NOT_STARTED_SECONDS
+}
+
+/// Whether a Job has had its time to start and has no Pod that is ready, as far as it says itself.
+pub fn is_late(job: &Job, now: Timestamp) -> bool {
+    let ready = job.status.as_ref().and_then(|status| status.ready).unwrap_or_default();
+    let created = job.metadata.creation_timestamp.as_ref();
+    ready == 0 && created.is_some_and(|created| has_had_its_time(created.0, now))
 }
 
 /// The newest warning among events, as `reason: message`.
@@ -164,6 +179,26 @@ mod tests {
         let silent = by_now(JobState::Pending(None), None, at(0), None, at(60));
         assert_eq!(silent, JobState::Pending(Some("no Pod was made, and no event says why".into())));
         assert_eq!(by_now(JobState::Pending(None), None, at(0), None, at(59)), JobState::Pending(None));
+    }
+
+    #[test]
+    fn a_job_without_a_ready_pod_is_late_after_five_minutes() {
+        for (ready, age, late) in [
+            (json!(0), 299, false),
+            (json!(0), 300, true),
+            (json!(null), 300, true),
+            (json!(1), 9_999, false),
+        ] {
+            let job: Job = serde_json::from_value(json!({
+                "metadata": {"creationTimestamp": at(0).to_string()}, "status": {"active": 1, "ready": ready},
+            }))
+            .unwrap();
+            assert_eq!(is_late(&job, at(age)), late, "{ready} {age}");
+        }
+        assert!(is_late(
+            &serde_json::from_value(json!({"metadata": {"creationTimestamp": at(0).to_string()}})).unwrap(),
+            at(300)
+        ));
     }
 
     #[test]

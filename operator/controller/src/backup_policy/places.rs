@@ -10,6 +10,7 @@ use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::BackupPolicy;
 use greenlang_backup_plan::backup_policy::{Granted, Observed};
 use greenlang_backup_plan::job_state::has_ended;
+use greenlang_backup_plan::overdue::is_late;
 use greenlang_backup_plan::queue::{Member, Queue, Report, Wanted};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -20,6 +21,7 @@ use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 
 use crate::pages::{LightJob, each};
+use crate::time::now;
 
 /// A policy as the controller names it.
 type PolicyRef = ObjectRef<DeserializeGuard<BackupPolicy>>;
@@ -109,7 +111,10 @@ impl Places {
     /// Takes in news of Jobs; `all` are those that there are in their namespace.
     pub fn jobs(&self, namespace: &str, news: &Event<Job>, all: impl FnOnce() -> Vec<Arc<Job>>) {
         match news {
-            Event::Apply(job) => self.job(job, !has_ended(job)),
+            Event::Apply(job) if has_ended(job) => self.job(job, false),
+            // A Pod that has just started shows in the Job a while later: passes know it, and so they say it.
+            Event::Apply(job) if is_late(job, now()) => {}
+            Event::Apply(job) => self.job(job, true),
             Event::Delete(job) => self.job(job, false),
             Event::InitDone => self.listed(namespace, all().iter().map(AsRef::as_ref)),
             Event::Init | Event::InitApply(_) => {}
@@ -151,7 +156,9 @@ impl Places {
     }
 
     fn listed<'a>(&self, namespace: &str, jobs: impl IntoIterator<Item = &'a Job>) {
-        let live = jobs.into_iter().filter(|job| !has_ended(job)).filter_map(run_of).collect();
+        let now = now();
+        let goes_on = |job: &&Job| !has_ended(job) && !is_late(job, now);
+        let live = jobs.into_iter().filter(goes_on).filter_map(run_of).collect();
         let let_in = self.lock().queue.listed(namespace, &live);
         self.wake(let_in);
         self.known(namespace);

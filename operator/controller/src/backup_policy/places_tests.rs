@@ -4,7 +4,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use greenlang_backup_plan::job_state::JobState;
 use greenlang_backup_plan::jobs::ObservedJob;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
@@ -128,6 +128,30 @@ fn a_place_is_given_on_whatever_becomes_of_a_run() {
         assert_eq!(woken(&mut stream), ["b"], "{what}");
         assert!(asks(&places, "b", &[], "b-1"), "{what}");
     }
+}
+
+/// One that was made so many seconds ago, and has so many Pods that are ready.
+fn aged(name: &str, seconds: i64, ready: i32) -> Job {
+    let mut job = live("a", name);
+    job.metadata.creation_timestamp = Some(Time(now() - SignedDuration::from_secs(seconds)));
+    job.status.as_mut().unwrap().ready = Some(ready);
+    job
+}
+
+#[test]
+fn a_job_that_has_not_started_for_long_is_told_of_by_passes_only() {
+    let (places, _stream) = places(9, &["served"]);
+    let all = vec![aged("a-1", 60, 0), aged("a-2", 400, 0), aged("a-3", 400, 1)];
+    news(&places, &Event::InitDone, all.clone());
+    assert_eq!(places.count(), [9, 2, 0]);
+    for job in all {
+        news(&places, &Event::Apply(job), vec![]);
+    }
+    assert_eq!(places.count(), [9, 2, 0]);
+    // What passes know of it stays.
+    assert!(asks(&places, "a", &["a-1", "a-2", "a-3"], "a-4"));
+    news(&places, &Event::Apply(aged("a-2", 400, 0)), vec![]);
+    assert_eq!(places.count(), [9, 4, 0]);
 }
 
 /// Whoever may make Jobs in a served namespace may give them any label and any owner.

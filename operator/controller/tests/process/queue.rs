@@ -14,7 +14,7 @@ use greenlang_backup_plan::job_state::has_ended;
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::jobs::Recorder;
 use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, install_chart};
-use greenlang_backup_tests::{policy, wait};
+use greenlang_backup_tests::{kubelet, policy, wait};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{ListParams, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -22,7 +22,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::replica::{LIMIT, Replica, SERVED, install};
+use crate::replica::{LIMIT, Replica, SERVED, clock_off, install};
 use crate::runs::{carry_out, jobs, until};
 use crate::{apply_changed, until_leads};
 
@@ -296,4 +296,39 @@ async fn jobs_that_are_not_ours_take_no_place() -> Result<()> {
     })
     .await?;
     stage.shows(&operator, 1, 0).await
+}
+
+/// A policy whose Pods no node takes: to the operator, whose clock is ahead, its Jobs are older than five minutes.
+#[tokio::test]
+async fn jobs_that_do_not_start_take_the_place_of_nobody_and_count_once_they_do() -> Result<()> {
+    let stage = Stage::new().await?;
+    let operator = stage.operator("operator", &clock_off("+6m")).await?;
+    let wanted: [(&str, &[&str]); 2] = [("flood", &FLOOD[..3]), ("one", &["database"])];
+    stage.policies(&wanted).await?;
+    stage.ask("flood", &FLOOD[..3]).await?;
+    for _ in 0..3 {
+        assert_eq!(stage.next().await?, "flood");
+    }
+    stage.ask("one", &["database"]).await?;
+    assert_eq!(stage.next().await?, "one");
+    stage.shows(&operator, 0, 0).await?;
+    // Three start after all, which is one more than the limit; what comes now waits for two of them.
+    let mut pods = Vec::new();
+    for job in stage.going_on().await?.into_iter().filter(|job| job.labels()[labels::POLICY] == "flood") {
+        let pod = kubelet::start(&stage.api.cluster.client, &job, kubelet::Watched::Yes).await?;
+        kubelet::run(&stage.api.cluster.client, &pod).await?;
+        pods.push((job, pod));
+    }
+    stage.shows(&operator, 3, 0).await?;
+    stage.end(Some("one")).await?;
+    policy::run_now(&stage.api.cluster, SERVED, "one", "database", "again").await?;
+    stage.shows(&operator, 3, 1).await?;
+    for (left, (job, pod)) in pods.into_iter().enumerate().map(|(ended, pair)| (2 - ended, pair)) {
+        let report = kubelet::good_report(&job)?;
+        kubelet::end(&stage.api.cluster.client, &pod, &report).await?;
+        kubelet::count(&stage.api.cluster.client, &job, &report).await?;
+        stage.shows(&operator, left, usize::from(left == 2)).await?;
+    }
+    assert_eq!(stage.next().await?, "one");
+    Ok(())
 }

@@ -26,6 +26,11 @@ pub async fn install(api: &ApiServer) -> Result<()> {
     install_chart(&api.cluster, RELEASE, json!({"namespaces": [SERVED]})).await
 }
 
+/// Variables of a process whose clock is off by so much.
+pub fn clock_off(offset: &str) -> [(&'static str, &str); 3] {
+    [("LD_PRELOAD", FAKETIME), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]
+}
+
 /// A running operator; it is killed when this is dropped.
 pub struct Replica {
     pub name: &'static str,
@@ -45,9 +50,7 @@ impl Replica {
     /// Starts one whose clock is off by so much, such as `+1d`, and waits until it leads.
     pub async fn start_off(api: &ApiServer, offset: &str) -> Result<Self> {
         let kubeconfig = api.as_service_account(NAMESPACE, RELEASE).await?;
-        let variables =
-            [("LD_PRELOAD", FAKETIME), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
-        let replica = Self::start_with(&kubeconfig, "operator", &variables)?;
+        let replica = Self::start_with(&kubeconfig, "operator", &clock_off(offset))?;
         replica.said("this replica leads").await?;
         Ok(replica)
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::restores::OngoingRestore;
 use crate::job_state::JobState;
 use crate::jobs::ObservedJob;
+use crate::overdue::has_had_its_time;
 
 /// What was seen in one pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +36,16 @@ pub struct Granted {
 }
 
 impl Observed {
-    /// Names of the Jobs of runs that are there and have not ended.
+    /// Names of the Jobs of runs that are there, have not ended, and have started or still have time to.
     pub fn live_runs(&self) -> BTreeSet<String> {
-        let is_live = |job: &&ObservedJob| job.backup.is_some() && !matches!(job.state, JobState::Ended(_));
+        let is_live = |job: &&ObservedJob| {
+            job.backup.is_some()
+                && match job.state {
+                    JobState::Running => true,
+                    JobState::Pending(_) | JobState::Stuck(_) => !has_had_its_time(job.created, self.now),
+                    JobState::Ended(_) => false,
+                }
+        };
         self.jobs.iter().filter(is_live).map(|job| job.name.clone()).collect()
     }
 }

@@ -1,7 +1,8 @@
 //! Decides which run may begin next where no more than so many may go on at once: policies take turns. Pure.
 //!
-//! A run has a place from the moment that its Job may be made until that Job has ended or is gone. What waits is not lost with this
-//! queue: it stands in the status of its policy, which asks again.
+//! A run has a place from the moment that its Job may be made until that Job has ended or is gone, or has not started for so long that
+//! others need not wait for it; if it starts after that it has one again, be there one or not. What waits is not lost with this queue: it
+//! stands in the status of its policy, which asks again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +33,7 @@ pub struct Wanted {
 pub struct Report {
     /// resourceVersion of the policy; what is older than the report before says nothing. 0 where it is no number.
     pub version: u64,
-    /// Names of the Jobs of its runs that are there and have not ended.
+    /// Names of the Jobs of its runs that go on.
     pub live: BTreeSet<String>,
     /// What it would make.
     pub wanted: BTreeSet<Wanted>,
@@ -109,7 +110,7 @@ impl Queue {
         self.let_in()
     }
 
-    /// A Job is there and has not ended.
+    /// A Job goes on.
     pub fn seen(&mut self, member: &Member, job: &str) {
         let Some(lane) = self.lane(member) else { return };
         lane.waiting.retain(|waiting| waiting.job != job);
@@ -125,7 +126,7 @@ impl Queue {
         self.let_in()
     }
 
-    /// All Jobs of a namespace that are there and have not ended.
+    /// All Jobs of a namespace that go on.
     pub fn listed(&mut self, namespace: &str, live: &BTreeSet<(Member, String)>) -> Vec<Member> {
         for (member, lane) in self.lanes.iter_mut().filter(|(member, _)| member.namespace == namespace) {
             let is_live = |job: &String| live.contains(&(member.clone(), job.clone()));

@@ -202,3 +202,20 @@ fn a_policy_that_is_deleted_during_a_pass_takes_no_place_by_it() {
     assert_eq!((queue.taken(), queue.waiting()), (0, 0));
     assert_eq!(asks(&mut queue, "b", &[0]), ["b"]);
 }
+
+#[test]
+fn what_does_not_start_holds_nobody_up_and_counts_again_once_it_starts() {
+    let mut queue = opened(2);
+    assert_eq!(asks(&mut queue, "bad", &[0, 1, 2]), ["bad", "bad"]);
+    assert_eq!(asks(&mut queue, "a", &[3]), [""; 0]);
+    let bad = member("bad");
+    let waits = || Report { version: 1, live: BTreeSet::new(), wanted: [wanted(&bad, 2)].into() };
+    // Its first two have not started: one place is for the one that waits, the other one for what it still wants itself.
+    assert_eq!(names(queue.report(&bad, waits())), ["a", "bad"]);
+    assert_eq!((queue.taken(), queue.waiting()), (2, 0));
+    assert_eq!(asks(&mut queue, "b", &[4]), [""; 0]);
+    queue.seen(&bad, "bad-0");
+    assert_eq!(queue.taken(), 3, "more than the limit");
+    assert_eq!(ends(&mut queue, "a", 3), [""; 0]);
+    assert_eq!(ends(&mut queue, "bad", 0), ["b"]);
+}

@@ -136,6 +136,48 @@ fn what_is_no_run_waits_for_no_place() {
     assert_waits(&world, "20251107-000500");
 }
 
+/// Ids of the runs of which a Job is known.
+fn going_on(world: &World) -> Vec<String> {
+    let status = backup(world);
+    let begun = status.runs().filter(|run| run.job_uid.is_some());
+    begun.map(|run| run.run.id.as_str().to_owned()).collect()
+}
+
+fn set(world: &mut World, name: &str, state: JobState) {
+    world.jobs.iter_mut().find(|job| job.name == name).unwrap().state = state;
+}
+
+#[test]
+fn a_job_that_does_not_start_holds_its_place_for_five_minutes() {
+    for cut in [Cut::Nowhere, Cut::AfterEffects(0), Cut::AfterEffects(1)] {
+        let mut world = due(1, &json!({"cron": "*/2 * * * *", "concurrencyPolicy": "Allow"}));
+        let first = world.jobs.iter().find(|job| job.backup.is_some()).unwrap().name.clone();
+        set(&mut world, &first, JobState::Pending(Some("Unschedulable: no node matches".into())));
+        for passed in [60, 180, 299] {
+            world.now = at("2025-11-07T00:05:00Z");
+            world.later(passed);
+            world.settle();
+            assert_eq!(going_on(&world), ["20251107-000400"], "after {passed} s");
+        }
+        world.later(1);
+        world.pass(cut);
+        world.settle();
+        assert_eq!(going_on(&world), ["20251107-000400", "20251107-000600"]);
+        // It starts after all, so there are two, and the next one waits for both.
+        set(&mut world, &first, JobState::Running);
+        world.settle();
+        let second = world.jobs.iter().rfind(|job| job.backup.is_some()).unwrap().name.clone();
+        world.job_ends(&second, Fate::Succeeds);
+        world.settle();
+        assert_eq!(going_on(&world), ["20251107-000400"]);
+        world.jobs_end(Fate::Succeeds);
+        world.settle();
+        assert_eq!(going_on(&world), ["20251107-000800"]);
+        assert_eq!(counts(&backup(&world).schedules[0].history), (2, 2, 0));
+        assert_made_once(&world);
+    }
+}
+
 /// A Job that was made a moment ago, with a Pod that has not started.
 fn just_made(busy: bool) -> World {
     let mut world = due(0, &json!({}));
