@@ -48,12 +48,6 @@ where
     if is_same { Ok(()) } else { Err(Error::Overtaken) }
 }
 
-/// Whether an answer is that the API server will not have what it was sent, now or later. It says 400 where it cannot read it, as a
-/// quantity that is none, and where a webhook denies it and gives no code.
-pub fn is_refusal(status: &Status) -> bool {
-    status.is_forbidden() || status.is_invalid() || status.code == 400
-}
-
 /// Makes a Job for an object that was read at `read`, and fails if that has changed since. A Job that is there already is the one that was
 /// wanted if the object owns it and its label says so; else, and where the API server would not have it, that is for status to say.
 pub async fn create_job<K>(
@@ -87,6 +81,13 @@ where
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether the API server will not have something, and says the same to whoever asks again. It says 400 where it cannot read it, as a
+/// quantity that is none, and where a webhook denies it and gives no code of its own.
+pub fn is_refusal(status: &Status) -> bool {
+    let may_pass = matches!(status.code, 401 | 404 | 408 | 409 | 410 | 429);
+    status.is_forbidden() || status.is_invalid() || (400..500).contains(&status.code) && !may_pass
 }
 
 /// A Job of that name is there. One that is on its way out is waited for.
@@ -173,23 +174,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_will_never_be_taken_is_told_from_what_may_be_taken_later() {
-        let answer = |code: u16, reason: &str| Status::failure("no", reason).with_code(code);
-        for (code, reason) in
-            [(400, "BadRequest"), (400, ""), (403, "Forbidden"), (422, "Invalid"), (406, "Forbidden")]
-        {
-            assert!(is_refusal(&answer(code, reason)), "{code} {reason}");
-        }
-        for (code, reason) in [
-            (401, "Unauthorized"),
-            (404, "NotFound"),
-            (409, "Conflict"),
-            (429, "TooManyRequests"),
-            (500, "InternalError"),
-            (503, ""),
-            (504, "Timeout"),
+    fn what_may_pass_is_no_refusal() {
+        for (code, reason, refused) in [
+            (400, "BadRequest", true),
+            (400, "", true),
+            (403, "Forbidden", true),
+            (413, "RequestEntityTooLarge", true),
+            (418, "a webhook's own", true),
+            (422, "Invalid", true),
+            (401, "Unauthorized", false),
+            (404, "NotFound", false),
+            (408, "", false),
+            (409, "Conflict", false),
+            (410, "Expired", false),
+            (429, "TooManyRequests", false),
+            (500, "InternalError", false),
+            (503, "ServiceUnavailable", false),
         ] {
-            assert!(!is_refusal(&answer(code, reason)), "{code} {reason}");
+            let status = Status::failure("no", reason).with_code(code);
+            assert_eq!(is_refusal(&status), refused, "{code} {reason}");
         }
     }
 }

@@ -10,6 +10,7 @@ use greenlang_backup_api::restore::{KeptDatabase, RequestIdentity};
 use greenlang_backup_api::v1alpha1::RestoreRequest;
 use greenlang_backup_plan::backup_policy::Event;
 use greenlang_backup_plan::restore_request::{KeptStep, holds, kept_step, read_kept};
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Preconditions};
@@ -83,7 +84,7 @@ async fn pass(cached: &Named, context: &Context) -> Result<Action, Error> {
     }
     let held = now >= kept.drop_after && is_held(&kept, context).await?;
     let step = kept_step(&config_map, &family.observe(now), held, now, &context.runner);
-    act(&config_map, read, &kept.request, &step, context).await?;
+    let step = act(&config_map, read, &kept.request, step, now, context).await?;
     Ok(Action::requeue(pause(step.wake, &config_map.metadata)))
 }
 
@@ -102,13 +103,15 @@ async fn is_held(kept: &KeptDatabase, context: &Context) -> Result<bool, Error> 
     Ok(held)
 }
 
+/// Carries out a step, and returns it as it is once the API server has said what it thinks of it.
 async fn act(
     config_map: &ConfigMap,
     read: Instant,
     request: &RequestIdentity,
-    step: &KeptStep,
+    mut step: KeptStep,
+    now: Timestamp,
     context: &Context,
-) -> Result<(), Error> {
+) -> Result<KeptStep, Error> {
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), &config_map.namespace().unwrap_or_default());
     for (name, uid) in &step.delete {
         writes::delete_job(name, uid, &jobs).await?;
@@ -117,8 +120,7 @@ async fn act(
         let label = (labels::RESTORE_UID, request.uid.as_str());
         let refused = writes::create_job(config_map, read, label, job, &context.client).await?;
         if let Some(refusal) = refused {
-            let event = Event { warning: true, reason: refusal.reason, message: refusal.message };
-            tell(config_map, request, &event, context).await?;
+            step = step.refused(config_map, &refusal, now);
         }
     }
     if let Some(event) = &step.event {
@@ -127,7 +129,7 @@ async fn act(
     if step.forget {
         forget(config_map, context).await?;
     }
-    Ok(())
+    Ok(step)
 }
 
 /// On the ConfigMap, and on the request if it is still there.

@@ -23,6 +23,8 @@ use crate::replica::SERVED;
 pub enum Fault {
     /// 429: the server has too much to do, and says when to come again.
     TooMany,
+    /// 400: a webhook denies what is to be made.
+    Denied,
     /// 410: the watch asks for changes that the server does not remember.
     Expired,
     /// Somebody else changes the policy of this name right before the request, which goes on to the server.
@@ -144,6 +146,11 @@ async fn pass(State(way): State<Way>, request: Request<Body>) -> Response {
                 [(CONTENT_TYPE, "application/json"), (RETRY_AFTER, "1")],
                 body.to_string(),
             )
+                .into_response();
+        }
+        Some(Fault::Denied) => {
+            let body = failure(400, "", "admission webhook \"no.jobs\" denied the request: not on Fridays");
+            return (StatusCode::BAD_REQUEST, [(CONTENT_TYPE, "application/json")], body.to_string())
                 .into_response();
         }
         Some(Fault::Expired) => {

@@ -161,6 +161,17 @@ impl World {
         Ok(config_maps.list(&ListParams::default().labels(labels::KEPT_DATABASE)).await?.items)
     }
 
+    /// Sets the time after which what was replaced is dropped, as a person may.
+    async fn drop_after(&self, kept: &ConfigMap, time: &str) -> Result<()> {
+        let text = kept.data.as_ref().context("no data")?.get("kept.json").context("no text")?;
+        let mut text: Value = serde_json::from_str(text)?;
+        text["dropAfter"] = json!(time);
+        let patch = Patch::Merge(json!({"data": {"kept.json": text.to_string()}}));
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.api.cluster.client.clone(), SERVED);
+        config_maps.patch(&kept.name_any(), &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
     async fn events(&self, name: &str) -> Result<String> {
         let question = format!(
             "get events -n {SERVED} --field-selector involvedObject.name={name} -o jsonpath={{.items[*].reason}}"
@@ -211,12 +222,8 @@ async fn a_request_goes_through_its_phases_and_leaves_no_trace_but_what_it_repla
         Ok(world.events("back").await?.contains("PreviousKept").then_some(()))
     })
     .await?;
-    let mut text: Value = serde_json::from_str(&kept.data.context("no data")?["kept.json"])?;
-    text["dropAfter"] = json!("2025-11-07T00:00:00Z");
-    let patch = Patch::Merge(json!({"data": {"kept.json": text.to_string()}}));
-    let config_maps: Api<ConfigMap> = Api::namespaced(world.api.cluster.client.clone(), SERVED);
-    let name = kept.metadata.name.context("no name")?;
-    config_maps.patch(&name, &PatchParams::default(), &patch).await?;
+    let name = kept.name_any();
+    world.drop_after(&kept, "2025-11-07T00:00:00Z").await?;
     let jobs = runs::jobs(&world.api);
     let job = wait::until("the Job that drops it", LIMIT, async || {
         Ok(jobs.list(&ListParams::default().labels(labels::KEPT_DATABASE)).await?.items.pop())
@@ -349,9 +356,7 @@ async fn one_request_at_a_time_works_on_a_database_and_a_wrong_one_touches_nothi
 #[tokio::test]
 async fn a_dump_of_what_is_being_replaced_waits() -> Result<()> {
     let mut world = World::start().await?;
-    for task in [labels::TASK_CATALOGUE, labels::TASK_PROBE] {
-        runs::carry_out(&world.api, &runs::job(&world.api, "main", task, &[]).await?).await?;
-    }
+    policy_at_rest(&world).await?;
     world.server.hold("load", true);
     world.apply("back", |_| {}).await?;
     world.phase("back", RestorePhase::Restoring).await?;
@@ -405,6 +410,56 @@ async fn an_application_that_may_not_be_changed_is_named_and_all_is_undone() -> 
     );
     assert!(world.server.databases() == [DATABASE] && world.kept().await?.is_empty());
     world.at_rest("back").await
+}
+
+/// The policy's own Jobs have come to their end.
+async fn policy_at_rest(world: &World) -> Result<()> {
+    for task in [labels::TASK_CATALOGUE, labels::TASK_PROBE] {
+        runs::carry_out(&world.api, &runs::job(&world.api, "main", task, &[]).await?).await?;
+    }
+    Ok(())
+}
+
+/// What asks again within seconds asks for nothing, as long as whoever refuses has not changed his mind.
+#[tokio::test]
+async fn a_job_that_a_webhook_denies_is_a_failed_attempt_and_told() -> Result<()> {
+    let mut world = World::start().await?;
+    policy_at_rest(&world).await?;
+    world.server.hold("load", true);
+    world.apply("back", |_| {}).await?;
+    let loads = |status: &RestoreRequestStatus| {
+        let active = status.active.as_ref().filter(|_| status.phase == Some(RestorePhase::Restoring));
+        active.is_some_and(|active| active.job_uid.is_some())
+    };
+    world.until("back", "it loads", loads).await?;
+    world.proxy.inject(Fault::Denied, "POST", "/jobs", 1);
+    world.server.hold("load", false);
+    let denied = |status: &RestoreRequestStatus| {
+        let error = status.active.as_ref().and_then(|active| active.last_error.as_ref());
+        error.is_some_and(|error| error.starts_with("JobRefused: ") && error.contains("not on Fridays"))
+    };
+    world.until("back", "it says who keeps it from switching", denied).await?;
+    world.phase("back", RestorePhase::Succeeded).await?;
+    world.at_rest("back").await?;
+    assert!(world.events("back").await?.contains("RestoreRetrying"));
+
+    // What was replaced is dropped an hour later then.
+    let kept = world.kept().await?.pop().context("nothing remembers it")?;
+    let name = kept.name_any();
+    world.proxy.inject(Fault::Denied, "POST", "/jobs", 1);
+    world.drop_after(&kept, "2025-11-07T00:00:00Z").await?;
+    wait::until("it is told", LIMIT, async || {
+        Ok(world.events(&name).await?.contains("DropFailed").then_some(()))
+    })
+    .await?;
+    let drops = ListParams::default().labels(labels::KEPT_DATABASE);
+    assert!(runs::jobs(&world.api).list(&drops).await?.items.is_empty());
+    world.drop_after(&kept, "2025-11-07T00:30:00Z").await?;
+    wait::until("another attempt", LIMIT, async || {
+        Ok(runs::jobs(&world.api).list(&drops).await?.items.pop())
+    })
+    .await?;
+    Ok(())
 }
 
 /// KEDA would start what has no replicas; an autoscaler by itself leaves it.

@@ -15,7 +15,7 @@ use super::task::drop_previous_job;
 use crate::backup_policy::Event;
 use crate::job::RunnerSettings;
 use crate::job_state::JobState;
-use crate::jobs::{ObservedJob, PROGRESS_SECONDS};
+use crate::jobs::{ObservedJob, PROGRESS_SECONDS, Refusal};
 use crate::pause::seconds_later;
 
 /// Seconds between two attempts.
@@ -104,6 +104,15 @@ pub fn kept_step(
     }
 }
 
+impl KeptStep {
+    /// Takes in that the API server refused the Job: that was the attempt of this hour.
+    #[must_use]
+    pub fn refused(self, config_map: &ConfigMap, refusal: &Refusal, now: Timestamp) -> Self {
+        let Some(kept) = read_kept(config_map) else { return self };
+        not_dropped(&kept, &refusal.message, self.delete, hour(&kept, now).1)
+    }
+}
+
 fn succeeded(job: &ObservedJob) -> Option<&RunReport> {
     match &job.state {
         JobState::Ended(ended) if ended.report.outcome.is_success() => Some(&ended.report),
@@ -125,6 +134,13 @@ fn gone(kept: &KeptDatabase, report: &RunReport) -> KeptStep {
     KeptStep { forget: true, event: Some(Event { warning: false, reason, message }), ..KeptStep::default() }
 }
 
+/// The hour that it is, which names its attempt, and the next one.
+fn hour(kept: &KeptDatabase, now: Timestamp) -> (Timestamp, Timestamp) {
+    let passed = now.duration_since(kept.drop_after).as_secs() / ATTEMPT_SECONDS;
+    let slot = seconds_later(kept.drop_after, passed * ATTEMPT_SECONDS);
+    (slot, seconds_later(slot, ATTEMPT_SECONDS))
+}
+
 /// The attempt of this hour. One that has not begun to work, or should be over, makes room for the next.
 fn attempt(
     kept: &KeptDatabase,
@@ -133,9 +149,7 @@ fn attempt(
     now: Timestamp,
     runner: &RunnerSettings,
 ) -> KeptStep {
-    let passed = now.duration_since(kept.drop_after).as_secs() / ATTEMPT_SECONDS;
-    let slot = seconds_later(kept.drop_after, passed * ATTEMPT_SECONDS);
-    let next = seconds_later(slot, ATTEMPT_SECONDS);
+    let (slot, next) = hour(kept, now);
     let job = match drop_previous_job(kept, owner(config_map), slot, runner) {
         Ok(job) => job,
         Err(error) => return not_dropped(kept, &error.to_string(), vec![], next),

@@ -5,7 +5,7 @@ use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::restore::{DropReport, KeptDatabase, RestoreReport};
 use greenlang_backup_api::v1alpha1::RestorePhase;
 use greenlang_backup_plan::job_state::{Ended, JobState};
-use greenlang_backup_plan::jobs::ObservedJob;
+use greenlang_backup_plan::jobs::{ObservedJob, Refusal};
 use greenlang_backup_plan::restore_request::{KeptStep, holds, kept_config_map, kept_step, read_kept};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -127,6 +127,27 @@ fn an_attempt_that_does_not_start_is_told_and_makes_room_for_the_next() {
         let step = at(&kept, &[going], later);
         assert!(step.delete.is_empty() && step.create.is_none());
         assert!(at(&kept, &[], later).create.is_some());
+    }
+}
+
+/// What refuses a Job now refuses it ten seconds later, too.
+#[test]
+fn an_attempt_whose_job_is_refused_is_told_once_and_followed_by_that_of_the_next_hour() {
+    let (_, kept) = replaced();
+    for seconds in [0, 3_000] {
+        let now = kept.drop_after + SignedDuration::from_secs(seconds);
+        let step = at(&kept, &[], now);
+        let name = step.create.as_ref().unwrap().metadata.name.clone();
+        let refusal =
+            Refusal { job: name.clone().unwrap(), reason: "JobRefused", message: "exceeded quota".into() };
+        let told = step.refused(&config_map(&kept), &refusal, now);
+        let event = told.event.unwrap();
+        assert_eq!((event.reason, event.warning), ("DropFailed", true));
+        assert!(event.message.contains("exceeded quota; it is tried again each hour"), "{}", event.message);
+        assert!(told.create.is_none() && !told.forget);
+        assert_eq!(told.wake, Some(kept.drop_after + HOUR));
+        let next = at(&kept, &[], kept.drop_after + HOUR).create.unwrap();
+        assert_ne!(next.metadata.name, name);
     }
 }
 

@@ -56,10 +56,15 @@ fn a_switch_whose_job_is_refused_is_tried_until_it_is_made() {
     let mut world = way("swap");
     world.run_until(RestorePhase::Switching);
     world.refused = vec!["switch"];
-    while world.status().active.is_none_or(|active| active.attempt < 6) {
+    while world.status().active.is_none_or(|active| active.attempt < 10) {
         world.turn();
     }
     assert_eq!(world.condition(conditions::STALLED), ("True".into(), "SwitchUncertain".into()));
+    let pauses: Vec<i64> =
+        world.refusals.windows(2).map(|two| two[1].duration_since(two[0]).as_secs()).collect();
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300, 300], "growing to five minutes");
+    let told = |reason: &str| world.events.iter().filter(|event| **event == reason).count();
+    assert_eq!((told("RestoreRetrying"), told("ApplicationsDown")), (3, 1), "for hours it is told no more");
     world.refused = vec![];
     world.run_to_end();
     assert_switched(&world, "swap", "in the end");

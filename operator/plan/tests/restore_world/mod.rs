@@ -106,6 +106,8 @@ pub struct World {
     pub fates: Vec<(&'static str, Fate)>,
     /// Jobs that the API server refuses, by what they are for.
     pub refused: Vec<&'static str>,
+    /// When it refused one.
+    pub refusals: Vec<Timestamp>,
     /// Whether it refuses to change workloads.
     pub refuses_workloads: bool,
     /// After so many writes this happens.
@@ -142,6 +144,7 @@ impl World {
             done: BTreeMap::new(),
             fates: vec![],
             refused: vec![],
+            refusals: vec![],
             refuses_workloads: false,
             blow: None,
             made: vec![],
@@ -279,11 +282,14 @@ impl World {
         for effect in &step.effects {
             self.before_write()?;
             match effect {
-                Effect::CreateJob(job) if self.refuses(job) => jobs.push(Refusal {
-                    job: job.metadata.name.clone().unwrap(),
-                    reason: reasons::JOB_REFUSED,
-                    message: "exceeded quota".into(),
-                }),
+                Effect::CreateJob(job) if self.refuses(job) => {
+                    self.refusals.push(self.now);
+                    jobs.push(Refusal {
+                        job: job.metadata.name.clone().unwrap(),
+                        reason: reasons::JOB_REFUSED,
+                        message: "exceeded quota".into(),
+                    });
+                }
                 Effect::PatchWorkload { workload, .. } if self.refuses_workloads => {
                     workloads.push(WorkloadRefusal {
                         workload: workload.clone(),
