@@ -2,6 +2,7 @@
 
 mod admin;
 mod backup_policy;
+mod cache;
 mod cli;
 mod cluster;
 mod context;

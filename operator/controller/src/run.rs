@@ -85,7 +85,7 @@ async fn work(
     let limit = settings.max_concurrent_runs.get();
     let (events, published) = Events::start(Recorder::new(client.clone(), reporter));
     let (wake, woken) = Wake::new();
-    let (controller, restores) = restore_request::watch(&client, woken, &events, &admin.metrics);
+    let (controller, restores) = restore_request::watch(&client, &namespaces, woken, &events, &admin.metrics);
     let (policies, children, places) =
         backup_policy::watch(&client, &namespaces, limit, &wake, &admin.metrics);
     let passes = Passes::default();

@@ -1,7 +1,6 @@
 //! BackupPolicy: wires the watches to the five steps of a pass: gather, validate, decide, act, status. I/O.
 
 mod act;
-mod cache;
 mod carry_out;
 mod children;
 mod expected;
@@ -34,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::passes::run_out;
 use crate::restore_request::Wake;
 use crate::time::{now, pause};
-use crate::{unreadable, writes};
+use crate::{cache, unreadable, writes};
 
 /// Passes at the same time, over different policies. They wait for answers most of the time.
 const CONCURRENCY: u16 = 32;
@@ -52,7 +51,7 @@ pub fn watch(
     restores: &Wake,
     metrics: &Metrics,
 ) -> (Policies, Children, Arc<Places>) {
-    let policies: Api<cache::Brought> = Api::all(client.clone());
+    let policies: Api<cache::Brought<BackupPolicy>> = Api::all(client.clone());
     let (store, writer) = reflector::store();
     let (places, woken) = Places::new(limit, namespaces);
     let (all, told, served) = (store.clone(), places.clone(), namespaces.clone());

@@ -44,13 +44,11 @@ pub async fn gather(
         Ok(valid) => (valid, None),
         Err(invalid) => (leftover(&request), Some(invalid)),
     };
-    let served = context.namespaces.contains(&namespace);
     let deleting = request.metadata.deletion_timestamp.is_some();
     let mut observed = Observed {
         now,
-        served,
         deleting,
-        namespace_deleting: false,
+        namespace_deleting: deleting && is_going(&namespace, context).await?,
         has_finalizer: request.finalizers().iter().any(|one| one == labels::RESUME_FINALIZER),
         jobs: vec![],
         remains: std::collections::BTreeSet::new(),
@@ -59,11 +57,8 @@ pub async fn gather(
         kept: None,
     };
     let mut held = None;
-    if served {
-        observed.namespace_deleting = deleting && is_going(&namespace, context).await?;
-    }
     // With a namespace the rights in it go, before the request may.
-    if served && !observed.namespace_deleting {
+    if !observed.namespace_deleting {
         let family = family(&request, context, now).await?;
         observed.jobs = family.observe(now);
         observed.remains = family.remains;

@@ -10,15 +10,16 @@ mod lock;
 mod managers;
 mod workloads;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::{StreamExt as _, TryStreamExt as _};
 use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest};
 use greenlang_backup_plan::backup_policy::OngoingRestore;
-use greenlang_backup_plan::restore_request::{Step, farewell, reject, step};
+use greenlang_backup_plan::restore_request::{self as plan, Step, farewell, reject, step};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -35,7 +36,7 @@ use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::passes::run_out;
 use crate::time::{now, pause};
-use crate::{unreadable, writes};
+use crate::{cache, unreadable, writes};
 
 /// Passes at the same time, over different requests.
 const CONCURRENCY: u16 = 8;
@@ -87,15 +88,16 @@ impl Requests {
 /// Begins the watch. Whoever scrapes metrics sees the requests from now on.
 pub fn watch(
     client: &Client,
+    namespaces: &BTreeSet<String>,
     woken: UnboundedReceiver<RequestRef>,
     events: &Events,
     metrics: &Metrics,
 ) -> (Restores, Requests) {
-    let requests: Api<DeserializeGuard<RestoreRequest>> = Api::all(client.clone());
+    let requests: Api<cache::Brought<RestoreRequest>> = Api::all(client.clone());
     let (store, writer) = reflector::store();
-    let events = events.clone();
+    let (events, served) = (events.clone(), namespaces.clone());
     let seen = watcher(requests, watcher::Config::default().page_size(PAGE))
-        .modify(|request| request.meta_mut().managed_fields = None)
+        .map_ok(move |news| cache::keep(news, &served))
         .reflect(writer)
         .inspect(move |news| {
             if let Ok(Event::Delete(DeserializeGuard(Ok(gone)))) = news {
@@ -153,6 +155,10 @@ async fn reconcile(
 /// One pass over one request: a look at everything, a decision, and its doing.
 #[tracing::instrument(skip_all, fields(namespace = cached.namespace(), name = cached.name_any()))]
 async fn pass(cached: &RestoreRequest, context: &Context) -> Result<Action, Error> {
+    let namespace = cached.namespace().unwrap_or_default();
+    if !context.namespaces.contains(&namespace) {
+        return unserved(cached, &namespace, context).await;
+    }
     let read = Instant::now();
     let Some(seen) = Box::pin(gather::gather(cached, context, now())).await? else {
         return Ok(Action::await_change());
@@ -172,6 +178,16 @@ async fn pass(cached: &RestoreRequest, context: &Context) -> Result<Action, Erro
     let Some(request) = acted.request else { return Ok(Action::await_change()) };
     say(&request, &decided, context).await?;
     Ok(again(&decided, &request))
+}
+
+/// Of a request where nothing may be made it is said so, and nothing else is asked about it: anybody may make any number of these.
+async fn unserved(cached: &RestoreRequest, namespace: &str, context: &Context) -> Result<Action, Error> {
+    let before = cached.status.clone().unwrap_or_default();
+    let after = plan::unserved(&before, namespace, cached.generation(), now());
+    if after != before {
+        writes::conditions::<RestoreRequest>(&cached.metadata, &after.conditions, &context.client).await?;
+    }
+    Ok(Action::await_change())
 }
 
 /// Writes the status if it differs from what the request has, and only then tells people what it says.

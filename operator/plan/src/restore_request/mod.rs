@@ -27,4 +27,5 @@ pub use kept::{KeptStep, holds, kept_config_map, kept_name, kept_step, read_kept
 pub use observe::{Lock, Observed, ObservedWorkload, WorkloadRefusal, WorkloadState};
 pub use reject::{farewell, leftover, reject};
 pub use step::{Effect, Step, step};
+pub use summary::unserved;
 pub use validate::{ValidatedRestore, lock_name, validate};

@@ -9,13 +9,10 @@ use jiff::Timestamp;
 use crate::jobs::ObservedJob;
 
 /// What was seen in one pass.
-#[expect(clippy::struct_excessive_bools, reason = "each was seen by itself")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// The time of the pass, in whole seconds.
     pub now: Timestamp,
-    /// Whether the operator may work in the request's namespace.
-    pub served: bool,
     /// Whether the request is being deleted.
     pub deleting: bool,
     /// Whether its namespace is.

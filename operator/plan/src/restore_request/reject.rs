@@ -7,7 +7,7 @@ use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest, RestoreReques
 
 use super::observe::{Lock, Observed};
 use super::pass::Pass;
-use super::step::{self, Effect, Step, UNSERVED_SECONDS};
+use super::step::{self, Effect, REFUSED_SECONDS, Step};
 use super::validate::ValidatedRestore;
 use super::{quiesce, summary};
 use crate::backup_policy::{Event, Invalid};
@@ -25,7 +25,7 @@ pub fn reject(
     invalid: &Invalid,
 ) -> Step {
     let mut pass = Pass::new(request, seen, before, runner);
-    let works = seen.served && !seen.namespace_deleting && !pass.phase().is_end();
+    let works = !seen.namespace_deleting && !pass.phase().is_end();
     if !works || request.cancel || seen.deleting || pass.is_past_return() {
         return step::decide(pass);
     }
@@ -71,7 +71,7 @@ fn wait(mut pass: Pass<'_>, invalid: &Invalid) -> Step {
     if !known {
         pass.event(true, invalid.reason, message);
     }
-    pass.wake_in(UNSERVED_SECONDS);
+    pass.wake_in(REFUSED_SECONDS);
     pass.step
 }
 

@@ -17,8 +17,8 @@ use crate::job::RunnerSettings;
 use crate::jobs::Refusal;
 use crate::pause::seconds_later;
 
-/// Seconds after which a request in a namespace without rights, or without its policy, is looked at again.
-pub(super) const UNSERVED_SECONDS: i64 = 60;
+/// Seconds after which a request that is refused, for it has no policy, is looked at again.
+pub(super) const REFUSED_SECONDS: i64 = 60;
 /// Seconds between two looks at who holds the lock.
 const LOCK_SECONDS: i64 = 10;
 /// Seconds between two looks whether a replaced database was dropped.
@@ -85,11 +85,9 @@ pub(super) fn decide(mut pass: Pass<'_>) -> Step {
         if pass.seen.has_finalizer {
             pass.effect(Effect::RemoveFinalizer);
         }
-    } else if pass.seen.served {
+    } else {
         advance(&mut pass);
         follow::sweep(&mut pass);
-    } else {
-        pass.wake_in(UNSERVED_SECONDS);
     }
     summary::summarise(&mut pass);
     pass.step

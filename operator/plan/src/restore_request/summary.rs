@@ -23,6 +23,22 @@ fn verdict(state: State, reason: &str, message: impl Into<String>) -> Verdict {
     (state, reason.to_owned(), message.into())
 }
 
+/// The status of a request in a namespace where the operator may make nothing. Its spec is not read; what is known stays known.
+pub fn unserved(
+    before: &RestoreRequestStatus,
+    namespace: &str,
+    generation: i64,
+    now: Timestamp,
+) -> RestoreRequestStatus {
+    let mut status = before.clone();
+    let (reason, message) = not_served(namespace);
+    for (type_, state) in [(READY, State::False), (STALLED, State::True), (RECONCILING, State::False)] {
+        conditions::set(&mut status.conditions, type_, state, reason, &message, generation, now);
+    }
+    status.observed_generation = Some(generation);
+    status
+}
+
 /// Sets everything that follows from the rest.
 pub(super) fn summarise(pass: &mut Pass<'_>) {
     let (generation, now) = (pass.request.generation, pass.now());
@@ -95,10 +111,6 @@ pub(super) fn why_too_late(request: &ValidatedRestore) -> String {
 
 fn ready(pass: &Pass<'_>) -> Verdict {
     let status = &pass.step.status;
-    if !pass.seen.served {
-        let (reason, message) = not_served(&pass.request.identity.namespace);
-        return verdict(State::False, reason, message);
-    }
     if let Some(message) = uncertain(pass) {
         return verdict(State::False, why::SWITCH_UNCERTAIN, message);
     }
@@ -154,7 +166,7 @@ fn going_on(pass: &Pass<'_>, phase: RestorePhase) -> (&'static str, String) {
 
 fn reconciling(pass: &Pass<'_>) -> Verdict {
     let phase = phase(&pass.step.status);
-    if phase.is_end() || !pass.seen.served {
+    if phase.is_end() {
         verdict(State::False, reasons::IDLE, "nothing is under way")
     } else {
         let (reason, message) = going_on(pass, phase);
@@ -166,8 +178,7 @@ fn stalled(pass: &Pass<'_>) -> Verdict {
     let (_, reason, message) = ready(pass);
     let status = &pass.step.status;
     let failed = matches!(phase(status), RestorePhase::Failed | RestorePhase::Expired);
-    let needs_a_person = failed || !pass.seen.served || uncertain(pass).is_some();
-    if needs_a_person {
+    if failed || uncertain(pass).is_some() {
         verdict(State::True, &reason, message)
     } else {
         verdict(State::False, reasons::IDLE, "no person is needed")

@@ -3,7 +3,7 @@
 use greenlang_backup_api::conditions;
 use greenlang_backup_api::restore::Ledger;
 use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase, WorkloadKind};
-use greenlang_backup_plan::restore_request::{Lock, WorkloadState};
+use greenlang_backup_plan::restore_request::{Lock, WorkloadState, unserved};
 use serde_json::json;
 
 use super::restore_world::{Blow, Fate, World};
@@ -224,4 +224,21 @@ fn an_application_that_the_api_server_refuses_to_bring_back_is_told_once_and_tri
     world.refuses_workloads = false;
     world.run_to_end();
     assert_switched(&world, "swap", "in the end");
+}
+
+#[test]
+fn where_nobody_works_a_request_says_so_once_and_what_is_known_of_it_stays() {
+    let mut world = World::new(&swap());
+    world.run_until(RestorePhase::Restoring);
+    let before = world.status();
+    let after = unserved(&before, "n", 7, world.now);
+    for (type_, state) in
+        [(conditions::READY, "False"), (conditions::STALLED, "True"), (conditions::RECONCILING, "False")]
+    {
+        let said = conditions::find(&after.conditions, type_).unwrap();
+        let expected = (state, "NamespaceNotServed", Some(7));
+        assert_eq!((&*said.status, &*said.reason, said.observed_generation), expected, "{type_}");
+    }
+    assert_eq!((&after.quiesced, after.phase), (&before.quiesced, Some(RestorePhase::Restoring)));
+    assert_eq!(unserved(&after, "n", 7, world.now + jiff::SignedDuration::from_hours(1)), after);
 }

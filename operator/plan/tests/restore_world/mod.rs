@@ -197,7 +197,6 @@ impl World {
         });
         Observed {
             now: self.now,
-            served: true,
             deleting: self.request.metadata.deletion_timestamp.is_some(),
             namespace_deleting: false,
             has_finalizer: self.has_finalizer(),

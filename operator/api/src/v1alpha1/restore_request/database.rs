@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::{SecretRef, SslMode};
 
 /// Where to and how.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.strategy) || self.strategy != 'NewDatabase' || (has(self.target) && has(self.target.name))",
     "database.target.name is required with strategy NewDatabase: the name of the database that is made"),

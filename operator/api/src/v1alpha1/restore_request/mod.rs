@@ -24,7 +24,7 @@ use super::{JobTemplate, SecretRef, Storage};
 
 /// RestoreRequest brings a database back from a backup, once. It says what is restored, where to, and which applications stop
 /// meanwhile. The operator first makes a plan; what cannot work fails there, with nothing touched.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "backup.greenlang.io",
     version = "v1alpha1",

@@ -15,7 +15,7 @@ pub struct PolicyRef {
 }
 
 /// What is restored: exactly one of its kinds.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("[has(self.backup), has(self.latest), has(self.undoOf)].exists_one(kind, kind)",
     "spec.source needs exactly one of backup, latest and undoOf"),

@@ -1,18 +1,24 @@
-//! Reads policies as the watch brings them, and keeps of them what decisions read: no spec where the namespace is not served. No I/O.
+//! Reads policies and requests as the watches bring them, and keeps of them what decisions read: no spec where the namespace is not
+//! served. No I/O.
 //!
-//! Whoever administers any namespace may make policies there, of 1.5 MB each. So a spec stays text until it is known whose it is:
+//! Whoever administers any namespace may make them there, of 1.5 MB each. So a spec stays text until it is known whose it is:
 //! a list of empty objects takes forty times its text once it is read.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 
-use greenlang_backup_api::v1alpha1::{BackupPolicy, BackupPolicySpec};
+use greenlang_backup_api::v1alpha1::{
+    BackupPolicy, BackupPolicySpec, BackupPolicyStatus, RestoreRequest, RestoreRequestSpec,
+    RestoreRequestStatus,
+};
 use greenlang_backup_api::{labels, text};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::watcher::Event;
-use serde::de::Error as _;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
 /// Longest spec that is read, in bytes of JSON. What a Job can be told of it has 96 KiB.
@@ -20,14 +26,78 @@ const MAX_SPEC: usize = 256 * 1_024;
 /// Longest word of a parser that is told, in bytes.
 const MAX_ERROR: usize = 512;
 
-/// A policy as the watch brings it.
-#[derive(Clone, Debug, Deserialize, Resource)]
-#[resource(inherit = BackupPolicy)]
-pub struct Brought {
+/// A kind whose objects are kept so.
+pub trait Kept: Resource {
+    /// Its spec. Where none is read, the default stands for it.
+    type Spec: Default + DeserializeOwned;
+    /// Its status.
+    type Status: DeserializeOwned;
+    /// What a person can do whose spec is too long.
+    const SHORTER: &'static str;
+
+    /// The object.
+    fn of(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self;
+}
+
+impl Kept for BackupPolicy {
+    type Spec = BackupPolicySpec;
+    type Status = BackupPolicyStatus;
+    const SHORTER: &'static str = "make several policies of it";
+
+    fn of(metadata: ObjectMeta, spec: BackupPolicySpec, status: Option<BackupPolicyStatus>) -> Self {
+        Self { metadata, spec, status }
+    }
+}
+
+impl Kept for RestoreRequest {
+    type Spec = RestoreRequestSpec;
+    type Status = RestoreRequestStatus;
+    const SHORTER: &'static str = "shorten its checks and its jobTemplate";
+
+    fn of(metadata: ObjectMeta, spec: RestoreRequestSpec, status: Option<RestoreRequestStatus>) -> Self {
+        Self { metadata, spec, status }
+    }
+}
+
+/// An object as the watch brings it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(bound = "")]
+pub struct Brought<K> {
     #[serde(deserialize_with = "metadata")]
     metadata: ObjectMeta,
     spec: Option<Json>,
     status: Option<Json>,
+    #[serde(skip)]
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K: Resource> Resource for Brought<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(of: &K::DynamicType) -> Cow<'_, str> {
+        K::kind(of)
+    }
+
+    fn group(of: &K::DynamicType) -> Cow<'_, str> {
+        K::group(of)
+    }
+
+    fn version(of: &K::DynamicType) -> Cow<'_, str> {
+        K::version(of)
+    }
+
+    fn plural(of: &K::DynamicType) -> Cow<'_, str> {
+        K::plural(of)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
 }
 
 /// A value as text.
@@ -75,39 +145,40 @@ fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D:
 }
 
 /// What is kept of what the watch tells.
-pub fn keep(told: Event<Brought>, served: &BTreeSet<String>) -> Event<DeserializeGuard<BackupPolicy>> {
+pub fn keep<K: Kept>(told: Event<Brought<K>>, served: &BTreeSet<String>) -> Event<DeserializeGuard<K>> {
     let kept = |brought| DeserializeGuard(kept(brought, served));
     match told {
-        Event::Apply(policy) => Event::Apply(kept(policy)),
-        Event::Delete(policy) => Event::Delete(kept(policy)),
+        Event::Apply(object) => Event::Apply(kept(object)),
+        Event::Delete(object) => Event::Delete(kept(object)),
         Event::Init => Event::Init,
-        Event::InitApply(policy) => Event::InitApply(kept(policy)),
+        Event::InitApply(object) => Event::InitApply(kept(object)),
         Event::InitDone => Event::InitDone,
     }
 }
 
 #[expect(clippy::result_large_err, reason = "it is what the client's guard holds")]
-fn kept(brought: Brought, served: &BTreeSet<String>) -> Result<BackupPolicy, InvalidObject> {
-    let Brought { mut metadata, spec, status } = brought;
+fn kept<K: Kept>(brought: Brought<K>, served: &BTreeSet<String>) -> Result<K, InvalidObject> {
+    let Brought { mut metadata, spec, status, .. } = brought;
     let is_served = metadata.namespace.as_ref().is_some_and(|namespace| served.contains(namespace));
     let spec = if is_served {
-        spec.ok_or_else(|| "it has no spec".to_owned()).and_then(|spec| read_spec(&spec))
+        spec.ok_or_else(|| "it has no spec".to_owned()).and_then(|spec| read_spec::<K>(&spec))
     } else {
         metadata.annotations = None;
-        Ok(BackupPolicySpec::default())
+        Ok(K::Spec::default())
     };
     let status = status.map(|Json(text)| serde_json::from_slice(&text)).transpose();
     match (spec, status.map_err(|error| not_ours("status", &error))) {
-        (Ok(spec), Ok(status)) => Ok(BackupPolicy { metadata, spec, status }),
+        (Ok(spec), Ok(status)) => Ok(K::of(metadata, spec, status)),
         (Err(error), _) | (_, Err(error)) => Err(InvalidObject { error, metadata }),
     }
 }
 
-fn read_spec(Json(text): &Json) -> Result<BackupPolicySpec, String> {
+fn read_spec<K: Kept>(Json(text): &Json) -> Result<K::Spec, String> {
     if text.len() > MAX_SPEC {
         return Err(format!(
-            "its spec has {} bytes, and no more than {MAX_SPEC} are read: make several policies of it",
-            text.len()
+            "its spec has {} bytes, and no more than {MAX_SPEC} are read: {}",
+            text.len(),
+            K::SHORTER
         ));
     }
     serde_json::from_slice(text).map_err(|error| not_ours("spec", &error))
