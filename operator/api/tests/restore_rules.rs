@@ -91,6 +91,17 @@ fn every_field_is_explained() {
     assert_choices_are_explained(&spec, 8);
 }
 
+/// What a plan refuses a user for, `kubectl explain` has said before.
+#[test]
+fn the_rights_that_a_plan_asks_for_are_explained() {
+    let spec = &schema()["properties"]["spec"];
+    let field = &spec["properties"]["database"]["properties"]["credentialsSecretRef"];
+    let said = field["description"].as_str().unwrap();
+    for right in ["CREATEDB", "CREATEROLE", "pg_signal_backend", "WITH INHERIT TRUE, SET TRUE"] {
+        assert!(said.contains(right), "{right}: {said}");
+    }
+}
+
 #[test]
 fn phases_are_called_as_they_are_written() {
     for phase in schema()["properties"]["status"]["properties"]["phase"]["enum"].as_array().unwrap() {

@@ -92,8 +92,8 @@ async fn large_objects_that_are_not_served_cost_little_memory_and_hold_nobody_up
     Ok(())
 }
 
-/// Makes many objects that differ in their names.
-async fn make<K>(api: &ApiServer, labels: &Value, rest: Value) -> Result<()>
+/// Makes many objects that bear labels and differ in their names.
+async fn label<K>(api: &ApiServer, labels: &Value, rest: Value) -> Result<()>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -120,9 +120,9 @@ async fn large_objects_of_others_that_bear_its_labels_cost_little_memory() -> Re
     let ours = json!({"app.kubernetes.io/managed-by": labels::MANAGED_BY});
     let pod = json!({"restartPolicy": "Never",
         "containers": [{"name": "x", "image": "localhost/none:1", "env": [{"name": "X", "value": text}]}]});
-    make::<Job>(&api, &ours, json!({"spec": {"suspend": true, "template": {"spec": pod}}})).await?;
-    make::<Pod>(&api, &ours, json!({"spec": pod})).await?;
-    make::<ConfigMap>(&api, &json!({labels::KEPT_DATABASE: "x"}), json!({"data": {"x": text}})).await?;
+    label::<Job>(&api, &ours, json!({"spec": {"suspend": true, "template": {"spec": pod}}})).await?;
+    label::<Pod>(&api, &ours, json!({"spec": pod})).await?;
+    label::<ConfigMap>(&api, &json!({labels::KEPT_DATABASE: "x"}), json!({"data": {"x": text}})).await?;
 
     let operator = Replica::start(&api, "operator").await?;
     until_leads(&api, &operator).await?;

@@ -22,8 +22,10 @@ pub struct RestoreDatabase {
     /// Server and database. Default: those of the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<RestoreTarget>,
-    /// Secret in this namespace with `username` and `password` of a user that may create databases, is a member of every role
-    /// that owns something in the backup, and may end sessions of others.
+    /// Secret in this namespace with `username` and `password` of a superuser, or of a user that may create databases (`CREATEDB`), end
+    /// sessions of others (`pg_signal_backend`), make the roles that the server lacks, if any (`CREATEROLE`), and act as every role that
+    /// owns the database or something in it, now or in the backup: a member that inherits what that role may do, from PostgreSQL 16 on
+    /// by `GRANT … WITH INHERIT TRUE, SET TRUE`. A plan names what is missing, as far as databases and tables tell.
     pub credentials_secret_ref: SecretRef,
     /// Connections that load data and build indexes at once. 1 to 16. Default: 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
