@@ -94,8 +94,9 @@ fn every_field_is_explained() {
 /// What a plan refuses a user for, `kubectl explain` has said before.
 #[test]
 fn the_rights_that_a_plan_asks_for_are_explained() {
-    let spec = &schema()["properties"]["spec"];
-    let field = &spec["properties"]["database"]["properties"]["credentialsSecretRef"];
+    let schema = schema();
+    let spec = &schema["properties"]["spec"]["properties"];
+    let field = &spec["database"]["properties"]["credentialsSecretRef"];
     let said = field["description"].as_str().unwrap();
     for right in ["CREATEDB", "CREATEROLE", "pg_signal_backend", "WITH INHERIT TRUE, SET TRUE"] {
         assert!(said.contains(right), "{right}: {said}");

@@ -12,6 +12,8 @@ mod jobs;
 mod kept;
 #[path = "restore_request/others.rs"]
 mod others;
+#[path = "restore_request/past.rs"]
+mod past;
 #[path = "restore_request/refused.rs"]
 mod refused;
 mod restore_world;

@@ -55,6 +55,7 @@ pub async fn gather(
         lock: Lock::Free,
         workloads: vec![],
         kept: None,
+        past: context.restores.past(&namespace),
     };
     let mut held = None;
     // With a namespace the rights in it go, before the request may.

@@ -19,7 +19,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest};
 use greenlang_backup_plan::backup_policy::OngoingRestore;
-use greenlang_backup_plan::restore_request::{self as plan, Step, farewell, reject, step};
+use greenlang_backup_plan::restore_request::{self as plan, PastLoad, Step, farewell, reject, step};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -78,10 +78,19 @@ pub struct Requests(Store<DeserializeGuard<RestoreRequest>>);
 impl Requests {
     /// What policies of a namespace have to mind.
     pub fn ongoing(&self, namespace: &str) -> Vec<OngoingRestore> {
+        self.all(namespace, OngoingRestore::of)
+    }
+
+    /// What requests of a namespace tell of the time that loading takes. Nothing depends on it, so the watch is good enough.
+    pub fn past(&self, namespace: &str) -> Vec<PastLoad> {
+        self.all(namespace, PastLoad::of)
+    }
+
+    fn all<T>(&self, namespace: &str, of: fn(&RestoreRequest) -> Option<T>) -> Vec<T> {
         let all = self.0.state();
         let readable = all.iter().filter_map(|request| request.0.as_ref().ok());
         let here = readable.filter(|request| request.metadata.namespace.as_deref() == Some(namespace));
-        here.filter_map(OngoingRestore::of).collect()
+        here.filter_map(of).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use greenlang_backup_api::restore::Ledger;
 use greenlang_backup_api::v1alpha1::WorkloadRef;
 use jiff::Timestamp;
 
+use super::past::PastLoad;
 use crate::jobs::ObservedJob;
 
 /// What was seen in one pass.
@@ -30,6 +31,8 @@ pub struct Observed {
     /// When the replaced database is dropped, as the ConfigMap says that remembers it ([`super::read_kept`]); none where there is
     /// none.
     pub kept: Option<Timestamp>,
+    /// What earlier requests of the namespace tell of the time that loading takes.
+    pub past: Vec<PastLoad>,
 }
 
 /// Who works on a database.

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::follow::{self, Followed};
 use super::pass::Pass;
-use super::quiesce;
+use super::{past, quiesce};
 use crate::job_state::Ended;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
@@ -79,6 +79,7 @@ fn give_up(pass: &mut Pass<'_>, reason: &str, message: &str) {
 fn planned(pass: &mut Pass<'_>, active: ActiveRestoreJob, found: &PlanReport, mut plan: RestorePlan) {
     look_at_workloads(pass, &mut plan);
     look_at_databases(pass, found, &mut plan);
+    plan.expected_seconds = past::expected(pass, found, &plan);
     plan.feasible = plan.refusals.is_empty();
     let refusal = plan.refusals.first().cloned();
     let request = pass.request;

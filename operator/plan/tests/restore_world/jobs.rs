@@ -13,7 +13,11 @@ use greenlang_backup_plan::job_state::{Ended, JobState};
 use super::{DATABASE, Database, Fate, World};
 
 /// The plan for people, as it stands in the log.
-const PLAN_LINE: &str = "{\"detail\":{\"feasible\":true}}\n";
+const PLAN_LINE: &str = concat!(
+    r#"{"detail":{"feasible":true,"backup":{"choice":"it was named","time":"2025-11-07T02:00:00Z","#,
+    r#""serverVersion":"17","storedBytes":1000,"sourceBytes":4000}}}"#,
+    "\n"
+);
 
 impl World {
     fn fate(&mut self, kind: &str) -> Fate {

@@ -16,7 +16,7 @@ use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::job_state::JobState;
 use greenlang_backup_plan::jobs::{ObservedJob, Refusal};
 use greenlang_backup_plan::restore_request::{
-    Effect, Invalid, Lock, Observed, ObservedWorkload, Step, ValidatedRestore, WorkloadRefusal,
+    Effect, Invalid, Lock, Observed, ObservedWorkload, PastLoad, Step, ValidatedRestore, WorkloadRefusal,
     WorkloadState, leftover, reject, step, validate,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -99,6 +99,8 @@ pub struct World {
     pub record_pair: (Option<NamedDatabase>, Option<NamedDatabase>),
     pub lock: Lock,
     pub kept: Option<KeptDatabase>,
+    /// What earlier requests tell.
+    pub past: Vec<PastLoad>,
     pub events: Vec<&'static str>,
     /// How often each Job was made, each workload stopped, and databases renamed.
     pub done: BTreeMap<String, u32>,
@@ -140,6 +142,7 @@ impl World {
             record_pair: (None, None),
             lock: Lock::Free,
             kept: None,
+            past: vec![],
             events: vec![],
             done: BTreeMap::new(),
             fates: vec![],
@@ -205,6 +208,7 @@ impl World {
             lock: self.lock.clone(),
             workloads: workloads.collect(),
             kept: self.kept.as_ref().map(|kept| kept.drop_after),
+            past: self.past.clone(),
         }
     }
 

@@ -49,7 +49,9 @@ pub struct RestorePlan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub warnings: Vec<String>,
-    /// Seconds that loading is expected to take; absent where nothing is known.
+    /// Seconds that loading and comparing are expected to take: as many for each byte of the archive as in the latest request of this
+    /// namespace that restored the same database to the same server with the same `verify`. Absent where there is none, and where it
+    /// cannot work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_seconds: Option<u64>,
 }
