@@ -189,6 +189,16 @@ fn everything_that_is_wrong_is_told_at_once_with_the_way_out() {
     let ended = plan(&request, accepted.clone());
     ended.expect(Outcome::Done, reasons::SUCCEEDED);
     assert!(read(&ended).roles_to_make.contains(&"refused_owner".to_owned()));
+    for word in [
+        "room for a second database, about 1 MiB (the present one has ",
+        "1 replication slots keep it on the disk",
+    ] {
+        assert!(
+            read(&ended).warnings.iter().any(|warning| warning.contains(word)),
+            "{word}: {:?}",
+            read(&ended)
+        );
+    }
     assert!(read(&ended).roles_without_password.contains(&"refused_owner".to_owned()));
 
     let new = PlanAction { strategy: RestoreStrategy::NewDatabase, ..accepted };

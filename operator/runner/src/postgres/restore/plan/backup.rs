@@ -1,4 +1,4 @@
-//! What the backup needs of the server: version, extensions, locale, roles, settings, space. Asks the server.
+//! What the backup needs of the server: version, extensions, locale, roles, settings. Asks the server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -189,21 +189,6 @@ fn difference(parameter: &Parameter, here: Option<&String>) -> String {
     };
     let unit = unit.as_deref().map_or_else(String::new, |unit| format!(" × {unit}"));
     format!("{name} = {here} here, {}{unit} there", value.as_deref().unwrap_or("(withheld)"))
-}
-
-/// What a second copy of so many bytes means for who follows the server's log.
-pub async fn log_volume(session: &Session, bytes: u64, findings: &mut Findings) -> Result<(), RunError> {
-    const SLOTS: &str = "
-        SELECT count(*), (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size')
-        FROM pg_catalog.pg_replication_slots";
-    let (slots, keep): (i64, Option<i64>) =
-        session.only(SLOTS, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?;
-    // In MiB; -1 means without limit.
-    let keep = keep.and_then(|keep| u64::try_from(keep).ok()).map(|keep| keep << 20);
-    if slots > 0 && keep.is_some_and(|keep| keep < bytes) {
-        findings.warn(format!("loading writes about {} MiB of WAL, more than max_slot_wal_keep_size: {slots} replication slots may be lost if their readers do not keep up", bytes >> 20));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

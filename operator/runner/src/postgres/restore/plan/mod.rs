@@ -4,6 +4,7 @@
 mod backup;
 mod choose;
 mod rights;
+mod room;
 mod target;
 
 use greenlang_backup_api::contents::{DatabaseContents, TableData};
@@ -166,6 +167,7 @@ async fn restore(
     } else {
         rights::enough(&session, &task.database, &[], findings).await?;
     }
+    room::needed(&session, action.strategy, findings).await?;
     steps(task, action, findings);
     Ok(())
 }
@@ -310,15 +312,7 @@ async fn of_both(
     owners.push(contents.properties.owner.clone());
     owners.sort();
     owners.dedup();
-    rights::enough(session, &task.database, &owners, findings).await?;
-    let expected =
-        findings.plan.backup.as_ref().and_then(|planned| planned.expected_bytes).unwrap_or_default();
-    let present = findings.plan.target.as_ref().and_then(|target| target.present_bytes).unwrap_or_default();
-    if action.strategy != RestoreStrategy::Replace {
-        let bytes = expected.max(present);
-        findings.warn(format!("the server needs room for a second database of about {} MiB: PostgreSQL does not tell how much is free", bytes >> 20));
-    }
-    backup::log_volume(session, expected, findings).await
+    rights::enough(session, &task.database, &owners, findings).await
 }
 
 fn steps(task: &RestoreTask, action: &PlanAction, findings: &mut Findings) {
