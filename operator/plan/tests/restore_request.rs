@@ -4,6 +4,8 @@
 
 #[path = "restore_request/blows.rs"]
 mod blows;
+#[path = "restore_request/dumps.rs"]
+mod dumps;
 #[path = "restore_request/invalid.rs"]
 mod invalid;
 #[path = "restore_request/jobs.rs"]

@@ -7,6 +7,8 @@ reasons! {
     NOT_YET = "NotYet";
     /// Another request works on the same database.
     WAITING_FOR_OTHER = "WaitingForOther";
+    /// Condition, and event where it takes too long: a dump of the database goes on.
+    WAITING_FOR_BACKUP = "WaitingForBackup";
     /// Another request took the Lease of the database from this one.
     LOCK_LOST = "LockLost";
     /// A Job finds out whether the request can work.

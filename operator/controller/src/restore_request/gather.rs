@@ -4,10 +4,13 @@ use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{BackupPolicy, RestoreRequest};
 use greenlang_backup_plan::backup_policy::Invalid;
 use greenlang_backup_plan::restore_request::{
-    Lock, Observed, ValidatedRestore, kept_name, leftover, read_kept, validate,
+    Lock, Observed, OngoingDump, ValidatedRestore, kept_name, leftover, may_wait_for_dumps, read_kept,
+    validate,
 };
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
 use super::lock::{self, Held};
@@ -55,6 +58,7 @@ pub async fn gather(
         lock: Lock::Free,
         workloads: vec![],
         kept: None,
+        dumps: vec![],
         past: context.restores.past(&namespace),
     };
     let mut held = None;
@@ -70,6 +74,9 @@ pub async fn gather(
         let config_maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
         let kept = config_maps.get_opt(&kept_name(&valid.identity)).await?;
         observed.kept = kept.as_ref().and_then(read_kept).map(|kept| kept.drop_after);
+        if request.status.as_ref().is_some_and(may_wait_for_dumps) {
+            observed.dumps = dumps(&namespace, context).await?;
+        }
     }
     Ok(Some(Seen { request, valid, invalid, observed, held }))
 }
@@ -88,6 +95,13 @@ async fn is_going(namespace: &str, context: &Context) -> Result<bool, Error> {
     let namespaces: Api<Namespace> = Api::all(context.client.clone());
     let found = namespaces.get_metadata_opt(namespace).await?;
     Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
+}
+
+/// The dumps that go on in a namespace, of whatever policy.
+async fn dumps(namespace: &str, context: &Context) -> Result<Vec<OngoingDump>, Error> {
+    let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
+    let backups = ListParams::default().labels(&format!("{}={}", labels::TASK, labels::TASK_BACKUP));
+    Ok(jobs.list(&backups).await?.iter().filter_map(OngoingDump::of).collect())
 }
 
 /// The Jobs of the request with their Pods, and what logs and events say of them.

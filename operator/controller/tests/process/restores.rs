@@ -378,6 +378,30 @@ async fn a_dump_of_what_is_being_replaced_waits() -> Result<()> {
     Ok(())
 }
 
+/// One that goes on already would be cut off by the switch.
+#[tokio::test]
+async fn a_dump_that_goes_on_already_is_waited_for_before_anything_stops() -> Result<()> {
+    let mut world = World::start().await?;
+    policy_at_rest(&world).await?;
+    let dump = runs::run(&world.api, "main", "now", &[]).await?;
+    world.apply("back", |_| {}).await?;
+    let waits = world
+        .until("back", "it waits", |status| {
+            find(&status.conditions, READY).is_some_and(|ready| ready.reason == "WaitingForBackup")
+        })
+        .await?;
+    let ready = find(&waits.conditions, READY).context("no condition")?;
+    assert!(ready.message.contains(&dump.name_any()), "{}", ready.message);
+    assert_eq!(waits.phase, Some(RestorePhase::Quiescing));
+    assert!(world.replicas().await?.starts_with(&REPLICAS.to_string()));
+
+    runs::carry_out(&world.api, &dump).await?;
+    world.phase("back", RestorePhase::Succeeded).await?;
+    world.at_rest("back").await?;
+    runs::until(&world.api, "main", "one backup", |status| runs::over(status, 1)).await?;
+    Ok(())
+}
+
 /// An admission policy refuses the stop.
 #[tokio::test]
 async fn an_application_that_may_not_be_changed_is_named_and_all_is_undone() -> Result<()> {

@@ -6,6 +6,7 @@
 //! (`docs/adr/0012-restore-state-machine.md`).
 
 mod check;
+mod dumps;
 mod follow;
 mod kept;
 mod load;
@@ -24,6 +25,7 @@ mod undo;
 mod validate;
 
 pub use crate::backup_policy::{Event, Invalid};
+pub use dumps::{OngoingDump, may_wait_for_dumps};
 pub use kept::{KeptStep, holds, kept_config_map, kept_name, kept_step, read_kept};
 pub use observe::{Lock, Observed, ObservedWorkload, WorkloadRefusal, WorkloadState};
 pub use past::PastLoad;

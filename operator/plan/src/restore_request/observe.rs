@@ -6,6 +6,7 @@ use greenlang_backup_api::restore::Ledger;
 use greenlang_backup_api::v1alpha1::WorkloadRef;
 use jiff::Timestamp;
 
+use super::dumps::OngoingDump;
 use super::past::PastLoad;
 use crate::jobs::ObservedJob;
 
@@ -31,6 +32,8 @@ pub struct Observed {
     /// When the replaced database is dropped, as the ConfigMap says that remembers it ([`super::read_kept`]); none where there is
     /// none.
     pub kept: Option<Timestamp>,
+    /// Dumps that go on in the namespace; only asked for where one may be waited for ([`super::may_wait_for_dumps`]).
+    pub dumps: Vec<OngoingDump>,
     /// What earlier requests of the namespace tell of the time that loading takes.
     pub past: Vec<PastLoad>,
 }

@@ -97,6 +97,19 @@ impl<'a> Pass<'a> {
         self.wake_now();
     }
 
+    /// Begins the phase once more: what it waited for has taken time that its limits do not count.
+    pub fn begin_again(&mut self) {
+        let (phase, now) = (self.phase(), Time(self.now()));
+        let phases = &mut self.step.status.phases;
+        if phases.len() < MAX_PHASES {
+            if let Some(last) = phases.last_mut() {
+                last.end_time.get_or_insert_with(|| now.clone());
+            }
+            phases.push(PhaseTimes { phase, start_time: now, end_time: None });
+        }
+        self.step.status.progress = None;
+    }
+
     /// When the phase began.
     pub fn phase_start(&self) -> Timestamp {
         self.step.status.phases.last().map_or(self.now(), |times| times.start_time.0)

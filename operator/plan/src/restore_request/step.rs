@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::observe::{Lock, Observed, WorkloadRefusal};
 use super::pass::{Pass, owes};
 use super::validate::ValidatedRestore;
-use super::{check, follow, load, plan, quiesce, resume, summary, switch, undo};
+use super::{check, dumps, follow, load, plan, quiesce, resume, summary, switch, undo};
 use crate::backup_policy::Event;
 use crate::job::RunnerSettings;
 use crate::jobs::Refusal;
@@ -106,7 +106,11 @@ fn advance(pass: &mut Pass<'_>) {
     match pass.phase() {
         RestorePhase::Pending => begin(pass),
         RestorePhase::Planning => plan::advance(pass),
-        RestorePhase::Quiescing => quiesce::advance(pass),
+        RestorePhase::Quiescing => {
+            if !dumps::hold_up(pass) {
+                quiesce::advance(pass);
+            }
+        }
         RestorePhase::Restoring | RestorePhase::Verifying => load::advance(pass),
         RestorePhase::Switching => switch::advance(pass),
         RestorePhase::Resuming => resume::advance(pass),

@@ -8,11 +8,11 @@ use greenlang_backup_api::reasons::{self, restore as why};
 use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase, RestoreRequestStatus, RestoreStrategy};
 use jiff::Timestamp;
 
-use super::Lock;
 use super::pass::{Pass, owes};
 use super::step::too_late;
 use super::switch::{fate_of, way_out};
 use super::validate::ValidatedRestore;
+use super::{Lock, dumps};
 use crate::backup_policy::Event;
 use crate::backup_policy::decide::not_served;
 
@@ -143,6 +143,9 @@ fn going_on(pass: &Pass<'_>, phase: RestorePhase) -> (&'static str, String) {
             pass.request.database
         );
         return (why::WAITING_FOR_OTHER, message);
+    }
+    if let Some(message) = dumps::awaited(pass) {
+        return (why::WAITING_FOR_BACKUP, message);
     }
     let reason = match phase {
         RestorePhase::Planning => why::PLANNING,

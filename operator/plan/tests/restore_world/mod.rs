@@ -16,8 +16,8 @@ use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::job_state::JobState;
 use greenlang_backup_plan::jobs::{ObservedJob, Refusal};
 use greenlang_backup_plan::restore_request::{
-    Effect, Invalid, Lock, Observed, ObservedWorkload, PastLoad, Step, ValidatedRestore, WorkloadRefusal,
-    WorkloadState, leftover, reject, step, validate,
+    Effect, Invalid, Lock, Observed, ObservedWorkload, OngoingDump, PastLoad, Step, ValidatedRestore,
+    WorkloadRefusal, WorkloadState, leftover, reject, step, validate,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
@@ -99,6 +99,8 @@ pub struct World {
     pub record_pair: (Option<NamedDatabase>, Option<NamedDatabase>),
     pub lock: Lock,
     pub kept: Option<KeptDatabase>,
+    /// Dumps that go on.
+    pub dumps: Vec<OngoingDump>,
     /// What earlier requests tell.
     pub past: Vec<PastLoad>,
     pub events: Vec<&'static str>,
@@ -142,6 +144,7 @@ impl World {
             record_pair: (None, None),
             lock: Lock::Free,
             kept: None,
+            dumps: vec![],
             past: vec![],
             events: vec![],
             done: BTreeMap::new(),
@@ -208,6 +211,7 @@ impl World {
             lock: self.lock.clone(),
             workloads: workloads.collect(),
             kept: self.kept.as_ref().map(|kept| kept.drop_after),
+            dumps: self.dumps.clone(),
             past: self.past.clone(),
         }
     }
