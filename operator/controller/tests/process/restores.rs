@@ -1,14 +1,17 @@
 //! RestoreRequests on a real API server, with the rights of the chart: whatever happens, applications come back and nothing is done twice.
 
+mod dumps;
+mod refused;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use greenlang_backup_api::conditions::{READY, RECONCILING, RESUMED, find};
+use greenlang_backup_api::conditions::{READY, RESUMED, find};
 use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest, RestoreRequestStatus};
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, install_chart};
-use greenlang_backup_tests::{policy, wait};
+use greenlang_backup_tests::wait;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -64,6 +67,14 @@ impl World {
         let deployment =
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec});
         self.api.cluster.apply(&deployment.to_string()).await
+    }
+
+    /// The policy's own Jobs come to their end.
+    async fn policy_at_rest(&self) -> Result<()> {
+        for task in [labels::TASK_CATALOGUE, labels::TASK_PROBE] {
+            runs::carry_out(&self.api, &runs::job(&self.api, "main", task, &[]).await?).await?;
+        }
+        Ok(())
     }
 
     /// Starts an operator that has died again, as Kubernetes does.
@@ -352,56 +363,6 @@ async fn one_request_at_a_time_works_on_a_database_and_a_wrong_one_touches_nothi
     Ok(())
 }
 
-/// A dump of what is being replaced waits for the end.
-#[tokio::test]
-async fn a_dump_of_what_is_being_replaced_waits() -> Result<()> {
-    let mut world = World::start().await?;
-    policy_at_rest(&world).await?;
-    world.server.hold("load", true);
-    world.apply("back", |_| {}).await?;
-    world.phase("back", RestorePhase::Restoring).await?;
-    policy::run_now(&world.api.cluster, SERVED, "main", "database", "now").await?;
-    let waits = runs::until(&world.api, "main", "the dump waits", |status| {
-        find(&status.conditions, RECONCILING).is_some_and(|found| {
-            found.reason == "WaitingForRestore" && found.message.contains("RestoreRequest back")
-        })
-    });
-    waits.await?;
-    let dumps = ListParams::default().labels(&format!("{}={}", labels::TASK, labels::TASK_BACKUP));
-    assert!(runs::jobs(&world.api).list(&dumps).await?.items.is_empty());
-
-    world.server.hold("load", false);
-    world.phase("back", RestorePhase::Succeeded).await?;
-    world.at_rest("back").await?;
-    runs::carry_out(&world.api, &runs::job(&world.api, "main", labels::TASK_BACKUP, &[]).await?).await?;
-    runs::until(&world.api, "main", "one backup", |status| runs::over(status, 1)).await?;
-    Ok(())
-}
-
-/// One that goes on already would be cut off by the switch.
-#[tokio::test]
-async fn a_dump_that_goes_on_already_is_waited_for_before_anything_stops() -> Result<()> {
-    let mut world = World::start().await?;
-    policy_at_rest(&world).await?;
-    let dump = runs::run(&world.api, "main", "now", &[]).await?;
-    world.apply("back", |_| {}).await?;
-    let waits = world
-        .until("back", "it waits", |status| {
-            find(&status.conditions, READY).is_some_and(|ready| ready.reason == "WaitingForBackup")
-        })
-        .await?;
-    let ready = find(&waits.conditions, READY).context("no condition")?;
-    assert!(ready.message.contains(&dump.name_any()), "{}", ready.message);
-    assert_eq!(waits.phase, Some(RestorePhase::Quiescing));
-    assert!(world.replicas().await?.starts_with(&REPLICAS.to_string()));
-
-    runs::carry_out(&world.api, &dump).await?;
-    world.phase("back", RestorePhase::Succeeded).await?;
-    world.at_rest("back").await?;
-    runs::until(&world.api, "main", "one backup", |status| runs::over(status, 1)).await?;
-    Ok(())
-}
-
 /// An admission policy refuses the stop.
 #[tokio::test]
 async fn an_application_that_may_not_be_changed_is_named_and_all_is_undone() -> Result<()> {
@@ -434,56 +395,6 @@ async fn an_application_that_may_not_be_changed_is_named_and_all_is_undone() -> 
     );
     assert!(world.server.databases() == [DATABASE] && world.kept().await?.is_empty());
     world.at_rest("back").await
-}
-
-/// The policy's own Jobs have come to their end.
-async fn policy_at_rest(world: &World) -> Result<()> {
-    for task in [labels::TASK_CATALOGUE, labels::TASK_PROBE] {
-        runs::carry_out(&world.api, &runs::job(&world.api, "main", task, &[]).await?).await?;
-    }
-    Ok(())
-}
-
-/// What asks again within seconds asks for nothing, as long as whoever refuses has not changed his mind.
-#[tokio::test]
-async fn a_job_that_a_webhook_denies_is_a_failed_attempt_and_told() -> Result<()> {
-    let mut world = World::start().await?;
-    policy_at_rest(&world).await?;
-    world.server.hold("load", true);
-    world.apply("back", |_| {}).await?;
-    let loads = |status: &RestoreRequestStatus| {
-        let active = status.active.as_ref().filter(|_| status.phase == Some(RestorePhase::Restoring));
-        active.is_some_and(|active| active.job_uid.is_some())
-    };
-    world.until("back", "it loads", loads).await?;
-    world.proxy.inject(Fault::Denied, "POST", "/jobs", 1);
-    world.server.hold("load", false);
-    let denied = |status: &RestoreRequestStatus| {
-        let error = status.active.as_ref().and_then(|active| active.last_error.as_ref());
-        error.is_some_and(|error| error.starts_with("JobRefused: ") && error.contains("not on Fridays"))
-    };
-    world.until("back", "it says who keeps it from switching", denied).await?;
-    world.phase("back", RestorePhase::Succeeded).await?;
-    world.at_rest("back").await?;
-    assert!(world.events("back").await?.contains("RestoreRetrying"));
-
-    // What was replaced is dropped an hour later then.
-    let kept = world.kept().await?.pop().context("nothing remembers it")?;
-    let name = kept.name_any();
-    world.proxy.inject(Fault::Denied, "POST", "/jobs", 1);
-    world.drop_after(&kept, "2025-11-07T00:00:00Z").await?;
-    wait::until("it is told", LIMIT, async || {
-        Ok(world.events(&name).await?.contains("DropFailed").then_some(()))
-    })
-    .await?;
-    let drops = ListParams::default().labels(labels::KEPT_DATABASE);
-    assert!(runs::jobs(&world.api).list(&drops).await?.items.is_empty());
-    world.drop_after(&kept, "2025-11-07T00:30:00Z").await?;
-    wait::until("another attempt", LIMIT, async || {
-        Ok(runs::jobs(&world.api).list(&drops).await?.items.pop())
-    })
-    .await?;
-    Ok(())
 }
 
 /// KEDA would start what has no replicas; an autoscaler by itself leaves it.
