@@ -42,10 +42,10 @@ pub(crate) fn cannot_start(job: &str, why: &str) -> String {
     format!("the Pod of Job {job} cannot start: {why}")
 }
 
-/// A Job that the API server would not have.
+/// A Job that the API server would not have; of a restore also the ConfigMap that is to remember what is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Name of the Job.
+    /// Its name.
     pub job: String,
     /// Stable reason.
     pub reason: &'static str,

@@ -81,6 +81,8 @@ reasons! {
     WORKLOAD_REFUSED = "WorkloadRefused";
     /// Another request has stopped this application: it is left as that one has it.
     WORKLOAD_TAKEN = "WorkloadTaken";
+    /// The API server refused the ConfigMap that is to remember the database which is replaced.
+    CONFIG_MAP_REFUSED = "ConfigMapRefused";
     /// A StatefulSet would lose its volumes at 0 replicas.
     VOLUMES_WOULD_GO = "VolumesWouldGo";
     /// KEDA scales an application, and would start it again.

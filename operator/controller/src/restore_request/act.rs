@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use greenlang_backup_api::labels;
+use greenlang_backup_api::conditions::cut;
 use greenlang_backup_api::v1alpha1::RestoreRequest;
+use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::jobs::Refusal;
 use greenlang_backup_plan::restore_request::{Effect, WorkloadRefusal, kept_config_map};
 use k8s_openapi::api::batch::v1::Job;
@@ -22,7 +23,7 @@ use crate::{crash, writes};
 pub struct Acted {
     /// The request as it is now; none when it went with its finalizer.
     pub request: Option<RestoreRequest>,
-    /// Jobs that the API server would not have.
+    /// Jobs that the API server would not have, and the ConfigMap.
     pub jobs: Vec<Refusal>,
     /// Workloads that it would not change.
     pub workloads: Vec<WorkloadRefusal>,
@@ -91,7 +92,7 @@ async fn carry_out(
             acted.workloads.extend(workloads::patch(&namespace, workload, patch, context).await?);
         }
         Effect::KeepDatabase(kept) => {
-            keep(&kept_config_map(kept), &Api::namespaced(client, &namespace)).await?;
+            acted.jobs.extend(keep(&kept_config_map(kept), &Api::namespaced(client, &namespace)).await?);
         }
     }
     Ok(Some(request))
@@ -121,13 +122,22 @@ async fn finalize(
 }
 
 /// Makes the ConfigMap that remembers the replaced database, in place of one that cannot be read. Its name says whose it is.
-async fn keep(kept: &ConfigMap, config_maps: &Api<ConfigMap>) -> Result<(), Error> {
+async fn keep(kept: &ConfigMap, config_maps: &Api<ConfigMap>) -> Result<Option<Refusal>, Error> {
     crash::before_write();
+    let name = kept.name_any();
     match config_maps.create(&writes::ours(), kept).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(None),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            config_maps.replace(&kept.name_any(), &writes::ours(), kept).await?;
-            Ok(())
+            config_maps.replace(&name, &writes::ours(), kept).await?;
+            Ok(None)
+        }
+        Err(kube::Error::Api(status)) if writes::is_refusal(&status) => {
+            let message = format!(
+                "the API server refused ConfigMap {name}, which is to remember the database that is replaced: {}",
+                status.message
+            );
+            let message = cut(&message).to_owned();
+            Ok(Some(Refusal { job: name, reason: reasons::restore::CONFIG_MAP_REFUSED, message }))
         }
         Err(error) => Err(error.into()),
     }

@@ -5,6 +5,7 @@ use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RestorePhase};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::kept::kept_name;
 use super::pass::Pass;
 use super::step::Effect;
 use super::{check, load, plan, switch, undo};
@@ -196,8 +197,12 @@ pub(super) fn stop(pass: &mut Pass<'_>, mut active: ActiveRestoreJob) -> bool {
     false
 }
 
-/// The API server refused a Job: its attempt has failed, and each phase does what it does then.
+/// The API server refused a Job, or the ConfigMap of what is replaced: its attempt has failed, and each phase does what it does then.
 pub(super) fn refused(pass: &mut Pass<'_>, refusal: &Refusal) {
+    if refusal.job == kept_name(&pass.request.identity) {
+        switch::not_remembered(pass, refusal);
+        return;
+    }
     let Some(active) = pass.step.status.active.clone() else { return };
     if pass.request.job_name(&active) != refusal.job {
         return;

@@ -17,15 +17,18 @@ use super::step::Effect;
 use super::validate::ValidatedRestore;
 use super::{kept, quiesce};
 use crate::job_state::Ended;
+use crate::jobs::Refusal;
 use crate::pause::seconds_later;
 
 const SECONDS_PER_HOUR: i64 = 3_600;
+/// Seconds until a ConfigMap that the API server refused is tried again.
+const REFUSED_SECONDS: i64 = 60;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
     if !pass.is_past_return() {
         // Everything before this line can be undone, nothing after it.
         quiesce::note_gone(pass);
-        if !quiesce::contested(pass) {
+        if !quiesce::contested(pass) && is_remembered(pass) {
             pass.status().switch_started_time = Some(Time(pass.seen.now));
             pass.wake_now();
         }
@@ -35,9 +38,7 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
         give_up(pass);
         return;
     }
-    if let Some(kept) = to_keep(pass).filter(|_| pass.seen.kept.is_none()) {
-        pass.effect(Effect::KeepDatabase(Box::new(kept)));
-        pass.wake_in(1);
+    if !is_remembered(pass) {
         return;
     }
     let Some(active) = pass.step.status.active.clone() else {
@@ -47,6 +48,33 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
     if let Followed::Ended(ended) = follow::follow(pass, active.clone()) {
         self::ended(pass, active, &ended);
     }
+}
+
+/// Whether a ConfigMap remembers what is to be replaced, where anything is; else it is made. It comes before the point of no return, so that
+/// where it cannot be made the applications come back. One that was deleted since is made again.
+fn is_remembered(pass: &mut Pass<'_>) -> bool {
+    let Some(kept) = to_keep(pass).filter(|_| pass.seen.kept.is_none()) else { return true };
+    pass.effect(Effect::KeepDatabase(Box::new(kept)));
+    pass.wake_in(1);
+    false
+}
+
+/// The API server refused that ConfigMap. Past the point of no return there is no way back, so it is tried again.
+pub(super) fn not_remembered(pass: &mut Pass<'_>, refusal: &Refusal) {
+    if pass.phase() != RestorePhase::Switching {
+        return;
+    }
+    if !pass.is_past_return() {
+        pass.fail(refusal.reason, &refusal.message);
+        return;
+    }
+    if pass.stored.progress.as_ref() != Some(&refusal.message) {
+        let message = format!("applications stay stopped until this can be made: {}", refusal.message);
+        pass.event(true, reasons::restore::APPLICATIONS_DOWN, message);
+    }
+    pass.status().progress = Some(refusal.message.clone());
+    pass.step.wake = None;
+    pass.wake_in(REFUSED_SECONDS);
 }
 
 /// What follows from the end of an attempt.

@@ -71,6 +71,41 @@ fn a_switch_whose_job_is_refused_is_tried_until_it_is_made() {
 }
 
 #[test]
+fn where_nothing_can_remember_what_is_replaced_nothing_is_replaced() {
+    for of in ["swap", "swap, stopping late", "undo"] {
+        let mut world = way(of);
+        world.refuses_kept = true;
+        world.run_to_end();
+        let failure = world.status().failure.unwrap();
+        assert_eq!((&*failure.reason, &*failure.message), ("ConfigMapRefused", "exceeded quota"), "{of}");
+        assert!(world.status().switch_started_time.is_none(), "{of}");
+        assert_untouched(&world, of);
+    }
+}
+
+/// Somebody deleted it meanwhile, and it cannot be made again.
+#[test]
+fn past_the_point_of_no_return_it_is_tried_again_and_told_once() {
+    let mut world = way("swap");
+    world.run_until(RestorePhase::Switching);
+    while world.status().switch_started_time.is_none() {
+        world.turn();
+    }
+    (world.kept, world.refuses_kept) = (None, true);
+    let began = world.now;
+    for _ in 0..10 {
+        world.turn();
+    }
+    assert!(world.now.duration_since(began).as_secs() >= 8 * 60, "each minute");
+    assert_eq!(world.status().progress.as_deref(), Some("exceeded quota"));
+    assert_eq!(world.events.iter().filter(|reason| **reason == "ApplicationsDown").count(), 1);
+    assert!(!world.done.contains_key("rename"));
+    world.refuses_kept = false;
+    world.run_to_end();
+    assert_switched(&world, "swap", "in the end");
+}
+
+#[test]
 fn a_job_that_does_not_start_in_its_time_is_given_up() {
     let job = json!({"name": "smoke", "image": "smoke:1", "timeoutSeconds": 42});
     let mut world = World::new(&json!({"spec": {"checks": {"jobs": [job]}}}));

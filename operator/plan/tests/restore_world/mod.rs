@@ -17,7 +17,7 @@ use greenlang_backup_plan::job_state::JobState;
 use greenlang_backup_plan::jobs::{ObservedJob, Refusal};
 use greenlang_backup_plan::restore_request::{
     Effect, Invalid, Lock, Observed, ObservedWorkload, OngoingDump, PastLoad, Step, ValidatedRestore,
-    WorkloadRefusal, WorkloadState, leftover, reject, step, validate,
+    WorkloadRefusal, WorkloadState, kept_name, leftover, reject, step, validate,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
@@ -112,6 +112,8 @@ pub struct World {
     pub refused: Vec<&'static str>,
     /// When it refused one.
     pub refusals: Vec<Timestamp>,
+    /// Whether it refuses the ConfigMap of what is replaced.
+    pub refuses_kept: bool,
     /// Whether it refuses to change workloads.
     pub refuses_workloads: bool,
     /// After so many writes this happens.
@@ -151,6 +153,7 @@ impl World {
             fates: vec![],
             refused: vec![],
             refusals: vec![],
+            refuses_kept: false,
             refuses_workloads: false,
             blow: None,
             made: vec![],
@@ -297,6 +300,11 @@ impl World {
                         message: "exceeded quota".into(),
                     });
                 }
+                Effect::KeepDatabase(kept) if self.refuses_kept => jobs.push(Refusal {
+                    job: kept_name(&kept.request),
+                    reason: reasons::restore::CONFIG_MAP_REFUSED,
+                    message: "exceeded quota".into(),
+                }),
                 Effect::PatchWorkload { workload, .. } if self.refuses_workloads => {
                     workloads.push(WorkloadRefusal {
                         workload: workload.clone(),
