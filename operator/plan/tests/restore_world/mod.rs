@@ -280,13 +280,11 @@ impl World {
     fn pass(&mut self) -> Option<Timestamp> {
         let step = self.decide();
         let before = self.status();
-        if self.carry_out(&step, &before).is_err() {
-            return Some(self.now);
-        }
-        step.wake
+        self.carry_out(&step, &before).unwrap_or(Some(self.now))
     }
 
-    fn carry_out(&mut self, step: &Step, before: &RestoreRequestStatus) -> Result<(), Died> {
+    /// Returns when to look again.
+    fn carry_out(&mut self, step: &Step, before: &RestoreRequestStatus) -> Result<Option<Timestamp>, Died> {
         let seen = self.observe();
         let (mut jobs, mut workloads) = (vec![], vec![]);
         for effect in &step.effects {
@@ -325,7 +323,7 @@ impl World {
             assert!(told.map(String::len).all(|length| length <= 1_024), "a text without bound");
             self.events.extend(step.events.iter().map(|event| event.reason));
         }
-        Ok(())
+        Ok(step.wake)
     }
 
     fn refuses(&self, job: &Job) -> bool {
