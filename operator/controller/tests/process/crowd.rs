@@ -7,7 +7,7 @@ use greenlang_backup_api::v1alpha1::{BackupPolicy, RestoreRequest};
 use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::operator::{checkout, install_chart};
-use greenlang_backup_tests::{policy, wait};
+use greenlang_backup_tests::wait;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
