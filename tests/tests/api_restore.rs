@@ -88,7 +88,7 @@ async fn every_example_is_accepted() -> Result<()> {
         })
         .await?;
     }
-    assert!(files.len() >= 11, "{} examples", files.len());
+    assert!(files.len() >= 12, "{} examples", files.len());
     Ok(())
 }
 

@@ -128,6 +128,7 @@ impl<'a> World<'a> {
                 jobs,
                 globals: RestoreGlobals::Restore,
                 verify,
+                include: None,
                 drop_first: None,
             }),
         };

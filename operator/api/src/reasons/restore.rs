@@ -46,6 +46,10 @@ reasons! {
     BACKUP_NOT_FOUND = "BackupNotFound";
     /// The backup does not hold the database.
     DATABASE_NOT_IN_BACKUP = "DatabaseNotInBackup";
+    /// The backup does not hold a schema or table of `spec.database.include`.
+    NOT_IN_BACKUP = "NotInBackup";
+    /// A table of `spec.database.include` cannot be made without something that is not named there.
+    PART_NEEDS_MORE = "PartNeedsMore";
     /// A request of this name was carried out before.
     ALREADY_CARRIED_OUT = "AlreadyCarriedOut";
     /// A database has prepared transactions.

@@ -160,6 +160,7 @@ mod tests {
             verified: Some("rows".repeat(1_000)),
             largest,
             warnings: u32::MAX,
+            left_out: u32::MAX,
         };
         encoded(RestoreReport::Load(LoadReport { database: database.clone(), data }));
         let failed = vec!["é\u{1}".repeat(1_000); MAX_FAILED_CHECKS];

@@ -9,7 +9,8 @@ use super::RequestIdentity;
 use crate::names::BackupId;
 use crate::task::{Bucket, MountedSecret, PostgresServer};
 use crate::v1alpha1::{
-    ChosenBackup, HealthCheck, NamedDatabase, RestoreGlobals, RestoreStrategy, SqlCheck, VerifyRestored,
+    ChosenBackup, HealthCheck, NamedDatabase, RestoreGlobals, RestoreInclude, RestoreStrategy, SqlCheck,
+    VerifyRestored,
 };
 
 /// Progress steps of a Load begin with this word once it verifies.
@@ -73,6 +74,9 @@ pub struct PlanAction {
     pub globals: RestoreGlobals,
     /// How it will be verified.
     pub verify: VerifyRestored,
+    /// Only this part.
+    #[serde(default)]
+    pub include: Option<RestoreInclude>,
     /// Go on although logical replication of the database ends.
     pub allow_logical_replication_loss: bool,
     /// Write the record ([`super::RecordState::Started`]) if it can work; false for a dry run, and where
@@ -136,6 +140,9 @@ pub struct LoadAction {
     pub globals: RestoreGlobals,
     /// How it is verified.
     pub verify: VerifyRestored,
+    /// Only this part.
+    #[serde(default)]
+    pub include: Option<RestoreInclude>,
     /// Strategy Replace: the database that is dropped first, if it is still there under the name and with this OID. The record
     /// says [`super::RecordState::Switching`] before that.
     pub drop_first: Option<NamedDatabase>,

@@ -205,6 +205,7 @@ impl Known {
                     verified: Some("rows and content of 1 table".into()),
                     largest: vec![],
                     warnings: 0,
+                    left_out: 0,
                 };
                 RestoreReport::Load(LoadReport { database, data })
             }

@@ -239,11 +239,16 @@ fn restored(pass: &Pass<'_>) -> Verdict {
     let status = &pass.step.status;
     match &status.restored {
         Some(_) if is_undone(status) => undone(status),
-        Some(data) => verdict(
-            State::True,
-            reasons::SUCCEEDED,
-            format!("{} tables with {} rows", data.tables, data.rows),
-        ),
+        Some(data) => {
+            let loaded = format!("{} tables with {} rows", data.tables, data.rows);
+            let message = match data.left_out {
+                0 => loaded,
+                count => format!(
+                    "{loaded}; {count} entries of the backup that need more were left out: see status.plan.leftOut"
+                ),
+            };
+            verdict(State::True, reasons::SUCCEEDED, message)
+        }
         None if pass.request.is_undo() => {
             verdict(State::False, why::NOT_YET, "an undo loads nothing: it swaps back")
         }

@@ -183,6 +183,7 @@ impl ValidatedRestore {
             jobs: self.jobs,
             globals: self.globals,
             verify: self.verify,
+            include: self.include.clone(),
             allow_logical_replication_loss: self.allow_logical_replication_loss,
             claim,
         }
@@ -198,6 +199,7 @@ impl ValidatedRestore {
             jobs: self.jobs,
             globals: self.globals,
             verify: self.verify,
+            include: self.include.clone(),
             drop_first: dropped.map(|oid| NamedDatabase { name: self.database.clone(), oid }),
         })
     }

@@ -6,8 +6,8 @@ use greenlang_backup_api::restore::{
 };
 use greenlang_backup_api::task::{Bucket, PostgresServer};
 use greenlang_backup_api::v1alpha1::{
-    BackupPolicy, Checks, Checksum, JobTemplate, QuiesceWhen, RestoreGlobals, RestorePlace, RestoreRequest,
-    RestoreStrategy, RestoreTarget, SecretRef, VerifyRestored, WorkloadRef,
+    BackupPolicy, Checks, Checksum, JobTemplate, QuiesceWhen, RestoreGlobals, RestoreInclude, RestorePlace,
+    RestoreRequest, RestoreStrategy, RestoreTarget, SecretRef, VerifyRestored, WorkloadRef,
 };
 use greenlang_backup_api::{digest, reasons};
 use jiff::Timestamp;
@@ -47,6 +47,8 @@ pub struct ValidatedRestore {
     pub globals: RestoreGlobals,
     /// How it is verified.
     pub verify: VerifyRestored,
+    /// Only this part of the database.
+    pub include: Option<RestoreInclude>,
     /// Hours that the replaced database stays.
     pub keep_previous_hours: u32,
     /// Logical replication may end.
@@ -87,6 +89,7 @@ pub fn validate(
         None => (place(request, policy)?, database(request, policy)?),
     };
     check_database(request, &database)?;
+    check_include(request)?;
     let source = source(request, place.path.as_ref())?;
     let valid = assemble(request, place, database, source);
     valid.check_task_sizes()?;
@@ -152,6 +155,7 @@ fn assemble(
         jobs: spec.database.jobs.unwrap_or(4),
         globals: spec.database.globals.unwrap_or_default(),
         verify: spec.database.verify.unwrap_or_default(),
+        include: spec.database.include.clone(),
         keep_previous_hours: spec.database.keep_previous_hours.unwrap_or(72),
         allow_logical_replication_loss: spec.allow_logical_replication_loss,
         quiesce_when: quiesce.when.unwrap_or_default(),
@@ -287,6 +291,31 @@ fn check_database(request: &RestoreRequest, database: &str) -> Result<(), Invali
         }
         _ => Ok(()),
     }
+}
+
+/// What rules of the definition say too, for objects that were stored under other rules, and bytes of names.
+fn check_include(request: &RestoreRequest) -> Result<(), Invalid> {
+    const FIELD: &str = "spec.database.include";
+    let Some(RestoreInclude { schemas, tables }) = &request.spec.database.include else { return Ok(()) };
+    let wrong = |message: String| Err(invalid(reasons::INVALID_SPEC, FIELD, message));
+    if request.spec.database.strategy != Some(RestoreStrategy::NewDatabase) {
+        return wrong(
+            "goes with strategy NewDatabase only: part of a database is no replacement for all of it".into(),
+        );
+    }
+    if schemas.is_empty() && tables.is_empty() {
+        return wrong("needs schemas or tables".into());
+    }
+    let names = schemas.iter().chain(tables.iter().flat_map(|table| [&table.schema, &table.name]));
+    for name in names {
+        if name.is_empty() || name.len() > MAX_DATABASE_NAME {
+            return wrong(format!(
+                "{name:?} has {} bytes, PostgreSQL takes 1 to {MAX_DATABASE_NAME}",
+                name.len()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Directory of the backups that the source means; none for an undo.

@@ -3,10 +3,16 @@
 use greenlang_backup_api::conditions;
 use greenlang_backup_api::v1alpha1::RestorePhase;
 use greenlang_backup_plan::restore_request::{Lock, validate};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::restore_world::{Blow, World, request};
 use super::{assert_back, assert_switched, assert_untouched, swap, ways, world};
+
+/// A request of part of a database.
+fn part(include: Value) -> Value {
+    let database = json!({"strategy": "NewDatabase", "target": {"name": "look"}, "include": include});
+    json!({"spec": {"confirm": null, "database": database}})
+}
 
 #[test]
 fn a_spec_that_cannot_be_carried_out_says_which_field() {
@@ -26,6 +32,18 @@ fn a_spec_that_cannot_be_carried_out_says_which_field() {
             json!({"spec": {"confirm": "template1", "database": {"target": {"name": "template1"}}}}),
             "InvalidSpec",
             "spec.database.target.name",
+        ),
+        (
+            json!({"spec": {"database": {"include": {"schemas": ["app"]}}}}),
+            "InvalidSpec",
+            "spec.database.include",
+        ),
+        (part(json!({})), "InvalidSpec", "spec.database.include"),
+        (part(json!({"schemas": ["ä".repeat(32)]})), "InvalidSpec", "spec.database.include"),
+        (
+            part(json!({"tables": [{"schema": "app", "name": "ä".repeat(32)}]})),
+            "InvalidSpec",
+            "spec.database.include",
         ),
     ];
     for (change, reason, field) in cases {

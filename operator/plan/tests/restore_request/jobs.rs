@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use greenlang_backup_api::labels;
 use greenlang_backup_api::restore::{RestoreAction, RestoreTask};
 use greenlang_backup_api::task::{TASK_ENV, Task};
+use greenlang_backup_api::{conditions, labels};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Value, json};
@@ -145,4 +145,32 @@ fn a_program_of_the_users_runs_without_rights_and_with_its_own_variables() {
     assert_eq!(pod["securityContext"]["runAsNonRoot"], json!(true));
     assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], json!(false));
     assert_eq!(pod["volumes"], json!([]));
+}
+
+#[test]
+fn plan_and_load_are_asked_for_the_same_part() {
+    let names = |number: usize| format!("{number:03}{}", "\"".repeat(60));
+    let schemas: Vec<String> = (0..100).map(names).collect();
+    let tables: Vec<Value> =
+        (0..100).map(|number| json!({"schema": names(0), "name": names(number)})).collect();
+    let include = json!({"schemas": schemas, "tables": tables});
+    let database = json!({"strategy": "NewDatabase", "target": {"name": "look"}, "include": include});
+    let mut world = World::new(&json!({"spec": {"confirm": null, "database": database}}));
+    world.run_to_end();
+    let asked = |kind: &str| {
+        let job = world.made.iter().find(|job| action(job) == kind).unwrap();
+        match task(job).action {
+            RestoreAction::Plan(plan) => plan.include,
+            RestoreAction::Load(load) => load.include,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (planned, loaded) = (asked("plan").unwrap(), asked("load").unwrap());
+    assert_eq!(planned, loaded);
+    assert_eq!((planned.schemas, planned.tables.len()), (schemas, 100));
+    assert_eq!(planned.tables[99].name, names(99));
+    let status = world.status();
+    let restored =
+        status.conditions.iter().find(|condition| condition.type_ == conditions::RESTORED).unwrap();
+    assert!(restored.message.contains("7 entries of the backup"), "{}", restored.message);
 }

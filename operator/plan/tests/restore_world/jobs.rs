@@ -129,6 +129,7 @@ impl World {
                     verified: Some("rows and content of 1 table".into()),
                     largest: vec![],
                     warnings: 0,
+                    left_out: load.include.as_ref().map_or(0, |_| 7),
                 };
                 RestoreReport::Load(LoadReport {
                     database: NamedDatabase { name: load.temporary.clone(), oid },

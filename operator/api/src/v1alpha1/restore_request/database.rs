@@ -9,7 +9,9 @@ use super::super::{SecretRef, SslMode};
 /// Where to and how.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("!has(self.strategy) || self.strategy != 'NewDatabase' || (has(self.target) && has(self.target.name))",
+#[x_kube(validation = ("!has(self.include) || (has(self.strategy) && self.strategy == 'NewDatabase')",
+    "database.include goes with strategy NewDatabase only: part of a database is no replacement for all of it"),
+    validation = ("!has(self.strategy) || self.strategy != 'NewDatabase' || (has(self.target) && has(self.target.name))",
     "database.target.name is required with strategy NewDatabase: the name of the database that is made"),
     validation = ("!has(self.keepPreviousHours) || !has(self.strategy) || self.strategy == 'Swap'",
     "database.keepPreviousHours goes with strategy Swap only: no other keeps what was there before"))]
@@ -44,6 +46,40 @@ pub struct RestoreDatabase {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 8_760))]
     pub keep_previous_hours: Option<u32>,
+    /// Restore only this part of the database, into a new one. Default: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include: Option<RestoreInclude>,
+}
+
+/// Part of a database. What belongs to it and what its definitions need comes along; what cannot be restored without the rest is
+/// left out and told in `status.plan.leftOut`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("(has(self.schemas) && self.schemas.size() > 0) || (has(self.tables) && self.tables.size() > 0)",
+    "database.include needs schemas or tables"))]
+pub struct RestoreInclude {
+    /// Schemas that are restored with all that is in them, by their exact names: no pattern, no quotes around them, upper case
+    /// as it is. 100 at most. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    pub schemas: Vec<String>,
+    /// Tables that are restored with their rows, partitions, indexes, constraints, triggers, rights and sequences. Views, materialized
+    /// views and foreign tables can be named, too. 100 at most. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["schema", "name"]))]
+    pub tables: Vec<IncludedTable>,
+}
+
+/// A table, by two names that stand for themselves whatever dots and quotes are in them.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IncludedTable {
+    /// Its schema, by its exact name.
+    #[schemars(length(min = 1, max = 63))]
+    pub schema: String,
+    /// Its exact name.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
 }
 
 /// Server and database that are restored to.

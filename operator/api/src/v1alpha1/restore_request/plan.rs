@@ -45,6 +45,11 @@ pub struct RestorePlan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub different_settings: Vec<String>,
+    /// Of a part of a database: what belongs to it and is left out all the same, because it needs what is not restored; and why. Named
+    /// as `pg_restore --list` does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub left_out: Vec<String>,
     /// What people should know although it can work.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -78,15 +83,15 @@ pub struct PlannedBackup {
     pub server_version: String,
     /// Bytes in the bucket.
     pub stored_bytes: u64,
-    /// Bytes of the archive, before compression.
+    /// Bytes of the archives that are read, before compression.
     pub source_bytes: u64,
     /// Bytes that its restored database is expected to take; absent where nothing is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_bytes: Option<u64>,
-    /// Tables; absent for backups of the old scripts.
+    /// Tables that are restored; absent for backups of the old scripts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<u64>,
-    /// Rows; absent for backups of the old scripts.
+    /// Rows that are restored; absent for backups of the old scripts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
     /// Whether the old shell scripts made it.

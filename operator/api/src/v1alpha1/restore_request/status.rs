@@ -362,6 +362,14 @@ pub struct RestoredData {
     /// What `pg_restore` and the server warned of.
     #[serde(default)]
     pub warnings: u32,
+    /// Of a part of a database: how much of it was left out, because it needs what was not restored (`status.plan.leftOut`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A table and its size.

@@ -54,6 +54,10 @@ impl DataReader {
         }
     }
 
+    pub fn into_toc(self) -> Toc {
+        self.toc
+    }
+
     pub fn read(&mut self, input: &mut &[u8]) -> Result<(), ArchiveError> {
         while !input.is_empty() {
             self.step = match self.step {

@@ -21,6 +21,7 @@ pub use copy::Rows;
 pub use error::ArchiveError;
 pub use inspect::{Inspected, Inspector};
 pub use model::{Archive, Entry};
+pub use toc::Toc;
 
 use data::DataReader;
 use head::HeadReader;
@@ -29,11 +30,14 @@ use toc::TocReader;
 /// Most bytes that the table of contents may take in memory: 512 MiB, some three million tables. What has no limit in a
 /// database (definitions, dependencies, the entries of single large objects) is not kept.
 const TOC_LIMIT: usize = 512 << 20;
+/// As above where what needs what is kept, too: some 450,000 entries, and whoever asks for it takes half as much again.
+const DEPENDENCIES_LIMIT: usize = 96 << 20;
 
 /// Reads one archive, in pieces of any size.
 pub struct Walker {
     stage: Stage,
     toc_limit: usize,
+    keeps_dependencies: bool,
 }
 
 enum Stage {
@@ -50,7 +54,12 @@ impl Walker {
     }
 
     fn with_toc_limit(toc_limit: usize) -> Self {
-        Self { stage: Stage::Head(HeadReader::new()), toc_limit }
+        Self { stage: Stage::Head(HeadReader::new()), toc_limit, keeps_dependencies: false }
+    }
+
+    /// For whoever wants to know what needs what.
+    pub fn with_dependencies() -> Self {
+        Self { keeps_dependencies: true, ..Self::with_toc_limit(DEPENDENCIES_LIMIT) }
     }
 
     /// Takes the next bytes. After an error, every further call returns the same.
@@ -67,12 +76,20 @@ impl Walker {
         matches!(self.stage, Stage::Data(_))
     }
 
+    /// The table of contents, once it has passed.
+    pub fn into_toc(self) -> Option<Toc> {
+        if let Stage::Data(reader) = self.stage { Some(reader.into_toc()) } else { None }
+    }
+
     /// Each stage takes what is its own and leaves the rest to the next.
     fn advance(&mut self, input: &mut &[u8]) -> Result<(), ArchiveError> {
         loop {
             self.stage = match &mut self.stage {
                 Stage::Head(reader) => match reader.read(input)? {
-                    Some(head) => Stage::Toc(Box::new(TocReader::new(head, self.toc_limit))),
+                    Some(head) => {
+                        let (limit, keeps) = (self.toc_limit, self.keeps_dependencies);
+                        Stage::Toc(Box::new(TocReader::new(head, limit, keeps)))
+                    }
                     None => return Ok(()),
                 },
                 Stage::Toc(reader) => match reader.read(input)? {

@@ -9,10 +9,12 @@ use super::scan::{NumberReader, OptionalText, Text, TextReader, take};
 
 /// Most bytes of a name; that of a function with a hundred arguments has some 15,000.
 const NAME_LIMIT: usize = 1 << 20;
+/// Digits of a dump id, and more.
+const DEPENDENCY_KEPT: usize = 20;
 /// Enough of `SET client_encoding = 'UTF8';`.
 const DEFINITION_KEPT: usize = 64;
 /// Memory of an entry but for its name.
-const ENTRY_SIZE: usize = size_of::<Entry>() + size_of::<WithData>();
+const ENTRY_SIZE: usize = size_of::<Entry>() + size_of::<WithData>() + size_of::<Box<[u32]>>();
 /// State of an offset where the entry has no data.
 const OFFSET_NO_DATA: u8 = 3;
 
@@ -89,6 +91,8 @@ pub struct Toc {
     pub head: Head,
     pub encoding: Option<String>,
     pub entries: Vec<Entry>,
+    /// For each entry the numbers of those that it needs, in order; empty unless they were asked for.
+    pub dependencies: Vec<Box<[u32]>>,
     pub large_object_entries: u64,
     /// Entries with data, in the order in which `pg_dump` writes their blocks.
     pub with_data: Vec<WithData>,
@@ -117,6 +121,7 @@ pub struct TocReader {
     text: TextReader,
     offset_left: u8,
     names: HashSet<Arc<str>>,
+    keeps_dependencies: bool,
     limit: usize,
     used: usize,
 }
@@ -135,10 +140,11 @@ struct Draft {
     copied: bool,
     namespace: String,
     owner: String,
+    dependencies: Vec<u32>,
 }
 
 impl TocReader {
-    pub fn new(head: Head, limit: usize) -> Self {
+    pub fn new(head: Head, limit: usize, keeps_dependencies: bool) -> Self {
         let minor = head.version.minor;
         Self {
             total: None,
@@ -150,12 +156,14 @@ impl TocReader {
             text: TextReader::new(head.int_size),
             offset_left: head.offset_size + 1,
             names: HashSet::new(),
+            keeps_dependencies,
             limit,
             used: 0,
             toc: Some(Toc {
                 head,
                 encoding: None,
                 entries: Vec::new(),
+                dependencies: Vec::new(),
                 large_object_entries: 0,
                 with_data: Vec::new(),
             }),
@@ -208,20 +216,27 @@ impl TocReader {
         }
         match field {
             Field::Offset => self.offset(input),
-            Field::Dependencies => {
-                // A list of texts that none ends.
-                while let Some(text) = self.text.read(input, 0)? {
-                    if text.is_none() {
-                        return Ok(true);
-                    }
-                }
-                Ok(false)
-            }
+            Field::Dependencies => self.dependencies(input),
             _ => match self.text.read(input, field.keep())? {
                 Some(text) => self.keep(field, text).map(|()| true),
                 None => Ok(false),
             },
         }
+    }
+
+    /// A list of texts that none ends. The same one may stand there many times.
+    fn dependencies(&mut self, input: &mut &[u8]) -> Result<bool, ArchiveError> {
+        let keep = if self.keeps_dependencies { DEPENDENCY_KEPT } else { 0 };
+        while let Some(text) = self.text.read(input, keep)? {
+            let Some(text) = text else { return Ok(true) };
+            if !self.keeps_dependencies {
+                continue;
+            }
+            let id = self.oid(&text)?;
+            self.draft.dependencies.push(id);
+            self.expect_room(self.draft.dependencies.len() * size_of::<u32>())?;
+        }
+        Ok(false)
     }
 
     fn keep(&mut self, field: Field, text: OptionalText) -> Result<(), ArchiveError> {
@@ -271,6 +286,11 @@ impl TocReader {
         number.ok_or_else(|| self.invalid(format!("\"{}\" is not an OID", text.lossy().escape_debug())))
     }
 
+    /// Whether so many bytes more are within the limit.
+    fn expect_room(&self, bytes: usize) -> Result<(), ArchiveError> {
+        if self.used + bytes > self.limit { Err(ArchiveError::TocTooLarge(self.limit)) } else { Ok(()) }
+    }
+
     fn add_entry(&mut self) -> Result<(), ArchiveError> {
         let draft = std::mem::take(&mut self.draft);
         let dump_id = u32::try_from(draft.dump_id)
@@ -294,14 +314,18 @@ impl TocReader {
             data: None,
         };
         let single = !draft.has_data && is_of_large_object(&entry);
-        self.used += if single { 0 } else { ENTRY_SIZE + entry.tag.len() };
-        if self.used > self.limit {
-            return Err(ArchiveError::TocTooLarge(self.limit));
-        }
+        let mut dependencies = draft.dependencies;
+        dependencies.sort_unstable();
+        dependencies.dedup();
+        self.used += if single { 0 } else { ENTRY_SIZE + entry.tag.len() + size_of_val(&*dependencies) };
+        self.expect_room(0)?;
         let Some(toc) = &mut self.toc else { return Ok(()) };
         if single {
             toc.large_object_entries += 1;
             return Ok(());
+        }
+        if self.keeps_dependencies {
+            toc.dependencies.push(dependencies.into());
         }
         if &*entry.desc == "ENCODING" {
             toc.encoding = quoted(&draft.definition);

@@ -264,4 +264,4 @@ fn same_rights(expected: &DatabaseProperties, found: &DatabaseProperties) -> boo
 
 #[cfg(test)]
 #[path = "compare_tests.rs"]
-mod tests;
+pub mod tests;

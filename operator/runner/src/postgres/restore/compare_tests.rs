@@ -33,7 +33,7 @@ fn sequence(last_value: i64, is_called: bool) -> Sequence {
     Sequence { oid: 1, schema: "app".into(), name: "numbers".into(), value }
 }
 
-fn contents() -> DatabaseContents {
+pub fn contents() -> DatabaseContents {
     let locale = Locale {
         provider: LocaleProvider::Libc,
         collate: "C".into(),

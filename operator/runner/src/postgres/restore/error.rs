@@ -6,6 +6,8 @@ use greenlang_backup_api::reasons;
 use greenlang_backup_api::reasons::restore;
 use greenlang_backup_store::ReadError;
 
+use super::part::PartError;
+
 /// Differences that a message names; the log has all.
 const TOLD: usize = 5;
 
@@ -47,6 +49,9 @@ pub enum RestoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A part of a database that cannot be restored.
+    #[error("{}", told(.0))]
+    Part(Vec<PartError>),
     /// An older server than the backup's.
     #[error(
         "the backup was made of PostgreSQL {backup} and the server is PostgreSQL {server}: an older server cannot take it; restore to {backup} or newer"
@@ -118,8 +123,8 @@ pub enum RestoreError {
         database: String,
         /// The last it said.
         said: String,
-        /// Whether the server was lost, and another attempt may find it.
-        lost: bool,
+        /// Whether another attempt may do better: the server was lost, or two connections were in each other's way.
+        may_pass: bool,
     },
     /// The server has no room left.
     #[error(
@@ -135,12 +140,15 @@ pub enum RestoreError {
 }
 
 fn differences(found: &[String]) -> String {
-    let told = found.iter().take(TOLD).map(String::as_str).collect::<Vec<_>>().join("; ");
     let more = match found.len().saturating_sub(TOLD) {
         0 => String::new(),
         more => format!("; and {more} more, see the log"),
     };
-    format!("what was restored is not what the backup holds: {told}{more}")
+    format!("what was restored is not what the backup holds: {}{more}", told(found))
+}
+
+fn told<T: ToString>(all: &[T]) -> String {
+    all.iter().take(TOLD).map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl RestoreError {
@@ -152,6 +160,10 @@ impl RestoreError {
             Self::ManifestChanged { .. } => reasons::OBJECT_REPLACED,
             Self::DatabaseNotInBackup { .. } => restore::DATABASE_NOT_IN_BACKUP,
             Self::NotUnderstood { .. } => reasons::OBJECT_DAMAGED,
+            Self::Part(problems) => match problems.as_slice() {
+                [first, ..] => first.reason(),
+                [] => reasons::INTERNAL_ERROR,
+            },
             Self::ServerTooOld { .. } => restore::SERVER_TOO_OLD,
             Self::NotOurs { .. } => restore::DATABASE_EXISTS,
             Self::DatabaseChanged(_) => restore::DATABASE_CHANGED,
@@ -171,7 +183,7 @@ impl RestoreError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Read(error) => error.is_retryable(),
-            Self::Load { lost, .. } => *lost,
+            Self::Load { may_pass, .. } => *may_pass,
             Self::SessionsRemain(_) | Self::SwitchUncertain(_) => true,
             Self::Start { error, .. } => {
                 !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
@@ -186,14 +198,15 @@ impl RestoreError {
         if FULL.iter().any(|words| said.contains(words)) {
             return Self::NoSpace { said };
         }
-        let lost = LOST.iter().any(|words| said.contains(words));
-        Self::Load { program, database: database.to_owned(), said, lost }
+        let may_pass = MAY_PASS.iter().any(|words| said.contains(words));
+        Self::Load { program, database: database.to_owned(), said, may_pass }
     }
 }
 
 /// What libpq and a server that speaks English say when a connection is lost, or cannot be had now. Who is refused for a password, a
-/// rule or a certificate will be so again, and is not among them.
-const LOST: [&str; 16] = [
+/// rule or a certificate will be so again, and is not among them. Two connections of one `pg_restore` may lock each other out, above all
+/// where foreign keys refer to partitioned tables; the next time they come in another order.
+const MAY_PASS: [&str; 17] = [
     "server closed the connection unexpectedly",
     "terminating connection",
     "could not receive data from server",
@@ -210,6 +223,7 @@ const LOST: [&str; 16] = [
     "failed: Network is unreachable",
     "FATAL:  the database system is ",
     "FATAL:  sorry, too many clients already",
+    "ERROR:  deadlock detected",
 ];
 
 #[cfg(test)]
@@ -236,6 +250,7 @@ mod tests {
                     .into(),
                 true,
             ),
+            ("pg_restore: error: could not execute query: ERROR:  deadlock detected".into(), true),
             // Of a foreign server that a materialized view reads.
             (
                 "pg_restore: error: could not execute query: ERROR:  could not connect to server \"far\""

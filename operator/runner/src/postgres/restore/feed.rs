@@ -29,6 +29,9 @@ pub struct Feeder {
     pub counter: Arc<AtomicU64>,
     pub activity: Activity,
     pub cancel: CancellationToken,
+    /// Leave the bytes unread, and so unjudged as a whole, that a program did not want: only where what becomes of the others is
+    /// compared row by row.
+    pub stops_early: bool,
 }
 
 /// Plain bytes with what must be true of them at their end.
@@ -89,6 +92,11 @@ impl Feeder {
             drop(stdin);
             // Indexes are built after the last byte, however long that takes.
             self.activity.keep_moving(self.ended(PG_RESTORE, &mut child, stderr)).await?;
+            if self.stops_early && matches!(fed, Fed::Closed) {
+                info!("the rest of the object is not needed");
+                // Ends the download, which may take a moment.
+                return Ok(tokio::task::spawn_blocking(move || drop(source)).await?);
+            }
             self.judged(source).await
         };
         if let Some(result) = self.cancel.run_until_cancelled(work).await {

@@ -1,9 +1,10 @@
 //! Loads an empty database from its objects. One object with one connection goes through one `pg_restore`. Otherwise the table of
 //! contents is kept in memory: definitions are made from it, then the data of all objects is loaded at once, then indexes and
-//! constraints are made at once. Network, child processes; no disk.
+//! constraints are made at once. Of a part only the entries of its list are taken, and only the objects with its rows are read.
+//! Network, child processes; no disk.
 
 use std::fs::File;
-use std::io::{Read, Write as _};
+use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::Ordering;
 
@@ -13,22 +14,20 @@ use greenlang_backup_api::manifest::Object;
 use greenlang_backup_store::{Download, Unsealed};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::RestoreError;
 use super::feed::{Feeder, PG_RESTORE};
+use super::head;
+use super::part::{self, Part};
 use super::programs::Programs;
 use super::source::Source;
 use crate::error::RunError;
 use crate::postgres::archive::Walker;
 use crate::progress::ProgressLog;
 
-/// Bytes that are read at once until the table of contents is there.
-const PIECE: usize = 64 << 10;
-/// Longest table of contents that is kept in memory; some 200,000 tables.
-const MAX_HEAD: usize = 128 << 20;
-
 /// A database that is being filled.
 pub struct Filling<'a> {
     pub source: &'a Source,
+    /// Only this part.
+    pub part: Option<&'a Part>,
     pub programs: &'a Programs<'a>,
     pub feeder: &'a Feeder,
     pub progress: &'a ProgressLog,
@@ -36,48 +35,46 @@ pub struct Filling<'a> {
     pub jobs: u8,
 }
 
-/// The first archive, as far as it was read.
-struct Opened {
-    /// Its first bytes, the whole table of contents among them.
-    head: Vec<u8>,
-    /// What follows them.
-    rest: Unsealed<Download>,
-    /// Whether the table of contents is complete in `head`.
-    complete: bool,
-}
-
 impl Filling<'_> {
     /// Loads everything; what is in the database when this fails may be anything.
     pub async fn fill(&self) -> Result<(), RunError> {
-        let (archive, data) = (self.source.archive()?.clone(), self.source.data());
+        let (archive, data) = (self.source.archive()?.clone(), self.source.data(self.part));
         let rest = self.source.read(&archive).await?;
-        if self.jobs <= 1 && data.is_empty() {
+        // One that takes a part would leave the rest in the pipe for as long as it builds indexes, which looks like a stall.
+        let in_one = data.is_empty() && self.part.is_none();
+        if self.jobs <= 1 && in_one {
             self.progress.step("Loading data and indexes");
-            return self.feeder.feed(self.programs.pg_restore(&[]), Vec::new(), rest).await;
+            return self.feeder.feed(self.programs.pg_restore(&[], None), Vec::new(), rest).await;
         }
-        let opened = tokio::task::spawn_blocking(|| head(rest)).await?;
-        let Opened { head, rest, complete } = match opened {
-            Opened { complete: false, head, rest } if data.is_empty() => {
-                self.progress.step("Loading data and indexes, with one connection");
-                return self.feeder.feed(self.programs.pg_restore(&[]), head, rest).await;
-            }
-            opened => opened,
-        };
-        if !complete {
-            let problem = "its table of contents is too long to load its data at once".to_owned();
-            return Err(RestoreError::NotUnderstood { key: archive.key, problem }.into());
+        let opened = tokio::task::spawn_blocking(|| head::open(rest, Walker::new(), true)).await?;
+        if opened.toc.is_err() && in_one {
+            self.progress.step("Loading data and indexes, with one connection");
+            return self.feeder.feed(self.programs.pg_restore(&[], None), opened.head, opened.rest).await;
         }
+        let understood = move || opened.understood(&archive.key).map(|(_, head, rest)| (head, rest));
+        let (head, rest) = tokio::task::spawn_blocking(understood).await??;
         let contents = Memory::new(&head)?;
+        let memory = self.part.map(|part| Memory::list(&part.entries)).transpose()?;
+        let list = memory.as_ref().map(Memory::path);
+        let list = list.as_deref();
         self.progress.step("Loading definitions");
-        self.load_from(&contents, &["pre-data"], 1).await?;
+        self.load_from(&contents, &["pre-data"], list, 1).await?;
         self.progress.step("Loading data");
-        self.data(head, rest, &data).await?;
+        self.data(First { head, rest, list }, &data).await?;
         self.progress.step("Building indexes and constraints");
-        self.load_from(&contents, &["post-data"], self.jobs).await
+        // With a list, connections of one `pg_restore` were seen to lock each other out (partitioned tables with foreign keys).
+        let jobs = if self.part.is_some() { 1 } else { self.jobs };
+        self.load_from(&contents, &["post-data"], list, jobs).await
     }
 
-    async fn load_from(&self, contents: &Memory, sections: &[&str], jobs: u8) -> Result<(), RunError> {
-        let mut command = self.programs.pg_restore(sections);
+    async fn load_from(
+        &self,
+        contents: &Memory,
+        sections: &[&str],
+        list: Option<&str>,
+        jobs: u8,
+    ) -> Result<(), RunError> {
+        let mut command = self.programs.pg_restore(sections, list);
         if jobs > 1 {
             command.arg(format!("--jobs={jobs}"));
         }
@@ -86,11 +83,12 @@ impl Filling<'_> {
     }
 
     /// All objects, as many at once as there are connections. The first failure stops the others.
-    async fn data(&self, head: Vec<u8>, rest: Unsealed<Download>, data: &[&Object]) -> Result<(), RunError> {
+    async fn data(&self, first: First<'_>, data: &[&Object]) -> Result<(), RunError> {
+        let First { head, rest, list } = first;
         let cancel = self.feeder.cancel.child_token();
         let feeder = Feeder { cancel: cancel.clone(), ..self.feeder.clone() };
         let mut loads: Vec<BoxFuture<'_, Result<(), RunError>>> =
-            vec![feeder.feed(self.programs.pg_restore(&["data"]), head, rest).boxed()];
+            vec![feeder.feed(self.programs.pg_restore(&["data"], list), head, rest).boxed()];
         loads.extend(data.iter().map(|&object| self.one(&feeder, object).boxed()));
         let mut ends = futures::stream::iter(loads).buffer_unordered(self.jobs.max(1).into());
         let mut failures = Vec::new();
@@ -110,7 +108,15 @@ impl Filling<'_> {
     async fn one(&self, feeder: &Feeder, object: &Object) -> Result<(), RunError> {
         let opened = feeder.cancel.run_until_cancelled(self.source.read(object)).await;
         let plain = opened.ok_or(RunError::Interrupted)??;
-        feeder.feed(self.programs.pg_restore(&["data"]), Vec::new(), plain).await
+        let Some(part) = self.part else {
+            return feeder.feed(self.programs.pg_restore(&["data"], None), Vec::new(), plain).await;
+        };
+        // Dumps of data count their entries on their own.
+        let key = object.key.clone();
+        let opened = move || head::open(plain, Walker::new(), true).understood(&key);
+        let (toc, head, rest) = tokio::task::spawn_blocking(opened).await??;
+        let list = Memory::list(&part.rows_in(&toc))?;
+        feeder.feed(self.programs.pg_restore(&["data"], Some(&list.path())), head, rest).await
     }
 
     /// Bytes that were loaded so far.
@@ -119,21 +125,11 @@ impl Filling<'_> {
     }
 }
 
-/// Reads until the table of contents has passed. What is wrong with the bytes is found by whoever reads on.
-fn head(mut rest: Unsealed<Download>) -> Opened {
-    let (mut head, mut walker) = (Vec::new(), Walker::new());
-    let mut piece = vec![0; PIECE];
-    while head.len() < MAX_HEAD {
-        let Ok(read @ 1..) = rest.read(&mut piece) else { break };
-        head.extend_from_slice(&piece[..read]);
-        if walker.push(&piece[..read]).is_err() {
-            break;
-        }
-        if walker.is_at_data() {
-            return Opened { head, rest, complete: true };
-        }
-    }
-    Opened { head, rest, complete: false }
+/// The first archive, as far as it was read, and what of it is loaded.
+struct First<'a> {
+    head: Vec<u8>,
+    rest: Unsealed<Download>,
+    list: Option<&'a str>,
 }
 
 /// Bytes in memory that programs can open as a file.
@@ -147,6 +143,11 @@ impl Memory {
         let mut file = File::from(memory);
         file.write_all(bytes).map_err(failed)?;
         Ok(Self(file))
+    }
+
+    /// A list of entries as `pg_restore` reads it.
+    fn list(entries: &[u32]) -> Result<Self, RunError> {
+        Self::new(part::list(entries).as_bytes())
     }
 
     fn path(&self) -> String {

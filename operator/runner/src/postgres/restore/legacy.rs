@@ -20,6 +20,9 @@ pub const UNOWNED: &str = "a backup of the old scripts has no roles: as in their
 /// Why strategy Replace is refused for it.
 pub const NOT_TO_REPLACE: &str = "a backup of the old scripts does not hold the owner, the rights, the settings and the locale of its database, and strategy Replace would drop the database that has them: use strategy Swap, which takes them over";
 
+/// Why part of it is refused.
+pub const NOT_IN_PART: &str = "a backup of the old scripts can only be restored as a whole: leave out database.include, and drop what is not wanted afterwards";
+
 impl Plain for LegacyDump<Download> {
     fn finish(self) -> Result<(), ReadError> {
         Self::finish(self)

@@ -8,7 +8,9 @@ use greenlang_backup_api::report::RunReport;
 use greenlang_backup_api::restore::{
     LoadAction, LoadReport, RecordState, RestoreRecord, RestoreReport, RestoreTask,
 };
-use greenlang_backup_api::v1alpha1::{NamedDatabase, RestoreGlobals, RestoredData};
+use greenlang_backup_api::v1alpha1::{
+    NamedDatabase, RestoreGlobals, RestoreInclude, RestoredData, VerifyRestored,
+};
 use greenlang_backup_store::{Activity, NoProgress, Store};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,7 @@ use tracing::{error, info, warn};
 use super::feed::Feeder;
 use super::fill::Filling;
 use super::legacy::{self, LegacySource};
+use super::part::{self, Part};
 use super::programs::Programs;
 use super::record::Ledger;
 use super::source::Source;
@@ -54,6 +57,7 @@ pub async fn run(
         counter: progress.counter(),
         activity: activity.clone(),
         cancel: cancel.clone(),
+        stops_early: false,
     };
     let load = Load {
         task,
@@ -118,10 +122,7 @@ impl Origin {
 
     fn bytes(&self) -> Result<u64, RunError> {
         match self {
-            Self::Backup(source) => {
-                let data: u64 = source.data().iter().map(|object| object.source_bytes).sum();
-                Ok(source.archive()?.source_bytes + data)
-            }
+            Self::Backup(source) => Ok(source.source_bytes(None)?),
             Self::Legacy(found) => Ok(found.object.bytes),
         }
     }
@@ -129,8 +130,26 @@ impl Origin {
 
 /// What is loaded, once it is known to be there and to open.
 enum Proved<'a> {
-    Backup(&'a Source, Box<DatabaseContents>),
+    Backup(&'a Source, Box<Wanted>),
     Legacy(&'a LegacySource),
+}
+
+/// What is restored of a backup.
+struct Wanted {
+    /// What must be there afterwards.
+    contents: DatabaseContents,
+    /// Only this part.
+    part: Option<Part>,
+}
+
+impl Wanted {
+    async fn of(source: &Source, include: Option<&RestoreInclude>) -> Result<Self, RunError> {
+        let contents = source.contents().await?;
+        let Some(include) = include else { return Ok(Self { contents, part: None }) };
+        let toc = source.toc().await?;
+        let (part, contents) = part::part(include, &toc, contents).map_err(RestoreError::Part)?;
+        Ok(Self { contents, part: Some(part) })
+    }
 }
 
 struct Load<'a> {
@@ -168,8 +187,12 @@ impl Load<'_> {
     async fn prove(&self) -> Result<Proved<'_>, RunError> {
         match self.origin {
             Origin::Backup(source) => {
-                source.confirm().await?;
-                Ok(Proved::Backup(source, Box::new(source.contents().await?)))
+                let wanted = Wanted::of(source, self.action.include.as_ref()).await?;
+                source.confirm(wanted.part.as_ref()).await?;
+                Ok(Proved::Backup(source, Box::new(wanted)))
+            }
+            Origin::Legacy(_) if self.action.include.is_some() => {
+                Err(RestoreError::NotSupported(legacy::NOT_IN_PART).into())
             }
             Origin::Legacy(_) if self.action.drop_first.is_some() => {
                 Err(RestoreError::NotSupported(legacy::NOT_TO_REPLACE).into())
@@ -197,7 +220,7 @@ impl Load<'_> {
 
     async fn everything(&self, proved: &Proved<'_>) -> Result<LoadReport, RunError> {
         match proved {
-            Proved::Backup(source, contents) => self.backup(source, contents).await,
+            Proved::Backup(source, wanted) => self.backup(source, wanted).await,
             Proved::Legacy(found) => self.legacy(found).await,
         }
     }
@@ -215,8 +238,9 @@ impl Load<'_> {
         until_cancelled(&self.feeder.cancel, self.feeder.activity.keep_moving(Box::pin(work))).await
     }
 
-    async fn backup(&self, source: &Source, contents: &DatabaseContents) -> Result<LoadReport, RunError> {
+    async fn backup(&self, source: &Source, wanted: &Wanted) -> Result<LoadReport, RunError> {
         let (action, major) = (self.action, self.prepared.server.version.major);
+        let (contents, part) = (&wanted.contents, wanted.part.as_ref());
         self.progress.step("Making roles and the database");
         let making = async {
             let session = self.maintenance().await?;
@@ -233,16 +257,18 @@ impl Load<'_> {
         };
         let (oid, warnings) = self.working(making).await?;
         let programs = self.programs();
+        let stops_early = part.is_some() && action.verify == VerifyRestored::Full;
         let filling = Filling {
             source,
+            part,
             programs: &programs,
-            feeder: &self.feeder,
+            feeder: &Feeder { stops_early, ..self.feeder.clone() },
             progress: self.progress,
             jobs: action.jobs,
         };
         filling.fill().await?;
         info!(bytes = filling.loaded(), "loaded");
-        self.complete(oid, &contents.properties, Some(contents), warnings).await
+        self.complete(oid, &contents.properties, Some(wanted), warnings).await
     }
 
     /// As the old procedure does it, but into a database made with what the present one is made with.
@@ -269,7 +295,7 @@ impl Load<'_> {
         &self,
         oid: u32,
         properties: &DatabaseProperties,
-        expected: Option<&DatabaseContents>,
+        wanted: Option<&Wanted>,
         mut warnings: Vec<String>,
     ) -> Result<LoadReport, RunError> {
         let (action, name) = (self.action, &self.action.temporary);
@@ -282,7 +308,8 @@ impl Load<'_> {
         let verification = Verification {
             prepared: self.prepared,
             database: name,
-            expected,
+            expected: wanted.map(|wanted| &wanted.contents),
+            is_listed: wanted.is_some_and(|wanted| wanted.part.is_some()),
             how: action.verify,
             feeder: &self.feeder,
             progress: self.progress,
@@ -301,8 +328,13 @@ impl Load<'_> {
         for warning in &warnings {
             warn!(warning, "restored with a warning");
         }
-        let warnings = u32::try_from(warnings.len()).unwrap_or(u32::MAX);
-        let data = RestoredData { tables, rows, bytes, verified: said, largest, warnings };
+        let left_out = wanted.and_then(|wanted| wanted.part.as_ref()).map_or(&[][..], |part| &part.left_out);
+        for what in left_out {
+            warn!(what, "left out");
+        }
+        let count = |list: &[String]| u32::try_from(list.len()).unwrap_or(u32::MAX);
+        let (warnings, left_out) = (count(&warnings), count(left_out));
+        let data = RestoredData { tables, rows, bytes, verified: said, largest, warnings, left_out };
         Ok(LoadReport { database: NamedDatabase { name: name.clone(), oid }, data })
     }
 

@@ -21,17 +21,19 @@ pub struct Programs<'a> {
 }
 
 impl Programs<'_> {
-    /// `pg_restore`, which reads an archive on its standard input unless it is told a file. It gives up at the first error.
-    pub fn pg_restore(&self, sections: &[&str]) -> Command {
+    /// `pg_restore`, which reads an archive on its standard input unless it is told a file. It gives up at the first error. `list`: a
+    /// file with the entries that it is restricted to.
+    pub fn pg_restore(&self, sections: &[&str], list: Option<&str>) -> Command {
         let mut command = self.command("pg_restore");
         command.args(["--format=custom", "--exit-on-error"]);
         command.args(sections.iter().map(|section| format!("--section={section}")));
+        command.args(list.map(|list| format!("--use-list={list}")));
         command
     }
 
     /// `pg_restore` as the old procedure has it: everything is owned by the user that restores, and no right is granted.
     pub fn pg_restore_as_before(&self) -> Command {
-        let mut command = self.pg_restore(&[]);
+        let mut command = self.pg_restore(&[], None);
         command.args(["--no-owner", "--no-privileges"]);
         command
     }
@@ -63,7 +65,8 @@ mod tests {
         let endpoint =
             Endpoint::open(&tasks::postgres_server(&nowhere, "user", "p", directory.path())).unwrap();
         let programs = Programs { clients: directory.path(), endpoint: &endpoint, database: "it's" };
-        for command in [programs.pg_restore(&["data"]), programs.pg_restore_as_before(), programs.analyze(2)]
+        for command in
+            [programs.pg_restore(&["data"], None), programs.pg_restore_as_before(), programs.analyze(2)]
         {
             let given: Vec<_> = command.as_std().get_args().collect();
             let wanted = libpq::database_argument("it's");

@@ -12,8 +12,10 @@ use greenlang_backup_store::{Download, Identities, ReadSettings, Store, Unsealed
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-use super::RestoreError;
+use super::part::Part;
+use super::{RestoreError, head};
 use crate::error::RunError;
+use crate::postgres::archive::{Toc, Walker};
 
 /// Most bytes of a description that is read at once: some two million tables. Whoever can write to the bucket must not decide how
 /// much memory we take.
@@ -53,12 +55,11 @@ impl Source {
         Ok(source)
     }
 
-    /// Looks whether all that a restore of the database needs is there in its size, and whether a key opens it.
-    pub async fn confirm(&self) -> Result<(), RunError> {
+    /// Looks whether all that a restore of the database, or of this part of it, needs is there in its size, and whether a key opens it.
+    pub async fn confirm(&self, part: Option<&Part>) -> Result<(), RunError> {
         let needed = self.manifest.objects.iter().filter(|object| match &object.content {
-            Content::PostgresArchive { database } | Content::PostgresData { database, .. } => {
-                *database == self.database
-            }
+            Content::PostgresArchive { database } => *database == self.database,
+            Content::PostgresData { database, .. } => *database == self.database && is_needed(object, part),
             _ => true,
         });
         for object in needed {
@@ -95,10 +96,28 @@ impl Source {
         names.collect()
     }
 
-    /// The objects with data of some of its tables.
-    pub fn data(&self) -> Vec<&Object> {
+    /// The objects with data of some of its tables; of those of this part.
+    pub fn data(&self, part: Option<&Part>) -> Vec<&Object> {
         let of_it = |object: &&Object| matches!(&object.content, Content::PostgresData { database, .. } if *database == self.database);
-        self.manifest.objects.iter().filter(of_it).collect()
+        let objects = self.manifest.objects.iter().filter(of_it);
+        objects.filter(|object| is_needed(object, part)).collect()
+    }
+
+    /// Bytes of the archives that are read, before compression.
+    pub fn source_bytes(&self, part: Option<&Part>) -> Result<u64, RestoreError> {
+        let data: u64 = self.data(part).iter().map(|object| object.source_bytes).sum();
+        Ok(self.archive()?.source_bytes + data)
+    }
+
+    /// The table of contents of the database's archive, with what needs what. Reads no further.
+    pub async fn toc(&self) -> Result<Toc, RunError> {
+        let archive = self.archive()?;
+        let (key, plain) = (archive.key.clone(), self.read(archive).await?);
+        let opened = move || {
+            let opened = head::open(plain, Walker::with_dependencies(), false).understood(&key);
+            opened.map(|(toc, _, _)| toc)
+        };
+        tokio::task::spawn_blocking(opened).await?
     }
 
     /// Major version of the server that the backup was made of.
@@ -160,6 +179,10 @@ impl Source {
         let value = serde_json::from_slice(&bytes).map_err(|error| problem(error.to_string()))?;
         Ok(Some((key, value)))
     }
+}
+
+fn is_needed(object: &Object, part: Option<&Part>) -> bool {
+    part.is_none_or(|part| part.objects.contains(&object.key))
 }
 
 fn too_new(key: &str, found: u32, known: u32) -> Result<(), RestoreError> {

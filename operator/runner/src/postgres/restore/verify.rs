@@ -30,6 +30,8 @@ pub struct Verification<'a> {
     pub database: &'a str,
     /// What must be in it; none where nothing is known of it.
     pub expected: Option<&'a DatabaseContents>,
+    /// Whether the tables are certainly listed there, even if there are none.
+    pub is_listed: bool,
     pub how: VerifyRestored,
     pub feeder: &'a Feeder,
     pub progress: &'a ProgressLog,
@@ -63,7 +65,7 @@ impl Verification<'_> {
         let session = self.prepared.endpoint.connect_to_change(self.database).await?;
         let directions = directions(&session).await?;
         // A format that was not walked when the backup was made left no list of tables.
-        let listed = !expected.tables.is_empty() || found.tables.is_empty();
+        let listed = self.is_listed || !expected.tables.is_empty() || found.tables.is_empty();
         let expected = if listed {
             expected.clone()
         } else {

@@ -5,7 +5,7 @@ use std::process::Command;
 use greenlang_backup_api::reasons::{self, restore};
 use greenlang_backup_api::report::Outcome;
 use greenlang_backup_api::restore::{PlanAction, PlanSource, RestoreReport};
-use greenlang_backup_api::v1alpha1::{ChosenBackup, NamedDatabase, RestoreStrategy};
+use greenlang_backup_api::v1alpha1::{ChosenBackup, NamedDatabase, RestoreInclude, RestoreStrategy};
 
 use super::plan::{action, plan, read, report};
 use super::world::{Request, oid};
@@ -73,7 +73,8 @@ fn what_the_old_scripts_wrote_comes_back() {
 
     // What only the present database has would be dropped with it.
     let source = PlanSource::Backup { path: "database".into(), id: ID.parse().unwrap(), database: None };
-    let replace = PlanAction { source, strategy: RestoreStrategy::Replace, ..action(&request) };
+    let replace =
+        PlanAction { source: source.clone(), strategy: RestoreStrategy::Replace, ..action(&request) };
     let refused = plan(&request, replace);
     refused.expect(Outcome::Failed, restore::NOT_SUPPORTED);
     refused.expect_message(&["strategy Swap"]);
@@ -81,6 +82,11 @@ fn what_the_old_scripts_wrote_comes_back() {
     request.run().expect(Outcome::Failed, restore::NOT_SUPPORTED);
     assert_eq!(POSTGRES.sql(name, "SHOW work_mem"), "9MB\n");
     request.load().drop_first = None;
+    request.load().include = Some(RestoreInclude { schemas: vec!["public".into()], tables: vec![] });
+    let part = PlanAction { source, strategy: RestoreStrategy::NewDatabase, ..action(&request) };
+    plan(&request, part).expect_message(&["can only be restored as a whole"]);
+    request.run().expect(Outcome::Failed, restore::NOT_SUPPORTED);
+    request.load().include = None;
 
     request.load().keys.legacy_passphrase = secret("another passphrase");
     request.run().expect(Outcome::Failed, reasons::IDENTITY_MISMATCH);

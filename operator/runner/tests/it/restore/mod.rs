@@ -4,6 +4,7 @@ mod check;
 mod faults;
 mod legacy;
 mod load;
+mod part;
 mod plan;
 mod replace;
 mod switch;

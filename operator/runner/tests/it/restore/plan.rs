@@ -24,6 +24,7 @@ pub fn action(request: &Request<'_>) -> PlanAction {
         jobs: 4,
         globals: RestoreGlobals::Restore,
         verify: VerifyRestored::Full,
+        include: load.include.clone(),
         allow_logical_replication_loss: false,
         claim: false,
     }

@@ -45,6 +45,7 @@ impl<'a> Request<'a> {
             jobs: 1,
             globals: RestoreGlobals::Restore,
             verify: VerifyRestored::Full,
+            include: None,
             drop_first: None,
         };
         let directory = fixture.directory.path().join("admin");

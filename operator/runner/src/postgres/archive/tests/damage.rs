@@ -252,6 +252,17 @@ fn a_table_of_contents_without_end_is_given_up() {
 }
 
 #[test]
+fn dependencies_without_end_are_given_up_by_who_keeps_them() {
+    let mut spec = small();
+    spec.entries[0].dependencies = (1..100_000).collect();
+    let bytes = spec.encode().bytes;
+    let mut walker = Walker { keeps_dependencies: true, ..Walker::with_toc_limit(100 << 10) };
+    assert_eq!(walker.push(&bytes), Err(ArchiveError::TocTooLarge(100 << 10)));
+    let mut walker = Walker::with_toc_limit(100 << 10);
+    assert_eq!(walker.push(&bytes), Ok(()));
+}
+
+#[test]
 fn a_name_without_end_is_given_up() {
     let mut spec = small();
     spec.entries[0].tag = "x".repeat((1 << 20) + 1);

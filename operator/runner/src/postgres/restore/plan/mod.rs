@@ -15,14 +15,15 @@ use greenlang_backup_api::restore::{
     KnownRestore, PlanAction, PlanReport, PlanSource, RecordState, RestoreReport, RestoreTask, marked_by,
 };
 use greenlang_backup_api::v1alpha1::{
-    ChosenBackup, MAX_PLAN_ENTRIES, NamedDatabase, PlannedBackup, PlannedTarget, Refusal, RestorePlan,
-    RestoreStrategy,
+    ChosenBackup, MAX_PLAN_ENTRIES, NamedDatabase, PlannedBackup, PlannedTarget, Refusal, RestoreInclude,
+    RestorePlan, RestoreStrategy,
 };
 use greenlang_backup_store::Store;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio_util::sync::CancellationToken;
 
 use super::legacy::{self, LegacySource};
+use super::part::{self, Part};
 use super::record::Ledger;
 use super::source::Source;
 use super::{RestoreError, databases, open_store};
@@ -88,6 +89,7 @@ fn report(findings: Findings) -> RunReport {
         &mut plan.roles_to_make,
         &mut plan.roles_without_password,
         &mut plan.different_settings,
+        &mut plan.left_out,
         &mut plan.warnings,
     ] {
         bound(list);
@@ -188,8 +190,16 @@ async fn of_the_bucket(
     findings.report.backup = Some(choice.backup.clone());
     findings.plan.backup = Some(planned_backup(&choice));
     let source = Source::open(store, &choice.backup, &action.keys).await?;
-    source.confirm().await?;
-    let contents = source.contents().await?;
+    let mut contents = source.contents().await?;
+    let mut part = None;
+    if let Some(include) = &action.include {
+        let Some(found) = of_the_archive(&source, include, contents, findings).await? else {
+            return Ok(None);
+        };
+        part = Some(found.0);
+        contents = found.1;
+    }
+    source.confirm(part.as_ref()).await?;
     if let Some(planned) = &mut findings.plan.backup {
         planned.tables = Some(contents.tables.len() as u64);
         let rows = contents.tables.iter().filter_map(|table| match table.data {
@@ -197,15 +207,39 @@ async fn of_the_bucket(
             TableData::Absent { .. } => None,
         });
         planned.rows = Some(rows.sum());
-        let bytes =
-            source.archive()?.source_bytes + source.data().iter().map(|data| data.source_bytes).sum::<u64>();
-        planned.source_bytes = bytes;
+        planned.source_bytes = source.source_bytes(part.as_ref())?;
+        let bytes = match part {
+            Some(_) => part::row_bytes(&contents),
+            None => planned.source_bytes,
+        };
         planned.expected_bytes = Some(bytes / 100 * EXPECTED_PERCENT);
     }
     for warning in &source.manifest.warnings {
         findings.warn(format!("of the backup: {warning}"));
     }
     Ok(Some((source, contents)))
+}
+
+/// The part of the database that was asked for, with what the list of contents says of it; none, with all that is wrong, where it
+/// cannot be restored.
+async fn of_the_archive(
+    source: &Source,
+    include: &RestoreInclude,
+    contents: DatabaseContents,
+    findings: &mut Findings,
+) -> Result<Option<(Part, DatabaseContents)>, RunError> {
+    match part::part(include, &source.toc().await?, contents) {
+        Ok((part, contents)) => {
+            findings.plan.left_out.clone_from(&part.left_out);
+            Ok(Some((part, contents)))
+        }
+        Err(problems) => {
+            for problem in problems {
+                findings.refuse(problem.reason(), problem.to_string());
+            }
+            Ok(None)
+        }
+    }
 }
 
 /// Whether what the old scripts wrote can be opened, by its first bytes.
@@ -233,9 +267,14 @@ async fn of_the_old_scripts(
         legacy: true,
     });
     findings.report.backup = Some(backup);
-    if action.strategy == RestoreStrategy::Replace {
-        let error = RestoreError::NotSupported(legacy::NOT_TO_REPLACE);
-        findings.refuse(error.reason(), error.to_string());
+    for (is_wanted, why) in [
+        (action.strategy == RestoreStrategy::Replace, legacy::NOT_TO_REPLACE),
+        (action.include.is_some(), legacy::NOT_IN_PART),
+    ] {
+        if is_wanted {
+            let error = RestoreError::NotSupported(why);
+            findings.refuse(error.reason(), error.to_string());
+        }
     }
     findings.warn(legacy::UNOWNED);
     findings.warn("what the old scripts wrote has no list of its tables: rows are counted, and there is nothing to compare them with");
@@ -325,7 +364,10 @@ fn steps(task: &RestoreTask, action: &PlanAction, findings: &mut Findings) {
     if makes > 0 {
         steps.push(format!("make {makes} roles"));
     }
-    steps.push(format!("load into database {temporary}, with {} connections", action.jobs));
+    let loaded = action.include.as_ref().map_or_else(String::new, |RestoreInclude { schemas, tables }| {
+        format!("{} schemas and {} tables, and what they need, ", schemas.len(), tables.len())
+    });
+    steps.push(format!("load {loaded}into database {temporary}, with {} connections", action.jobs));
     steps.push(format!("compare it with the backup ({:?}), and analyze it", action.verify));
     if action.strategy == RestoreStrategy::Swap && findings.report.target_oid.is_some() {
         steps.push(format!("rename {database} to {}, which stays for an undo", action.previous));
