@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
 
+#[path = "charts/other_tools.rs"]
+mod other_tools;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
@@ -253,6 +256,7 @@ async fn the_operator_has_these_rights_and_no_other() -> Result<()> {
         ("statefulsets", "get patch"),
         ("cronjobs", "get patch"),
         ("horizontalpodautoscalers", "list"),
+        ("scaledobjects", "list patch"),
         ("configmaps", "create delete get list update watch"),
     ];
     assert_eq!(role("Role", RELEASE), table(&served));

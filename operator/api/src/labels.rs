@@ -56,6 +56,16 @@ pub const ACTION: &str = "backup.greenlang.io/action";
 /// Annotation of a workload that a RestoreRequest has stopped: what brings it back, as JSON
 /// ([`crate::restore::Ledger`]). Written in one request with the stop, removed with the resumption.
 pub const LEDGER: &str = "backup.greenlang.io/quiesced";
+/// Annotation of a ScaledObject, of KEDA: it scales its workload to this count and then leaves it.
+pub const KEDA_PAUSED_REPLICAS: &str = "autoscaling.keda.sh/paused-replicas";
+/// Annotation of a ScaledObject, of KEDA: it leaves its workload as it is.
+pub const KEDA_PAUSED: &str = "autoscaling.keda.sh/paused";
+/// Annotation of an Application, of Argo CD: while it is `true`, the controller leaves everything as it is.
+pub const ARGO_CD_SKIP_RECONCILE: &str = "argocd.argoproj.io/skip-reconcile";
+/// Annotation by which Argo CD knows what is part of an Application.
+pub const ARGO_CD_TRACKING_ID: &str = "argocd.argoproj.io/tracking-id";
+/// Label with the name of the instance that something is part of; Argo CD can be told to know what is its own by it.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
 /// Finalizer of a RestoreRequest for as long as applications may be stopped by it, or a database may have been made.
 pub const RESUME_FINALIZER: &str = "backup.greenlang.io/resume";
 /// Annotation of a RestoreRequest: its own UID as the value ends a request of which nobody knows whether the databases were switched;

@@ -88,7 +88,7 @@ fn every_field_is_explained() {
     for (path, field) in spec.iter().chain(&status).filter(|(path, _)| !path.contains(".conditions.")) {
         assert!(field["description"].as_str().is_some_and(|text| text.len() >= 7), "{path} is not explained");
     }
-    assert_choices_are_explained(&spec, 8);
+    assert_choices_are_explained(&spec, 9);
 }
 
 /// What a plan refuses a user for, `kubectl explain` has said before.

@@ -53,6 +53,9 @@ pub struct RunSettings {
     /// Runs of all policies that may go on at once, at least 1; others wait, and policies take turns.
     #[arg(long, env = "MAX_CONCURRENT_RUNS", default_value = "20")]
     pub max_concurrent_runs: NonZeroUsize,
+    /// Namespace of Argo CD itself, where Applications are whose namespace their parts do not say.
+    #[arg(long, env = "ARGO_CD_NAMESPACE", default_value = "argocd")]
+    pub argo_cd_namespace: String,
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,

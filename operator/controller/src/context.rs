@@ -22,6 +22,8 @@ pub struct Context {
     pub namespaces: BTreeSet<String>,
     /// Namespace of the Leases by which one request at a time restores a database.
     pub lease_namespace: String,
+    /// Namespace of Argo CD itself, where Applications are whose namespace a mark does not say.
+    pub argo_cd_namespace: String,
     /// Jobs and Pods in these, as the watches have them.
     pub children: Children,
     /// The requests of all namespaces, as the watch has them.

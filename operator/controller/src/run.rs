@@ -94,6 +94,7 @@ async fn work(
         client,
         namespaces,
         lease_namespace: settings.lease_namespace.clone(),
+        argo_cd_namespace: settings.argo_cd_namespace.clone(),
         children,
         restores,
         expected: backup_policy::Expected::default(),

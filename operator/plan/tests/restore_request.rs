@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
 
+#[path = "restore_request/argo_cd.rs"]
+mod argo_cd;
 #[path = "restore_request/blows.rs"]
 mod blows;
 #[path = "restore_request/dumps.rs"]
@@ -10,10 +12,14 @@ mod dumps;
 mod invalid;
 #[path = "restore_request/jobs.rs"]
 mod jobs;
+#[path = "restore_request/keda.rs"]
+mod keda;
 #[path = "restore_request/kept.rs"]
 mod kept;
 #[path = "restore_request/others.rs"]
 mod others;
+#[path = "restore_request/owners.rs"]
+mod owners;
 #[path = "restore_request/past.rs"]
 mod past;
 #[path = "restore_request/refused.rs"]
@@ -50,6 +56,12 @@ fn ways() -> Vec<(&'static str, Value)> {
             "undo",
             json!({"spec": {"source": {"backup": null, "undoOf": {"name": "before"}}, "identitySecretRef": null}}),
         ),
+        ("swap beside KEDA", swap()),
+        ("swap beside Argo CD", json!({"spec": {"quiesce": {"argoCD": "SkipReconcile"}}})),
+        (
+            "swap beside both, stopping late",
+            json!({"spec": {"quiesce": {"argoCD": "SkipReconcile", "when": "BeforeSwitch"}}}),
+        ),
     ]
 }
 
@@ -59,6 +71,12 @@ fn world(way: &str, change: &Value) -> World {
         let mark = "greenlang-backup restore u-0 greenlang/before".to_owned();
         let name = "greenlang_before_0000000000".to_owned();
         world.databases.insert(300, Database { name, mark: Some(mark) });
+    }
+    if way.contains("KEDA") || way.contains("both") {
+        world.with_keda();
+    }
+    if way.contains("Argo CD") || way.contains("both") {
+        world.with_argo_cd();
     }
     world
 }
@@ -74,6 +92,9 @@ fn assert_untouched(world: &World, what: &str) {
 fn assert_back(world: &World, what: &str) {
     assert_eq!(world.counts(), AS_BEFORE, "{what}: {:#?}", world.status());
     assert!(world.carries_nothing(), "{what}");
+    let paused = world.scaled_objects.values().find_map(|state| state.paused_replicas.as_ref());
+    let skipped = world.applications.values().find_map(|state| state.skip_reconcile.as_ref());
+    assert_eq!((paused, skipped), (None, None), "{what}");
 }
 
 /// The restored database has the name, and what it replaced is kept where the way keeps it.
@@ -355,12 +376,9 @@ type Spoil = fn(&mut World, &(WorkloadKind, String));
 #[test]
 fn workloads_that_cannot_be_stopped_are_refused_in_the_plan() {
     let key = (WorkloadKind::StatefulSet, "worker".to_owned());
-    let cases: [(&str, Spoil); 4] = [
+    let cases: [(&str, Spoil); 3] = [
         ("WorkloadNotFound", |world, key| drop(world.workloads.remove(key))),
         ("VolumesWouldGo", |world, key| world.workloads.get_mut(key).unwrap().volumes_would_go = true),
-        ("ScaledByKeda", |world, key| {
-            world.workloads.get_mut(key).unwrap().scaled_object = Some("worker-by-queue".into());
-        }),
         ("WorkloadTaken", |world, key| {
             let other = r#"{"request":"other","requestUid":"u-9","replicas":4}"#;
             world.workloads.get_mut(key).unwrap().ledger =

@@ -89,9 +89,13 @@ reasons! {
     CONFIG_MAP_REFUSED = "ConfigMapRefused";
     /// A StatefulSet would lose its volumes at 0 replicas.
     VOLUMES_WOULD_GO = "VolumesWouldGo";
-    /// KEDA scales an application, and would start it again.
+    /// KEDA scales an application, and its ScaledObject cannot be paused.
     SCALED_BY_KEDA = "ScaledByKeda";
-    /// Somebody started an application that is to be stopped.
+    /// KEDA does not act on the annotation that pauses a ScaledObject.
+    PAUSE_IGNORED = "PauseIgnored";
+    /// An Application of Argo CD would start again what is to stop.
+    HEALED_BY_ARGO_CD = "HealedByArgoCD";
+    /// Somebody started an application that is to be stopped, or took away what keeps it stopped.
     SCALE_CONTESTED = "ScaleContested";
     /// Pods of an application do not go.
     PODS_REMAIN = "PodsRemain";

@@ -1,9 +1,10 @@
-//! What a stopped workload carries so that it can be brought back although the request's status is lost. Pure.
+//! What a stopped workload carries, or what is paused in its place, so that it can be brought back although the request's status is
+//! lost. Pure.
 
 use serde::{Deserialize, Serialize};
 
 use super::RequestIdentity;
-use crate::v1alpha1::QuiescedWorkload;
+use crate::v1alpha1::{QuiescedWorkload, SkippedApplication};
 
 /// The value of the annotation [`crate::labels::LEDGER`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,22 +14,38 @@ pub struct Ledger {
     pub request: String,
     /// UID of the request.
     pub request_uid: String,
-    /// Replicas that it had; of a Deployment or StatefulSet.
+    /// Replicas that it had; of a Deployment or StatefulSet, or of what the ScaledObject scales.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
     /// Whether it was suspended; of a CronJob.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+    /// What the annotation said that pauses it, absent where there was none; of a ScaledObject or an Application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotation: Option<String>,
 }
 
 impl Ledger {
-    /// What a recorded workload carries.
+    /// What a recorded workload carries, or the ScaledObject in its place.
     pub fn of(request: &RequestIdentity, workload: &QuiescedWorkload) -> Self {
+        let paused = workload.scaled_object.as_ref();
         Self {
             request: request.name.clone(),
             request_uid: request.uid.clone(),
             replicas: workload.replicas,
             suspend: workload.suspend,
+            annotation: paused.and_then(|paused| paused.paused_replicas.clone()),
+        }
+    }
+
+    /// What a recorded Application carries.
+    pub fn of_application(request: &RequestIdentity, application: &SkippedApplication) -> Self {
+        Self {
+            request: request.name.clone(),
+            request_uid: request.uid.clone(),
+            replicas: None,
+            suspend: None,
+            annotation: application.skip_reconcile.clone(),
         }
     }
 

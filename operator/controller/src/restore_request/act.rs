@@ -6,7 +6,7 @@ use greenlang_backup_api::conditions::cut;
 use greenlang_backup_api::v1alpha1::RestoreRequest;
 use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::jobs::Refusal;
-use greenlang_backup_plan::restore_request::{Effect, WorkloadRefusal, kept_config_map};
+use greenlang_backup_plan::restore_request::{Effect, PatchRefusal, kept_config_map};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams};
@@ -25,20 +25,20 @@ pub struct Acted {
     pub request: Option<RestoreRequest>,
     /// Jobs that the API server would not have, and the ConfigMap.
     pub jobs: Vec<Refusal>,
-    /// Workloads that it would not change.
-    pub workloads: Vec<WorkloadRefusal>,
+    /// What it would not change.
+    pub patches: Vec<PatchRefusal>,
 }
 
 impl Acted {
     /// Whether anything was refused.
     pub fn was_refused(&self) -> bool {
-        !self.jobs.is_empty() || !self.workloads.is_empty()
+        !self.jobs.is_empty() || !self.patches.is_empty()
     }
 }
 
 /// Carries out all effects of a decision on what was seen from `read` on.
 pub async fn act(seen: &Seen, read: Instant, effects: &[Effect], context: &Context) -> Result<Acted, Error> {
-    let mut acted = Acted { request: Some(seen.request.clone()), jobs: vec![], workloads: vec![] };
+    let mut acted = Acted { request: Some(seen.request.clone()), jobs: vec![], patches: vec![] };
     for effect in effects {
         let Some(request) = acted.request.take() else { break };
         acted.request = carry_out(request, read, effect, seen, context, &mut acted).await?;
@@ -88,8 +88,8 @@ async fn carry_out(
                 lock::release(held, context).await?;
             }
         }
-        Effect::PatchWorkload { workload, patch } => {
-            acted.workloads.extend(workloads::patch(&namespace, workload, patch, context).await?);
+        Effect::Patch { target, patch } => {
+            acted.patches.extend(workloads::patch(&namespace, target, patch, context).await?);
         }
         Effect::KeepDatabase(kept) => {
             acted.jobs.extend(keep(&kept_config_map(kept), &Api::namespaced(client, &namespace)).await?);

@@ -14,10 +14,11 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
 use super::lock::{self, Held};
-use super::workloads;
+use super::{argo_cd, workloads};
 use crate::context::Context;
 use crate::errors::Error;
 use crate::family::Family;
+use crate::pages::each;
 
 /// A request and what was seen around it.
 pub struct Seen {
@@ -57,17 +58,26 @@ pub async fn gather(
         remains: std::collections::BTreeSet::new(),
         lock: Lock::Free,
         workloads: vec![],
+        scaled_objects: Ok(vec![]),
+        applications: vec![],
         kept: None,
         dumps: vec![],
         past: context.restores.past(&namespace),
     };
     let mut held = None;
+    if observed.namespace_deleting {
+        let skipped = workloads::skipped(&request).collect();
+        observed.applications = argo_cd::look(skipped, &namespace, context).await?;
+    }
     // With a namespace the rights in it go, before the request may.
     if !observed.namespace_deleting {
         let family = family(&request, context, now).await?;
         observed.jobs = family.observe(now);
         observed.remains = family.remains;
-        observed.workloads = workloads::look(&request, context).await?;
+        let found = workloads::look(&request, context).await?;
+        observed.workloads = found.workloads;
+        observed.scaled_objects = found.scaled_objects;
+        observed.applications = found.applications;
         let found = lock::look(&valid, context).await?;
         observed.lock = found.lock.clone();
         held = Some(found);
@@ -101,7 +111,9 @@ async fn is_going(namespace: &str, context: &Context) -> Result<bool, Error> {
 async fn dumps(namespace: &str, context: &Context) -> Result<Vec<OngoingDump>, Error> {
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let backups = ListParams::default().labels(&format!("{}={}", labels::TASK, labels::TASK_BACKUP));
-    Ok(jobs.list(&backups).await?.iter().filter_map(OngoingDump::of).collect())
+    let mut found = vec![];
+    each(&jobs, &backups, |job| found.extend(OngoingDump::of(&job))).await?;
+    Ok(found)
 }
 
 /// The Jobs of the request with their Pods, and what logs and events say of them.

@@ -4,7 +4,9 @@
 //! it decides on. The watches only say when.
 
 mod act;
+mod argo_cd;
 mod gather;
+mod keda;
 mod kept;
 mod lock;
 mod managers;
@@ -180,7 +182,7 @@ async fn pass(cached: &RestoreRequest, context: &Context) -> Result<Action, Erro
     };
     let acted = Box::pin(act::act(&seen, read, &decided.effects, context)).await?;
     let decided = if acted.was_refused() {
-        decided.refused(valid, observed, &before, runner, &acted.jobs, &acted.workloads)
+        decided.refused(valid, observed, &before, runner, &acted.jobs, &acted.patches)
     } else {
         decided
     };

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use greenlang_backup_api::labels;
 use greenlang_backup_api::restore::Ledger;
 use greenlang_backup_api::v1alpha1::{RestoreRequest, WorkloadKind, WorkloadRef};
-use greenlang_backup_plan::restore_request::{ObservedWorkload, WorkloadRefusal, WorkloadState};
+use greenlang_backup_plan::restore_request::{
+    ApplicationRef, Forbidden, ObservedApplication, ObservedWorkload, PatchRefusal, Patched,
+    ScaledObjectState, WorkloadState,
+};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -17,27 +20,52 @@ use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
 use super::managers::replicas_manager;
+use super::{argo_cd, keda};
 use crate::context::Context;
 use crate::errors::Error;
 use crate::pages::{LightPod, each};
 use crate::{crash, writes};
 
-/// Looks at every workload that spec or ledger names.
-pub async fn look(request: &RestoreRequest, context: &Context) -> Result<Vec<ObservedWorkload>, Error> {
+/// The applications of a request, and who else scales or starts them.
+pub struct Applications {
+    pub workloads: Vec<ObservedWorkload>,
+    pub scaled_objects: Result<Vec<ScaledObjectState>, Forbidden>,
+    pub applications: Vec<ObservedApplication>,
+}
+
+/// Looks at all that spec or ledger names.
+pub async fn look(request: &RestoreRequest, context: &Context) -> Result<Applications, Error> {
+    let quiesced = || request.status.iter().flat_map(|status| &status.quiesced);
     let named = request.spec.quiesce.iter().flat_map(|quiesce| quiesce.workloads.iter().cloned());
-    let recorded = request.status.iter().flat_map(|status| &status.quiesced);
-    let recorded = recorded.map(|entry| WorkloadRef { kind: entry.kind, name: entry.name.clone() });
+    let recorded = quiesced().map(|entry| WorkloadRef { kind: entry.kind, name: entry.name.clone() });
     let wanted: BTreeSet<WorkloadRef> = named.chain(recorded).collect();
     if wanted.is_empty() {
-        return Ok(vec![]);
+        return Ok(Applications { workloads: vec![], scaled_objects: Ok(vec![]), applications: vec![] });
     }
+    let paused = quiesced().filter_map(|entry| entry.scaled_object.as_ref());
+    let paused = paused.map(|paused| paused.name.clone()).collect();
     let namespace = request.namespace().unwrap_or_default();
-    let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(context.client.clone(), &namespace);
-    let eye = Eye {
-        namespace: &namespace,
-        context,
-        autoscalers: autoscalers.list(&ListParams::default()).await?.items,
-    };
+    let scaled_objects = keda::look(&namespace, &wanted, &paused, context).await?;
+    let workloads = look_at_workloads(&namespace, wanted, context).await?;
+    let states = workloads.iter().filter_map(|seen| seen.state.as_ref());
+    let parts = states.filter_map(|state| Some(state.part_of.as_ref()?.application.clone()));
+    let applications = argo_cd::look(skipped(request).chain(parts).collect(), &namespace, context).await?;
+    Ok(Applications { workloads, scaled_objects, applications })
+}
+
+/// The Applications that the ledger names.
+pub fn skipped(request: &RestoreRequest) -> impl Iterator<Item = ApplicationRef> {
+    let entries = request.status.iter().flat_map(|status| &status.skipped_applications);
+    entries.map(|entry| ApplicationRef { namespace: entry.namespace.clone(), name: entry.name.clone() })
+}
+
+async fn look_at_workloads(
+    namespace: &str,
+    wanted: BTreeSet<WorkloadRef>,
+    context: &Context,
+) -> Result<Vec<ObservedWorkload>, Error> {
+    let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(context.client.clone(), namespace);
+    let eye = Eye { namespace, context, autoscalers: autoscalers.list(&ListParams::default()).await?.items };
     let mut seen = Vec::with_capacity(wanted.len());
     for workload in wanted {
         let state = eye.state(&workload).await?;
@@ -77,7 +105,7 @@ impl Eye<'_> {
             }
             WorkloadKind::CronJob => {
                 let Some(found) = self.api::<CronJob>().get_opt(name).await? else { return Ok(None) };
-                let mut state = common(&found.metadata);
+                let mut state = self.common(workload, &found.metadata);
                 state.suspend = Some(found.spec.and_then(|spec| spec.suspend).unwrap_or_default());
                 state.pods = self.pods_of_cron_job(&found.metadata).await?;
                 Ok(Some(state))
@@ -91,13 +119,31 @@ impl Eye<'_> {
         metadata: &ObjectMeta,
         selector: &LabelSelector,
     ) -> Result<WorkloadState, Error> {
-        let mut state = common(metadata);
+        let mut state = self.common(workload, metadata);
         state.pods = self.pods(selector).await?;
         state.managed_by = replicas_manager(metadata.managed_fields.as_deref().unwrap_or_default());
         let autoscaler = self.autoscalers.iter().find(|one| targets(one, workload));
         state.autoscaler = autoscaler.map(kube::ResourceExt::name_any);
-        state.scaled_object = autoscaler.and_then(scaled_object);
+        state.autoscaled_for = autoscaler.and_then(scaled_object);
         Ok(state)
+    }
+
+    /// What every kind has.
+    fn common(&self, workload: &WorkloadRef, metadata: &ObjectMeta) -> WorkloadState {
+        WorkloadState {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+            replicas: None,
+            ready_replicas: 0,
+            suspend: None,
+            pods: 0,
+            ledger: ledger_of(metadata),
+            managed_by: None,
+            autoscaler: None,
+            autoscaled_for: None,
+            part_of: argo_cd::part_of(workload, metadata, &self.context.argo_cd_namespace),
+            volumes_would_go: false,
+        }
     }
 
     /// Pods of a selector that have not ended.
@@ -163,48 +209,46 @@ fn scaled_object(autoscaler: &HorizontalPodAutoscaler) -> Option<String> {
     Some(owner.name.clone())
 }
 
-/// What every kind has.
-fn common(metadata: &ObjectMeta) -> WorkloadState {
-    let annotation = metadata.annotations.as_ref().and_then(|annotations| annotations.get(labels::LEDGER));
-    WorkloadState {
-        uid: metadata.uid.clone().unwrap_or_default(),
-        resource_version: metadata.resource_version.clone().unwrap_or_default(),
-        replicas: None,
-        ready_replicas: 0,
-        suspend: None,
-        pods: 0,
-        ledger: annotation.and_then(|value| Ledger::decode(value)),
-        managed_by: None,
-        autoscaler: None,
-        scaled_object: None,
-        volumes_would_go: false,
-    }
+/// What something carries that was stopped.
+pub fn ledger_of(metadata: &ObjectMeta) -> Option<Ledger> {
+    let annotations = metadata.annotations.as_ref()?;
+    Ledger::decode(annotations.get(labels::LEDGER)?)
 }
 
-/// Patches a workload. A conflict means that it has changed since it was seen, and ends the pass; what the API server does not allow
-/// is for status to say.
+/// Patches a workload, or what scales it or would start it. A conflict means that it has changed since it was seen, and ends the pass;
+/// what the API server does not allow is for status to say.
 pub async fn patch(
     namespace: &str,
-    workload: &WorkloadRef,
+    target: &Patched,
     patch: &Value,
     context: &Context,
-) -> Result<Option<WorkloadRefusal>, Error> {
-    let kind = match workload.kind {
-        WorkloadKind::Deployment => ApiResource::erase::<Deployment>(&()),
-        WorkloadKind::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
-        WorkloadKind::CronJob => ApiResource::erase::<CronJob>(&()),
+) -> Result<Option<PatchRefusal>, Error> {
+    let (namespace, resource, name) = match target {
+        Patched::Workload(workload) => (namespace, resource_of(workload.kind), &workload.name),
+        Patched::ScaledObject(name) => (namespace, keda::resource(), name),
+        Patched::Application(application) => {
+            (application.namespace.as_str(), argo_cd::resource(), &application.name)
+        }
     };
-    let objects: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &kind);
+    let objects: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
     let ours = PatchParams { field_manager: Some(labels::FIELD_MANAGER.into()), ..PatchParams::default() };
     crash::before_write();
-    match objects.patch(&workload.name, &ours, &Patch::Merge(patch)).await {
+    match objects.patch(name, &ours, &Patch::Merge(patch)).await {
         Ok(_) => {
-            tracing::info!(%workload, "patched");
+            tracing::info!(%target, "patched");
             Ok(None)
         }
         Err(kube::Error::Api(status)) if writes::is_refusal(&status) => {
-            Ok(Some(WorkloadRefusal { workload: workload.clone(), message: status.message }))
+            Ok(Some(PatchRefusal { target: target.clone(), message: status.message }))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+fn resource_of(kind: WorkloadKind) -> ApiResource {
+    match kind {
+        WorkloadKind::Deployment => ApiResource::erase::<Deployment>(&()),
+        WorkloadKind::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
+        WorkloadKind::CronJob => ApiResource::erase::<CronJob>(&()),
     }
 }

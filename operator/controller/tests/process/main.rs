@@ -20,9 +20,11 @@ mod obstacles;
 mod proxy;
 mod queue;
 mod replica;
+mod restore_owners;
 mod restores;
 mod runs;
 mod server;
+mod tools;
 mod traffic;
 mod upgrade;
 

@@ -27,7 +27,7 @@ use crate::server::{PLAN_LINE, Server};
 
 const DATABASE: &str = "greenlang";
 /// Replicas of the application.
-const REPLICAS: i64 = 3;
+pub const REPLICAS: i64 = 3;
 /// The variable that names the file which arms a cut.
 const CUT_FILE: &str = "GREENLANG_CUT_FILE";
 /// What a namespace with an active request may take to go.
@@ -38,7 +38,7 @@ pub struct World {
     pub api: ApiServer,
     proxy: Proxy,
     pub operator: Replica,
-    server: Server,
+    pub server: Server,
     pub folder: TempDir,
 }
 
@@ -78,14 +78,14 @@ impl World {
     }
 
     /// Starts an operator that has died again, as Kubernetes does.
-    fn tend(&mut self) -> Result<()> {
+    pub fn tend(&mut self) -> Result<()> {
         if !self.operator.runs()? {
             self.operator = operator(&self.proxy, &self.folder)?;
         }
         Ok(())
     }
 
-    fn requests(&self) -> Api<RestoreRequest> {
+    pub fn requests(&self) -> Api<RestoreRequest> {
         Api::namespaced(self.api.cluster.client.clone(), SERVED)
     }
 
@@ -115,7 +115,7 @@ impl World {
         Ok(self.requests().get(name).await?.status.unwrap_or_default())
     }
 
-    async fn until(
+    pub async fn until(
         &self,
         name: &str,
         what: &str,
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    async fn phase(&self, name: &str, phase: RestorePhase) -> Result<RestoreRequestStatus> {
+    pub async fn phase(&self, name: &str, phase: RestorePhase) -> Result<RestoreRequestStatus> {
         self.until(name, phase.as_str(), |status| status.phase == Some(phase)).await
     }
 
@@ -144,7 +144,7 @@ impl World {
         .await
     }
 
-    async fn replicas(&self) -> Result<String> {
+    pub async fn replicas(&self) -> Result<String> {
         let question =
             format!("get deployment -n {SERVED} api -o jsonpath={{.spec.replicas}}{{.metadata.annotations}}");
         self.api.cluster.kube(&question).await
@@ -197,9 +197,9 @@ fn operator(proxy: &Proxy, folder: &TempDir) -> Result<Replica> {
 }
 
 /// What a restore does, each once.
-const ALL: [&str; 3] = ["load", "plan", "switch"];
+pub const ALL: [&str; 3] = ["load", "plan", "switch"];
 
-fn once(actions: &[&str]) -> Vec<(String, u32)> {
+pub fn once(actions: &[&str]) -> Vec<(String, u32)> {
     actions.iter().map(|action| ((*action).to_owned(), 1)).collect()
 }
 
@@ -397,34 +397,25 @@ async fn an_application_that_may_not_be_changed_is_named_and_all_is_undone() -> 
     world.at_rest("back").await
 }
 
-/// KEDA would start what has no replicas; an autoscaler by itself leaves it.
+/// An autoscaler leaves what has no replicas.
 #[tokio::test]
-async fn an_application_is_stopped_beside_its_autoscaler_and_not_beside_keda() -> Result<()> {
+async fn an_application_is_stopped_beside_its_autoscaler() -> Result<()> {
     let mut world = World::start().await?;
-    let autoscaler = |owners: Value| {
-        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"});
-        json!({
-            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
-            "metadata": {"name": "api-by-load", "namespace": SERVED, "ownerReferences": owners},
-            "spec": {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 9},
-        })
-        .to_string()
-    };
-    let keda = json!([{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "api-by-queue", "uid": "u"}]);
-    world.api.cluster.apply(&autoscaler(keda)).await?;
-    world.apply("refused", |_| {}).await?;
-    let refused = world.phase("refused", RestorePhase::Failed).await?;
-    let failure = refused.failure.context("no reason")?;
-    assert_eq!(failure.reason, "ScaledByKeda");
-    assert!(failure.message.contains("ScaledObject api-by-queue"), "{}", failure.message);
-    assert_eq!(world.server.done("refused"), once(&["plan"]));
-    world.at_rest("refused").await?;
-
-    world.api.cluster.apply(&autoscaler(json!([]))).await?;
+    world.api.cluster.apply(&autoscaler(&json!([])).to_string()).await?;
     world.apply("back", |_| {}).await?;
     let status = world.phase("back", RestorePhase::Succeeded).await?;
     assert_eq!(status.quiesced[0].autoscaler.as_deref(), Some("api-by-load"));
     world.at_rest("back").await
+}
+
+/// An autoscaler of the application that belongs to these.
+pub fn autoscaler(owners: &Value) -> Value {
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"});
+    json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "api-by-load", "namespace": SERVED, "ownerReferences": owners},
+        "spec": {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 9},
+    })
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequestStatus, Restore
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
+use super::ledger;
 use super::pass::Pass;
-use super::quiesce;
 use super::validate::lock_name;
 use crate::job_state::has_ended;
 use crate::pause::seconds_later;
@@ -72,7 +72,7 @@ fn in_the_way<'a>(pass: &Pass<'a>) -> Option<&'a OngoingDump> {
     let request = pass.request;
     let replaces = request.strategy != RestoreStrategy::NewDatabase;
     // With its status lost a request has stopped applications already.
-    if !replaces || !may_wait_for_dumps(&pass.step.status) || quiesce::carries_ours(pass) {
+    if !replaces || !may_wait_for_dumps(&pass.step.status) || ledger::carries_ours(pass) {
         return None;
     }
     let lock = lock_name(&request.place.server, &request.database);

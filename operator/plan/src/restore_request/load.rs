@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::follow::{self, Followed};
 use super::pass::Pass;
 use super::step::Effect;
-use super::{quiesce, switch};
+use super::{ledger, quiesce, switch};
 use crate::job_state::Ended;
 
 /// Attempts to load where the old database was dropped already.
@@ -17,7 +17,7 @@ const PATIENT_ATTEMPTS: u32 = 20;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
     if pass.request.stops_first() && !pass.is_past_return() {
-        quiesce::note_gone(pass);
+        ledger::note_gone(pass);
         if quiesce::contested(pass) {
             return;
         }

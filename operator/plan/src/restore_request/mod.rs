@@ -5,10 +5,13 @@
 //! anything is renamed. Before that point a failure undoes everything; after it the request only goes forward
 //! (`docs/adr/0012-restore-state-machine.md`).
 
+mod argo_cd;
 mod check;
 mod dumps;
 mod follow;
+mod keda;
 mod kept;
+mod ledger;
 mod load;
 mod observe;
 mod pass;
@@ -17,6 +20,7 @@ mod plan;
 mod quiesce;
 mod reject;
 mod resume;
+mod skipped;
 mod step;
 mod summary;
 mod switch;
@@ -27,7 +31,10 @@ mod validate;
 pub use crate::backup_policy::{Event, Invalid};
 pub use dumps::{OngoingDump, may_wait_for_dumps};
 pub use kept::{KeptStep, holds, kept_config_map, kept_name, kept_step, read_kept};
-pub use observe::{Lock, Observed, ObservedWorkload, WorkloadRefusal, WorkloadState};
+pub use observe::{
+    ApplicationRef, ApplicationState, Forbidden, Lock, Observed, ObservedApplication, ObservedWorkload,
+    PartOf, PatchRefusal, Patched, ScaledObjectState, WorkloadState,
+};
 pub use past::PastLoad;
 pub use reject::{farewell, leftover, reject};
 pub use step::{Effect, Step, step};

@@ -163,7 +163,10 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Whether applications are recorded that have not been given back what they had.
+/// Whether applications, or what would start them, are recorded that have not been given back what they had.
 pub fn owes(status: &RestoreRequestStatus) -> bool {
-    status.quiesced.iter().any(|workload| workload.state == QuiesceState::Recorded)
+    let mut workloads = status.quiesced.iter().map(|workload| workload.state);
+    let mut applications = status.skipped_applications.iter().map(|application| application.state);
+    let is_owed = |state| state == QuiesceState::Recorded;
+    workloads.any(is_owed) || applications.any(is_owed)
 }

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::follow::{self, Followed};
 use super::pass::Pass;
-use super::{past, quiesce};
+use super::{argo_cd, keda, ledger, past, quiesce};
 use crate::job_state::Ended;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
@@ -68,7 +68,7 @@ fn once_more(pass: &mut Pass<'_>, active: ActiveRestoreJob, reason: &str, messag
 
 /// It cannot work. Nothing was touched, unless this is a request whose status was lost.
 fn give_up(pass: &mut Pass<'_>, reason: &str, message: &str) {
-    if quiesce::carries_ours(pass) {
+    if ledger::carries_ours(pass) {
         pass.fail(reason, message);
         return;
     }
@@ -130,34 +130,25 @@ pub(super) fn claims(pass: &Pass<'_>) -> bool {
 }
 
 fn look_at_workloads(pass: &Pass<'_>, plan: &mut RestorePlan) {
-    for workload in &pass.request.workloads {
-        let Some(state) = pass.seen.workload(workload.kind, &workload.name) else {
-            let message =
-                format!("there is no {workload} in this namespace: take it out of spec.quiesce.workloads");
-            refuse(plan, reasons::restore::WORKLOAD_NOT_FOUND, message);
-            continue;
-        };
-        if let Some(ledger) = quiesce::of_another(pass.request, state) {
-            refuse(plan, reasons::restore::WORKLOAD_TAKEN, quiesce::taken(workload, ledger));
+    let (request, seen) = (pass.request, pass.seen);
+    for workload in &request.workloads {
+        for (reason, message) in quiesce::refusals(request, seen, workload) {
+            refuse(plan, reason, message);
         }
-        if state.volumes_would_go {
-            let message = format!(
-                "{workload} would lose its volumes at 0 replicas: set its persistentVolumeClaimRetentionPolicy.whenScaled to Retain"
-            );
-            refuse(plan, reasons::restore::VOLUMES_WOULD_GO, message);
-        }
-        if let Some(scaled_object) = &state.scaled_object {
-            let message = format!(
-                "{workload} would be started again by KEDA: annotate ScaledObject {scaled_object} with autoscaling.keda.sh/paused=true, and take that away once the request has ended"
-            );
-            refuse(plan, reasons::restore::SCALED_BY_KEDA, message);
+        let Some(state) = seen.workload(workload.kind, &workload.name) else { continue };
+        if let Some(warning) = argo_cd::warning(request, seen, workload, state)
+            && plan.warnings.len() < MAX_PLAN_ENTRIES
+        {
+            plan.warnings.push(warning);
         }
         plan.workloads.push(PlannedWorkload {
             kind: workload.kind,
             name: workload.name.clone(),
-            replicas: quiesce::replicas_to_record(pass.request, state),
+            replicas: ledger::replicas_to_record(request, seen, workload),
             managed_by: state.managed_by.clone(),
             autoscaler: state.autoscaler.clone(),
+            scaled_object: keda::record(request, seen, workload).map(|paused| paused.name),
+            application: argo_cd::planned(request, seen, workload, state),
         });
     }
 }
@@ -181,7 +172,7 @@ fn look_at_databases(pass: &Pass<'_>, found: &PlanReport, plan: &mut RestorePlan
 /// The bucket knows this very request: its status was lost. It goes on where that says it was, with the applications that carry
 /// its ledger.
 fn recover(pass: &mut Pass<'_>, known: &KnownRestore) {
-    quiesce::recover(pass);
+    ledger::recover(pass);
     if known.state == RecordState::RolledBack {
         pass.fail(reasons::restore::ALREADY_CARRIED_OUT, "it had been undone before its status was lost");
         return;

@@ -1,9 +1,10 @@
 //! Quiescing: records the applications, stops them, and waits until their last Pod is gone. Pure.
 //!
 //! The ledger is stored before the first of them is touched, and a recorded count is never overwritten. Each carries its count
-//! itself, written in one request with the stop, so that it comes back although the status is lost.
+//! itself, written in one request with the stop, so that it comes back although the status is lost. What KEDA scales is stopped by
+//! [`keda`]; what would start any of them again is told not to before ([`skipped`]).
 
-use greenlang_backup_api::labels::LEDGER;
+use greenlang_backup_api::labels::{KEDA_PAUSED_REPLICAS, LEDGER};
 use greenlang_backup_api::restore::Ledger;
 use greenlang_backup_api::v1alpha1::{
     QuiesceState, QuiescedWorkload, RestorePhase, WorkloadKind, WorkloadRef,
@@ -12,10 +13,11 @@ use greenlang_backup_api::{conditions, reasons};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::observe::{WorkloadRefusal, WorkloadState};
+use super::observe::{Observed, PatchRefusal, Patched, WorkloadState};
 use super::pass::Pass;
 use super::step::Effect;
 use super::validate::ValidatedRestore;
+use super::{argo_cd, keda, ledger, skipped};
 use crate::pause::seconds_later;
 
 /// Seconds between two looks at Pods that are to go.
@@ -35,7 +37,7 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
         pass.wake_in(1);
         return;
     }
-    note_gone(pass);
+    ledger::note_gone(pass);
     if pass.step.status.quiesced_time.is_none() {
         stop_all(pass);
     } else if !contested(pass) {
@@ -43,156 +45,81 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
     }
 }
 
-/// Whether a workload carries a ledger of this request.
-pub(super) fn carries_ours(pass: &Pass<'_>) -> bool {
-    let uid = &pass.request.identity.uid;
-    let states = pass.seen.workloads.iter().filter_map(|seen| seen.state.as_ref());
-    states.filter_map(|state| state.ledger.as_ref()).any(|ledger| ledger.request_uid == *uid)
+/// What keeps a workload from being stopped, or from staying so, each with its reason and the way out.
+pub(super) fn refusals(
+    request: &ValidatedRestore,
+    seen: &Observed,
+    workload: &WorkloadRef,
+) -> Vec<(&'static str, String)> {
+    let Some(state) = seen.workload(workload.kind, &workload.name) else {
+        let message =
+            format!("there is no {workload} in this namespace: take it out of spec.quiesce.workloads");
+        return vec![(reasons::restore::WORKLOAD_NOT_FOUND, message)];
+    };
+    let taken = ledger::taken(request, seen, workload).map(|why| (reasons::restore::WORKLOAD_TAKEN, why));
+    let volumes = state.volumes_would_go.then(|| {
+        let message = format!(
+            "{workload} would lose its volumes at 0 replicas: set its persistentVolumeClaimRetentionPolicy.whenScaled to Retain"
+        );
+        (reasons::restore::VOLUMES_WOULD_GO, message)
+    });
+    let scaled = keda::refusal(request, seen, workload, state);
+    let scaled = scaled.map(|why| (reasons::restore::SCALED_BY_KEDA, why));
+    let healed = argo_cd::refusal(request, seen, workload, state);
+    [taken, volumes, scaled, healed].into_iter().flatten().collect()
 }
 
-/// What a workload carries of another request, which has stopped it and will bring it back.
-pub(super) fn of_another<'a>(request: &ValidatedRestore, state: &'a WorkloadState) -> Option<&'a Ledger> {
-    state.ledger.as_ref().filter(|ledger| ledger.request_uid != request.identity.uid)
-}
-
-/// Why such a workload is not touched, and what to do.
-pub(super) fn taken(workload: &WorkloadRef, ledger: &Ledger) -> String {
-    format!(
-        "{workload} was stopped by RestoreRequest {}: wait until that has ended; if there is no such request any more, give {workload} \
-         back what its annotation {LEDGER} says, and remove that",
-        ledger.request
-    )
-}
-
-/// What a workload carries of this request.
-fn ours<'a>(request: &ValidatedRestore, state: &'a WorkloadState) -> Option<&'a Ledger> {
-    state.ledger.as_ref().filter(|ledger| ledger.request_uid == request.identity.uid)
-}
-
-/// Replicas that a workload comes back to: those that it carries if it was stopped already, or those that it has.
-pub(super) fn replicas_to_record(request: &ValidatedRestore, state: &WorkloadState) -> Option<i32> {
-    ours(request, state).map_or(state.replicas, |ledger| ledger.replicas)
-}
-
-fn entry(request: &ValidatedRestore, workload: &WorkloadRef, state: &WorkloadState) -> QuiescedWorkload {
-    QuiescedWorkload {
-        kind: workload.kind,
-        name: workload.name.clone(),
-        uid: state.uid.clone(),
-        replicas: replicas_to_record(request, state),
-        suspend: ours(request, state).map_or(state.suspend, |ledger| ledger.suspend),
-        autoscaler: state.autoscaler.clone(),
-        state: QuiesceState::Recorded,
-        message: None,
-    }
-}
-
-/// Writes down what there is before anything is stopped.
+/// Writes down what there is before anything is stopped. What the plan found may have changed since.
 fn record(pass: &mut Pass<'_>) {
     let (request, seen) = (pass.request, pass.seen);
     let mut recorded = Vec::with_capacity(request.workloads.len());
     for workload in &request.workloads {
-        let Some(state) = seen.workload(workload.kind, &workload.name) else {
-            let message = format!("{workload} is not there any more");
-            pass.fail(reasons::restore::WORKLOAD_NOT_FOUND, &message);
-            return;
-        };
-        if let Some(ledger) = of_another(request, state) {
-            pass.fail(reasons::restore::WORKLOAD_TAKEN, &taken(workload, ledger));
+        if let Some((reason, message)) = refusals(request, seen, workload).into_iter().next() {
+            pass.fail(reason, &message);
             return;
         }
-        recorded.push(entry(request, workload, state));
+        recorded.push(ledger::entry(request, seen, workload));
     }
     pass.status().quiesced = recorded;
+    pass.status().skipped_applications = skipped::record(request, seen);
     pass.wake_now();
 }
 
-/// Takes the ledger from what workloads carry, where status has none: it was lost. Returns whether it was.
-pub(super) fn recover(pass: &mut Pass<'_>) -> bool {
-    if !pass.step.status.quiesced.is_empty() {
-        return false;
-    }
+/// Whether somebody started what is to be stopped: the count, or what pauses KEDA, was written with the ledger at once, so somebody
+/// else has changed it since.
+fn started(pass: &Pass<'_>, entry: &QuiescedWorkload, state: &WorkloadState) -> bool {
     let (request, seen) = (pass.request, pass.seen);
-    let carried = request.workloads.iter().filter_map(|workload| {
-        let state = seen.workload(workload.kind, &workload.name)?;
-        ours(request, state).map(|_| entry(request, workload, state))
-    });
-    let carried: Vec<_> = carried.collect();
-    pass.status().quiesced = carried;
-    !pass.step.status.quiesced.is_empty()
-}
-
-/// Notes which workloads are gone. One that was made anew is another, unless it was made of a copy that says that it is stopped.
-pub(super) fn note_gone(pass: &mut Pass<'_>) {
-    let (request, seen) = (pass.request, pass.seen);
-    let mut told = Vec::new();
-    for entry in &mut pass.step.status.quiesced {
-        let state = seen.workload(entry.kind, &entry.name);
-        if entry.state != QuiesceState::Recorded || state.is_some_and(|state| state.uid == entry.uid) {
-            continue;
-        }
-        if let Some(copy) = state.filter(|state| ours(request, state).is_some()) {
-            entry.uid.clone_from(&copy.uid);
-            continue;
-        }
-        let what = if state.is_some() { "was made anew" } else { "was deleted" };
-        let message = format!(
-            "{} {} {what} while it was stopped: it is left as it is",
-            entry.kind.as_str(),
-            entry.name
-        );
-        told.push(leave(entry, QuiesceState::Gone, message));
-    }
-    tell(pass, reasons::restore::WORKLOAD_NOT_FOUND, told);
-}
-
-/// Notes which workloads another request has stopped: they are that one's to bring back.
-pub(super) fn note_taken(pass: &mut Pass<'_>) {
-    let (request, seen) = (pass.request, pass.seen);
-    let mut told = Vec::new();
-    for entry in pass.step.status.quiesced.iter_mut().filter(|entry| entry.state == QuiesceState::Recorded) {
-        let state = seen.workload(entry.kind, &entry.name);
-        if let Some(ledger) = state.and_then(|state| of_another(request, state)) {
-            let message = taken(&reference(entry), ledger);
-            told.push(leave(entry, QuiesceState::Taken, message));
-        }
-    }
-    tell(pass, reasons::restore::WORKLOAD_TAKEN, told);
-}
-
-fn leave(entry: &mut QuiescedWorkload, state: QuiesceState, message: String) -> String {
-    entry.state = state;
-    entry.message = Some(message.clone());
-    message
-}
-
-fn tell(pass: &mut Pass<'_>, reason: &'static str, told: Vec<String>) {
-    for message in told {
-        pass.event(true, reason, message);
-        pass.wake_now();
-    }
-}
-
-/// The workload, if somebody started it although it is to be stopped.
-fn started(entry: &QuiescedWorkload, state: &WorkloadState, carries: bool) -> bool {
-    // The stop and the ledger are written at once: with the ledger there, somebody else has changed the count since.
-    let stopped = state.is_stopped();
+    let asked = keda::stand_in(seen, entry).map_or_else(|| state.is_stopped(), keda::keeps_at_none);
+    let was_stopped = pass.step.status.quiesced_time.is_some();
     match entry.state {
-        QuiesceState::Recorded => carries && !stopped,
-        QuiesceState::Gone => !stopped,
+        QuiesceState::Recorded if was_stopped => !asked || !state.is_stopped() || state.pods > 0,
+        QuiesceState::Recorded => ledger::carries(request, seen, entry) && !asked,
+        QuiesceState::Gone => !state.is_stopped(),
         QuiesceState::Resumed | QuiesceState::Taken => false,
     }
+}
+
+/// Who started it, in words.
+fn starter(pass: &Pass<'_>, entry: &QuiescedWorkload, state: &WorkloadState) -> String {
+    let workload = ledger::reference(entry);
+    if let Some(scaler) = keda::stand_in(pass.seen, entry).filter(|scaler| !keda::keeps_at_none(scaler)) {
+        let who = scaler.paused_by.as_ref().map(|(who, _)| who.as_str());
+        return format!(
+            "ScaledObject {} was told by {} to scale {workload} while it was to be paused",
+            scaler.name,
+            who.unwrap_or(ledger::NAMELESS)
+        );
+    }
+    let who = state.managed_by.as_deref().unwrap_or("an unknown field manager");
+    format!("{workload} was started by {who} while it was to be stopped")
 }
 
 /// Whether another request has stopped what this one is to stop; if so, this one fails and is undone.
 fn is_taken(pass: &mut Pass<'_>) -> bool {
     let (request, seen) = (pass.request, pass.seen);
     let mut entries = pass.step.status.quiesced.iter().filter(|entry| entry.state == QuiesceState::Recorded);
-    let found = entries.find_map(|entry| {
-        let ledger = of_another(request, seen.workload(entry.kind, &entry.name)?)?;
-        Some(taken(&reference(entry), ledger))
-    });
-    let Some(message) = found else { return false };
+    let found = entries.find_map(|entry| ledger::taken(request, seen, &ledger::reference(entry)));
+    let Some(message) = found.or_else(|| skipped::is_taken(pass)) else { return false };
     pass.fail(reasons::restore::WORKLOAD_TAKEN, &message);
     true
 }
@@ -202,20 +129,11 @@ pub(super) fn contested(pass: &mut Pass<'_>) -> bool {
     if is_taken(pass) {
         return true;
     }
-    let (request, seen) = (pass.request, pass.seen);
-    let stopped_before = pass.step.status.quiesced_time.is_some();
     let found = pass.step.status.quiesced.iter().find_map(|entry| {
-        let state = seen.workload(entry.kind, &entry.name)?;
-        let carries = ours(request, state).is_some();
-        let alive = stopped_before
-            && entry.state == QuiesceState::Recorded
-            && (!state.is_stopped() || state.pods > 0);
-        (alive || started(entry, state, carries)).then(|| {
-            let who = state.managed_by.as_deref().unwrap_or("an unknown field manager");
-            format!("{} {} was started by {who} while it was to be stopped", entry.kind.as_str(), entry.name)
-        })
+        let state = pass.seen.workload(entry.kind, &entry.name)?;
+        started(pass, entry, state).then(|| starter(pass, entry, state))
     });
-    let Some(message) = found else { return false };
+    let Some(message) = found.or_else(|| skipped::contested(pass)) else { return false };
     pass.fail(reasons::restore::SCALE_CONTESTED, &message);
     true
 }
@@ -224,21 +142,17 @@ fn stop_all(pass: &mut Pass<'_>) {
     if contested(pass) {
         return;
     }
-    let (request, seen) = (pass.request, pass.seen);
-    let (mut waits, mut patches) = (Vec::new(), Vec::new());
-    for entry in pass.step.status.quiesced.iter().filter(|entry| entry.state == QuiesceState::Recorded) {
-        let Some(state) = seen.workload(entry.kind, &entry.name) else { continue };
-        if ours(request, state).is_none() {
-            patches.push(stop(request, entry, state));
-            waits.push(entry.name.clone());
-        } else if state.pods > 0 {
-            waits.push(format!("{} ({} Pods)", entry.name, state.pods));
-        }
+    let mut waits = skipped::pause(pass);
+    if waits.is_empty() {
+        waits = stop_workloads(pass);
     }
-    pass.step.effects.extend(patches);
     if waits.is_empty() {
         pass.status().quiesced_time = Some(Time(pass.seen.now));
         pass.wake_now();
+        return;
+    }
+    if let Some(message) = ignored(pass) {
+        pass.fail(reasons::restore::PAUSE_IGNORED, &message);
         return;
     }
     let list = waits.join(", ");
@@ -249,6 +163,45 @@ fn stop_all(pass: &mut Pass<'_>) {
     }
     pass.status().progress = Some(format!("waiting for {list} to stop"));
     pass.wake_in(PODS_SECONDS);
+}
+
+/// Stops what is not stopped yet. What is still waited for.
+fn stop_workloads(pass: &mut Pass<'_>) -> Vec<String> {
+    let (request, seen) = (pass.request, pass.seen);
+    let (mut waits, mut patches) = (Vec::new(), Vec::new());
+    for entry in pass.step.status.quiesced.iter().filter(|entry| entry.state == QuiesceState::Recorded) {
+        let Some(state) = seen.workload(entry.kind, &entry.name) else { continue };
+        if keda::is_hidden(seen, entry) {
+            waits.push(format!("{} ({})", entry.name, keda::right(request)));
+        } else if !ledger::carries(request, seen, entry) {
+            patches.push(stop(request, seen, entry, state));
+            waits.push(entry.name.clone());
+        } else if !state.is_stopped() {
+            waits.push(format!("{} (KEDA is to scale it to 0)", entry.name));
+        } else if state.pods > 0 {
+            waits.push(format!("{} ({} Pods)", entry.name, state.pods));
+        }
+    }
+    pass.step.effects.extend(patches);
+    waits
+}
+
+/// A workload that KEDA does not scale to 0 although it was told to.
+fn ignored(pass: &Pass<'_>) -> Option<String> {
+    let (request, seen) = (pass.request, pass.seen);
+    pass.step.status.quiesced.iter().filter(|entry| entry.state == QuiesceState::Recorded).find_map(|entry| {
+        let scaler = keda::stand_in(seen, entry).filter(|scaler| keda::carries(request, scaler))?;
+        let state = seen.workload(entry.kind, &entry.name).filter(|state| !state.is_stopped())?;
+        keda::ignores_pause(scaler, pass.phase_start(), pass.now()).then(|| {
+            format!(
+                "KEDA leaves {} at {} replicas although ScaledObject {} says {KEDA_PAUSED_REPLICAS}=0: see whether KEDA runs, and what \
+                 it says of the ScaledObject",
+                ledger::reference(entry),
+                state.replicas.unwrap_or_default(),
+                scaler.name
+            )
+        })
+    })
 }
 
 /// The last Pod is gone; what it left on its way has some seconds more.
@@ -286,40 +239,59 @@ fn patch(
     })
 }
 
-fn reference(entry: &QuiescedWorkload) -> WorkloadRef {
-    WorkloadRef { kind: entry.kind, name: entry.name.clone() }
+/// What Argo CD would have to leave to others for a workload of this kind to stay stopped.
+pub(super) const fn field_of(kind: WorkloadKind) -> &'static str {
+    match kind {
+        WorkloadKind::Deployment | WorkloadKind::StatefulSet => "/spec/replicas",
+        WorkloadKind::CronJob => "/spec/suspend",
+    }
 }
 
-fn stop(request: &ValidatedRestore, entry: &QuiescedWorkload, state: &WorkloadState) -> Effect {
-    let ledger = Ledger::of(&request.identity, entry).encode();
-    let patch = patch(state, entry.kind, &Value::String(ledger), Some(0), Some(true));
-    Effect::PatchWorkload { workload: reference(entry), patch }
-}
-
-/// What gives a workload back what it had; none where it has it, and carries nothing of ours.
-pub(super) fn give_back(
+fn stop(
     request: &ValidatedRestore,
+    seen: &Observed,
     entry: &QuiescedWorkload,
     state: &WorkloadState,
+) -> Effect {
+    if let Some(scaler) = keda::stand_in(seen, entry) {
+        return keda::stop(request, entry, scaler);
+    }
+    let ledger = Ledger::of(&request.identity, entry).encode();
+    let patch = patch(state, entry.kind, &Value::String(ledger), Some(0), Some(true));
+    Effect::Patch { target: Patched::Workload(ledger::reference(entry)), patch }
+}
+
+/// What gives a workload back what it had; none where it has it, and nothing carries anything of ours.
+pub(super) fn give_back(
+    request: &ValidatedRestore,
+    seen: &Observed,
+    entry: &QuiescedWorkload,
 ) -> Option<Effect> {
+    if let Some(scaler) = keda::stand_in(seen, entry) {
+        return keda::give_back(request, entry, scaler);
+    }
+    let state = seen.workload(entry.kind, &entry.name)?;
     // Without its ledger it was either never stopped, or is back already, unless somebody took the ledger only.
     let back = state.replicas == entry.replicas && state.suspend == entry.suspend || !state.is_stopped();
-    if ours(request, state).is_none() && back {
+    if !ledger::carries(request, seen, entry) && back {
         return None;
     }
     let patch = patch(state, entry.kind, &Value::Null, entry.replicas, entry.suspend);
-    Some(Effect::PatchWorkload { workload: reference(entry), patch })
+    Some(Effect::Patch { target: Patched::Workload(ledger::reference(entry)), patch })
 }
 
-/// The API server refused to patch a workload. Before the switch the request fails; what is to come back is tried again.
-pub(super) fn refused(pass: &mut Pass<'_>, refusal: &WorkloadRefusal) {
-    let message = format!("the API server refused to change {}: {}", refusal.workload, refusal.message);
+/// Something could not be patched. Before the switch the request fails; what is to come back is tried again.
+pub(super) fn refused(pass: &mut Pass<'_>, refusal: &PatchRefusal) {
+    let message = format!("the API server refused to change {}: {}", refusal.target, refusal.message);
+    stuck(pass, &refusal.target, &message);
+}
+
+/// Something cannot be patched, for this reason.
+pub(super) fn stuck(pass: &mut Pass<'_>, target: &Patched, message: &str) {
     // An admission webhook may say what it likes, however long that is.
-    let message = conditions::cut(&message).to_owned();
-    let (kind, name) = (refusal.workload.kind, &refusal.workload.name);
-    let mut entries = pass.step.status.quiesced.iter_mut();
-    let known = entries.find(|entry| entry.kind == kind && entry.name == *name).is_some_and(|entry| {
-        let before = entry.message.replace(message.clone());
+    let message = conditions::cut(message).to_owned();
+    let known = message_of(pass, target).is_some_and(|known| {
+        let before = known.replace(message.clone());
         before.as_ref() == Some(&message)
     });
     if pass.phase() == RestorePhase::Quiescing {
@@ -331,4 +303,23 @@ pub(super) fn refused(pass: &mut Pass<'_>, refusal: &WorkloadRefusal) {
         pass.event(true, reasons::restore::APPLICATIONS_DOWN, message);
     }
     pass.wake_in(REFUSED_SECONDS);
+}
+
+/// What is said of something that was recorded.
+fn message_of<'a>(pass: &'a mut Pass<'_>, target: &Patched) -> Option<&'a mut Option<String>> {
+    let status = &mut pass.step.status;
+    if let Patched::Application(application) = target {
+        let mut all = status.skipped_applications.iter_mut();
+        let found =
+            all.find(|entry| entry.namespace == application.namespace && entry.name == application.name);
+        return found.map(|entry| &mut entry.message);
+    }
+    let is_it = |entry: &&mut QuiescedWorkload| match target {
+        Patched::Workload(workload) => entry.kind == workload.kind && entry.name == workload.name,
+        Patched::ScaledObject(name) => {
+            entry.scaled_object.as_ref().is_some_and(|paused| paused.name == *name)
+        }
+        Patched::Application(_) => false,
+    };
+    status.quiesced.iter_mut().find(is_it).map(|entry| &mut entry.message)
 }

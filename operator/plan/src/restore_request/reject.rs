@@ -9,7 +9,7 @@ use super::observe::{Lock, Observed};
 use super::pass::Pass;
 use super::step::{self, Effect, REFUSED_SECONDS, Step};
 use super::validate::ValidatedRestore;
-use super::{quiesce, summary};
+use super::{ledger, summary};
 use crate::backup_policy::{Event, Invalid};
 use crate::job::RunnerSettings;
 
@@ -29,7 +29,7 @@ pub fn reject(
     if !works || request.cancel || seen.deleting || pass.is_past_return() {
         return step::decide(pass);
     }
-    if pass.phase() == RestorePhase::Pending && !quiesce::carries_ours(&pass) {
+    if pass.phase() == RestorePhase::Pending && !ledger::carries_ours(&pass) {
         return wait(pass, invalid);
     }
     let message = invalid.to_string();

@@ -2,16 +2,16 @@
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::restore::KeptDatabase;
-use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequestStatus, WorkloadRef};
+use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequestStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
-use super::observe::{Lock, Observed, WorkloadRefusal};
+use super::observe::{Lock, Observed, PatchRefusal, Patched};
 use super::pass::{Pass, owes};
 use super::validate::ValidatedRestore;
-use super::{check, dumps, follow, load, plan, quiesce, resume, summary, switch, undo};
+use super::{check, dumps, follow, ledger, load, plan, quiesce, resume, skipped, summary, switch, undo};
 use crate::backup_policy::Event;
 use crate::job::RunnerSettings;
 use crate::jobs::Refusal;
@@ -57,12 +57,12 @@ pub enum Effect {
     AcquireLock,
     /// Give it back; one that another holds is left alone.
     ReleaseLock,
-    /// Patch a workload: stop it and write its ledger, or give back what it had and remove the ledger.
-    PatchWorkload {
-        /// Which one.
-        workload: WorkloadRef,
-        /// A JSON merge patch, with UID and resourceVersion: a conflict means that the workload changed, and the next pass
-        /// decides anew.
+    /// Patch a workload, or what scales it or would start it: stop it and write the ledger, or give back what it had and remove the
+    /// ledger.
+    Patch {
+        /// What.
+        target: Patched,
+        /// A JSON merge patch, with UID and resourceVersion: a conflict means that it changed, and the next pass decides anew.
         patch: Value,
     },
     /// Make the ConfigMap that remembers the replaced database, in place of one that cannot be read; it has no owner.
@@ -81,8 +81,10 @@ pub fn step(
 
 pub(super) fn decide(mut pass: Pass<'_>) -> Step {
     if pass.seen.namespace_deleting {
-        // Everything goes with the namespace; a finalizer would hold it for ever, for nothing can be made there any more.
+        // Everything goes with the namespace; a finalizer would hold it for ever, for nothing can be made there any more. Applications of
+        // Argo CD are elsewhere, and stay.
         if pass.seen.has_finalizer {
+            skipped::let_go_at_once(&mut pass);
             pass.effect(Effect::RemoveFinalizer);
         }
     } else {
@@ -142,7 +144,7 @@ fn turn_back(pass: &mut Pass<'_>) {
     if goes_back || pass.is_past_return() {
         return;
     }
-    if pass.phase() == RestorePhase::Pending && !quiesce::carries_ours(pass) {
+    if pass.phase() == RestorePhase::Pending && !ledger::carries_ours(pass) {
         pass.note_failure(end, reason, message);
         pass.end(end);
         return;
@@ -208,7 +210,7 @@ pub(super) fn expires(pass: &mut Pass<'_>) -> bool {
 fn begin(pass: &mut Pass<'_>) {
     let request = pass.request;
     // One whose status was lost has begun already.
-    if !quiesce::carries_ours(pass) && expires(pass) {
+    if !ledger::carries_ours(pass) && expires(pass) {
         return;
     }
     if !request.dry_run {
@@ -284,7 +286,7 @@ impl Step {
         before: &RestoreRequestStatus,
         runner: &RunnerSettings,
         jobs: &[Refusal],
-        workloads: &[WorkloadRefusal],
+        patches: &[PatchRefusal],
     ) -> Self {
         let status = std::mem::take(&mut self.status);
         let mut pass = Pass::new(request, seen, before, runner);
@@ -292,7 +294,7 @@ impl Step {
         for refusal in jobs {
             follow::refused(&mut pass, refusal);
         }
-        for refusal in workloads {
+        for refusal in patches {
             quiesce::refused(&mut pass, refusal);
         }
         summary::summarise(&mut pass);

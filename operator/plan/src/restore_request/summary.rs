@@ -285,21 +285,30 @@ fn switched(status: &RestoreRequestStatus) -> Verdict {
 }
 
 fn resumed(status: &RestoreRequestStatus) -> Verdict {
-    let entries = || status.quiesced.iter();
-    if entries().next().is_none() {
+    let workloads = || status.quiesced.iter().map(|entry| (entry.state, entry.message.as_ref()));
+    let applications =
+        || status.skipped_applications.iter().map(|entry| (entry.state, entry.message.as_ref()));
+    let said = |of: QuiesceState| {
+        let mut all = workloads().chain(applications()).filter(|(state, _)| *state == of);
+        all.find_map(|(_, message)| message.cloned())
+    };
+    if workloads().chain(applications()).next().is_none() {
         return verdict(State::True, why::NOTHING_TO_QUIESCE, "no application was stopped");
     }
-    if let Some(message) = entries()
-        .filter(|entry| entry.state == QuiesceState::Recorded)
-        .find_map(|entry| entry.message.clone())
-    {
+    if let Some(message) = said(QuiesceState::Recorded) {
         return verdict(State::False, why::WORKLOAD_REFUSED, message);
     }
-    if owes(status) {
+    if workloads().any(|(state, _)| state == QuiesceState::Recorded) {
         return verdict(State::False, why::QUIESCED, "applications are stopped");
     }
-    let mut taken = entries().filter(|entry| entry.state == QuiesceState::Taken);
-    if let Some(message) = taken.find_map(|entry| entry.message.clone()) {
+    if owes(status) {
+        return verdict(
+            State::False,
+            why::QUIESCED,
+            "Argo CD is still told to leave the applications as they are",
+        );
+    }
+    if let Some(message) = said(QuiesceState::Taken) {
         return verdict(State::True, why::WORKLOAD_TAKEN, message);
     }
     verdict(State::True, reasons::SUCCEEDED, "the applications were given back what they had")

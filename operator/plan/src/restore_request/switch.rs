@@ -15,7 +15,7 @@ use super::follow::{self, Followed};
 use super::pass::Pass;
 use super::step::Effect;
 use super::validate::ValidatedRestore;
-use super::{kept, quiesce};
+use super::{kept, ledger, quiesce};
 use crate::job_state::Ended;
 use crate::jobs::Refusal;
 use crate::pause::seconds_later;
@@ -27,7 +27,7 @@ const REFUSED_SECONDS: i64 = 60;
 pub(super) fn advance(pass: &mut Pass<'_>) {
     if !pass.is_past_return() {
         // Everything before this line can be undone, nothing after it.
-        quiesce::note_gone(pass);
+        ledger::note_gone(pass);
         if !quiesce::contested(pass) && is_remembered(pass) {
             pass.status().switch_started_time = Some(Time(pass.seen.now));
             pass.wake_now();

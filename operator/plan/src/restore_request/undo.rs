@@ -8,7 +8,7 @@ use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RestorePh
 
 use super::follow::{self, Followed};
 use super::pass::Pass;
-use super::{quiesce, resume};
+use super::{ledger, resume};
 use crate::job_state::{Ended, JobState};
 use crate::pause::seconds_later;
 
@@ -20,7 +20,7 @@ const STRAYS_SECONDS: i64 = 5;
 const STRAYS_LIMIT_SECONDS: i64 = 300;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
-    if quiesce::recover(pass) && pass.step.status.plan.is_none() {
+    if ledger::recover(pass) && pass.step.status.plan.is_none() {
         let RequestIdentity { namespace, name, .. } = &pass.request.identity;
         let message = format!(
             "status was lost before, so nobody knows how far it came: {} in the bucket says so, and anything that it made is still there",

@@ -6,8 +6,8 @@ use greenlang_backup_api::restore::{
 };
 use greenlang_backup_api::task::{Bucket, PostgresServer};
 use greenlang_backup_api::v1alpha1::{
-    BackupPolicy, Checks, Checksum, JobTemplate, QuiesceWhen, RestoreGlobals, RestoreInclude, RestorePlace,
-    RestoreRequest, RestoreStrategy, RestoreTarget, SecretRef, VerifyRestored, WorkloadRef,
+    BackupPolicy, Checks, Checksum, JobTemplate, QuiesceArgoCd, QuiesceWhen, RestoreGlobals, RestoreInclude,
+    RestorePlace, RestoreRequest, RestoreStrategy, RestoreTarget, SecretRef, VerifyRestored, WorkloadRef,
 };
 use greenlang_backup_api::{digest, reasons};
 use jiff::Timestamp;
@@ -57,6 +57,8 @@ pub struct ValidatedRestore {
     pub quiesce_when: QuiesceWhen,
     /// Which, in this order.
     pub workloads: Vec<WorkloadRef>,
+    /// What becomes of Applications of Argo CD that would start them again.
+    pub argo_cd: QuiesceArgoCd,
     /// Seconds after their last Pod.
     pub drain_seconds: u32,
     /// What must be true at the end.
@@ -160,6 +162,7 @@ fn assemble(
         allow_logical_replication_loss: spec.allow_logical_replication_loss,
         quiesce_when: quiesce.when.unwrap_or_default(),
         workloads: quiesce.workloads,
+        argo_cd: quiesce.argo_cd.unwrap_or_default(),
         drain_seconds: quiesce.drain_seconds.unwrap_or(30),
         checks: spec.checks.clone().unwrap_or_default(),
         stall_seconds: spec.stall_seconds.unwrap_or(600),

@@ -57,6 +57,7 @@ fn what_a_request_stopped_itself_comes_back_although_another_has_one_of_its_appl
             request_uid: "u-0".into(),
             replicas: Some(9),
             suspend: None,
+            annotation: None,
         });
         let theirs = state.clone();
         world.run_to_end();

@@ -3,10 +3,12 @@
 
 mod jobs;
 mod objects;
+mod owners;
+mod patches;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use greenlang_backup_api::restore::{KeptDatabase, Ledger, RecordState, RestoreTask};
+use greenlang_backup_api::restore::{KeptDatabase, RecordState, RestoreTask};
 use greenlang_backup_api::task::{TASK_ENV, Task};
 use greenlang_backup_api::v1alpha1::{
     BackupPolicy, NamedDatabase, RestorePhase, RestoreRequest, RestoreRequestStatus, WorkloadKind,
@@ -16,14 +18,15 @@ use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::job_state::JobState;
 use greenlang_backup_plan::jobs::{ObservedJob, Refusal};
 use greenlang_backup_plan::restore_request::{
-    Effect, Invalid, Lock, Observed, ObservedWorkload, OngoingDump, PastLoad, Step, ValidatedRestore,
-    WorkloadRefusal, WorkloadState, kept_name, leftover, reject, step, validate,
+    ApplicationRef, ApplicationState, Effect, Invalid, Lock, Observed, ObservedWorkload, OngoingDump,
+    PastLoad, PatchRefusal, ScaledObjectState, Step, ValidatedRestore, WorkloadState, kept_name, leftover,
+    reject, step, validate,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::Value;
 
-pub use objects::{merge, request, runner};
+pub use objects::{merge, part_of_shop, request, runner, shop};
 use objects::{policy, workload};
 
 pub const DATABASE: &str = "greenlang";
@@ -87,6 +90,7 @@ struct Made {
     task: Option<RestoreTask>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is turned by itself")]
 pub struct World {
     pub now: Timestamp,
     pub policy: Option<BackupPolicy>,
@@ -94,6 +98,17 @@ pub struct World {
     /// Deleted, with no finalizer left.
     pub gone: bool,
     pub workloads: BTreeMap<(WorkloadKind, String), WorkloadState>,
+    /// ScaledObjects by name, and whether the operator may read them.
+    pub scaled_objects: BTreeMap<String, ScaledObjectState>,
+    pub reads_scaled_objects: bool,
+    /// Replicas that KEDA wants of what it scales, and whether it works.
+    pub keda_wants: i32,
+    pub keda_works: bool,
+    /// Applications of Argo CD, and whether the operator may read them.
+    pub applications: BTreeMap<ApplicationRef, ApplicationState>,
+    pub reads_applications: bool,
+    /// Counts as Argo CD has them in Git.
+    git: BTreeMap<(WorkloadKind, String), (Option<i32>, Option<bool>)>,
     pub databases: BTreeMap<u32, Database>,
     pub record: Option<(String, RecordState)>,
     pub record_pair: (Option<NamedDatabase>, Option<NamedDatabase>),
@@ -140,7 +155,17 @@ impl World {
             policy: Some(policy()),
             request: request(change),
             gone: false,
+            git: workloads
+                .iter()
+                .map(|(key, state)| (key.clone(), (state.replicas, state.suspend)))
+                .collect(),
             workloads: workloads.into(),
+            scaled_objects: BTreeMap::new(),
+            reads_scaled_objects: true,
+            keda_wants: 4,
+            keda_works: true,
+            applications: BTreeMap::new(),
+            reads_applications: true,
             databases: [(OLD, Database { name: DATABASE.into(), mark: None })].into(),
             record: None,
             record_pair: (None, None),
@@ -193,6 +218,8 @@ impl World {
 
     pub fn carries_nothing(&self) -> bool {
         self.workloads.values().all(|state| state.ledger.is_none())
+            && self.scaled_objects.values().all(|state| state.ledger.is_none())
+            && self.applications.values().all(|state| state.ledger.is_none())
     }
 
     fn has_finalizer(&self) -> bool {
@@ -213,6 +240,8 @@ impl World {
             remains: BTreeSet::new(),
             lock: self.lock.clone(),
             workloads: workloads.collect(),
+            scaled_objects: self.observe_scaled_objects(),
+            applications: self.observe_applications(),
             kept: self.kept.as_ref().map(|kept| kept.drop_after),
             dumps: self.dumps.clone(),
             past: self.past.clone(),
@@ -286,7 +315,7 @@ impl World {
     /// Returns when to look again.
     fn carry_out(&mut self, step: &Step, before: &RestoreRequestStatus) -> Result<Option<Timestamp>, Died> {
         let seen = self.observe();
-        let (mut jobs, mut workloads) = (vec![], vec![]);
+        let (mut jobs, mut patches) = (vec![], vec![]);
         for effect in &step.effects {
             self.before_write()?;
             match effect {
@@ -303,9 +332,9 @@ impl World {
                     reason: reasons::restore::CONFIG_MAP_REFUSED,
                     message: "exceeded quota".into(),
                 }),
-                Effect::PatchWorkload { workload, .. } if self.refuses_workloads => {
-                    workloads.push(WorkloadRefusal {
-                        workload: workload.clone(),
+                Effect::Patch { target, .. } if self.refuses_workloads => {
+                    patches.push(PatchRefusal {
+                        target: target.clone(),
                         message: format!("denied by a webhook {}", "on Fridays ".repeat(1_000)),
                     });
                 }
@@ -313,8 +342,8 @@ impl World {
             }
         }
         let mut step = step.clone();
-        if !jobs.is_empty() || !workloads.is_empty() {
-            step = step.refused(&self.read().0, &seen, before, &runner(), &jobs, &workloads);
+        if !jobs.is_empty() || !patches.is_empty() {
+            step = step.refused(&self.read().0, &seen, before, &runner(), &jobs, &patches);
         }
         if step.status != *before {
             self.before_write()?;
@@ -347,7 +376,7 @@ impl World {
             Effect::AcquireLock => self.lock = Lock::Ours,
             Effect::ReleaseLock => self.lock = Lock::Free,
             Effect::KeepDatabase(kept) => self.kept = Some((**kept).clone()),
-            Effect::PatchWorkload { workload, patch } => return self.patch(workload, patch),
+            Effect::Patch { target, patch } => return self.patch(target, patch),
         }
         Ok(())
     }
@@ -381,38 +410,12 @@ impl World {
         });
     }
 
-    fn patch(&mut self, workload: &WorkloadRef, patch: &Value) -> Result<(), Died> {
-        let ledger = &patch["metadata"]["annotations"][labels::LEDGER];
-        if ledger.is_string() {
-            let recorded = &self.status().quiesced;
-            assert!(
-                recorded.iter().any(|entry| entry.name == workload.name),
-                "stopped before it was recorded"
-            );
-            assert!(self.has_finalizer(), "stopped before there was a finalizer");
-            self.count(format!("stop {}", workload.name));
-        }
-        let key = (workload.kind, workload.name.clone());
-        let Some(state) = self.workloads.get_mut(&key) else { return Err(Died) };
-        if patch["metadata"]["resourceVersion"] != state.resource_version
-            || patch["metadata"]["uid"] != state.uid
-        {
-            return Err(Died);
-        }
-        state.ledger = ledger.as_str().map(|text| Ledger::decode(text).unwrap());
-        if workload.kind == WorkloadKind::CronJob {
-            state.suspend = patch["spec"]["suspend"].as_bool();
-        } else {
-            state.replicas = patch["spec"]["replicas"].as_i64().map(|count| i32::try_from(count).unwrap());
-        }
-        state.resource_version.push('+');
-        Ok(())
-    }
-
     /// Time passes: Pods come and go, and Jobs end.
     fn world_turns(&mut self, wake: Option<Timestamp>) {
         let later = self.now + SignedDuration::from_secs(5);
         self.now = wake.map_or(later, |wake| wake.max(later).min(later + SignedDuration::from_secs(600)));
+        self.keda_acts();
+        self.argo_cd_acts();
         for state in self.workloads.values_mut() {
             state.pods = state.replicas.unwrap_or(0).unsigned_abs();
             state.ready_replicas = state.replicas.unwrap_or(0);
@@ -426,23 +429,29 @@ impl World {
 
     /// Runs until the request has ended and nothing is to do any more, or is gone.
     pub fn run_to_end(&mut self) {
-        for _ in 0..400 {
-            let (before, writes) = (self.status(), self.writes);
-            let wake = self.pass();
-            if self.request.metadata.deletion_timestamp.is_some() && !self.has_finalizer() {
-                // The garbage collector takes the Jobs; the runner drops what it was making.
-                self.gone = true;
-                return;
-            }
-            let quiet = self.writes == writes && self.status() == before;
-            if quiet && self.phase().is_end() {
-                return;
-            }
-            if quiet || wake.is_some_and(|wake| wake > self.now) {
-                self.world_turns(wake);
-            }
+        let ended = (0..400).any(|_| self.comes_to_rest());
+        assert!(ended, "it does not end: {:#?}", self.status());
+        // What was told to go on does so some time.
+        self.keda_acts();
+    }
+
+    /// One pass. True when the request has ended and nothing is to do any more, or is gone.
+    fn comes_to_rest(&mut self) -> bool {
+        let (before, writes) = (self.status(), self.writes);
+        let wake = self.pass();
+        if self.request.metadata.deletion_timestamp.is_some() && !self.has_finalizer() {
+            // The garbage collector takes the Jobs; the runner drops what it was making.
+            self.gone = true;
+            return true;
         }
-        panic!("it does not end: {:#?}", self.status());
+        let quiet = self.writes == writes && self.status() == before;
+        if quiet && self.phase().is_end() {
+            return true;
+        }
+        if quiet || wake.is_some_and(|wake| wake > self.now) {
+            self.world_turns(wake);
+        }
+        false
     }
 
     /// Runs until a phase has begun.

@@ -1,8 +1,10 @@
 //! The objects of the model: a request, its policy, an application.
 
-use greenlang_backup_api::v1alpha1::{BackupPolicy, RestoreRequest};
+use greenlang_backup_api::v1alpha1::{BackupPolicy, RestoreRequest, WorkloadKind, WorkloadRef};
 use greenlang_backup_plan::job::RunnerSettings;
-use greenlang_backup_plan::restore_request::WorkloadState;
+use greenlang_backup_plan::restore_request::{
+    ApplicationRef, ApplicationState, PartOf, ScaledObjectState, WorkloadState,
+};
 use serde_json::{Value, json};
 
 use super::DATABASE;
@@ -65,8 +67,50 @@ pub fn workload(replicas: Option<i32>, suspend: Option<bool>) -> WorkloadState {
         ledger: None,
         managed_by: Some("helm".into()),
         autoscaler: None,
-        scaled_object: None,
+        autoscaled_for: None,
+        part_of: None,
         volumes_would_go: false,
+    }
+}
+
+/// The ScaledObject of a workload, which something triggers.
+pub fn scaled_object(kind: WorkloadKind, name: &str) -> ScaledObjectState {
+    ScaledObjectState {
+        name: format!("{name}-by-queue"),
+        uid: "s".into(),
+        resource_version: "1".into(),
+        target: Some(WorkloadRef { kind, name: name.into() }),
+        ledger: None,
+        paused_replicas: None,
+        paused_by: None,
+        paused: false,
+        least: 0,
+        polling_seconds: 30,
+        paused_at: None,
+        active: Some(true),
+    }
+}
+
+pub fn shop() -> ApplicationRef {
+    ApplicationRef { namespace: "argocd".into(), name: "shop".into() }
+}
+
+/// The mark of a part of the Application `shop`.
+pub fn part_of_shop() -> PartOf {
+    PartOf { application: shop(), by_annotation: true }
+}
+
+/// An Application that starts again what it has.
+pub fn application(heals: Vec<WorkloadRef>) -> ApplicationState {
+    ApplicationState {
+        uid: "a".into(),
+        resource_version: "1".into(),
+        ledger: None,
+        skip_reconcile: None,
+        skipped_by: None,
+        heals,
+        operating: false,
+        made_by: None,
     }
 }
 

@@ -137,4 +137,11 @@ pub struct PlannedWorkload {
     /// HorizontalPodAutoscaler that targets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaler: Option<String>,
+    /// ScaledObject of KEDA that is paused in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled_object: Option<String>,
+    /// Application of Argo CD that would start it again, as namespace and name; with `spec.quiesce.argoCD: SkipReconcile` it is told
+    /// not to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
 }

@@ -20,6 +20,24 @@ pub struct Quiesce {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 3_600))]
     pub drain_seconds: Option<u32>,
+    /// What becomes of Applications of Argo CD that heal themselves (`spec.syncPolicy.automated.selfHeal`) and would start again what
+    /// stops: `Refuse` makes a plan that finds one impossible; `SkipReconcile` annotates it with
+    /// `argocd.argoproj.io/skip-reconcile: "true"` until the applications are back, for all that the Application has, and never changes
+    /// its spec. For this the operator needs rights in the namespace of the Application, which its chart gives on request.
+    /// Default: `Refuse`.
+    #[serde(rename = "argoCD", default, skip_serializing_if = "Option::is_none")]
+    pub argo_cd: Option<QuiesceArgoCd>,
+}
+
+/// What becomes of Applications of Argo CD that would start again what stops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(description = "")]
+pub enum QuiesceArgoCd {
+    /// The plan is refused.
+    #[default]
+    Refuse,
+    /// They are told to leave everything as it is until the applications are back.
+    SkipReconcile,
 }
 
 /// When applications stop.
@@ -38,7 +56,7 @@ pub enum QuiesceWhen {
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadRef {
     /// What it is: a `Deployment` or a `StatefulSet` is scaled to 0 and back, a `CronJob` suspended until it is resumed, and its
-    /// Jobs that run are awaited.
+    /// Jobs that run are awaited. What KEDA scales is left to KEDA: its ScaledObject is paused at 0.
     pub kind: WorkloadKind,
     /// Its name.
     #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]

@@ -55,6 +55,11 @@ pub struct RestoreRequestStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
     pub quiesced: Vec<QuiescedWorkload>,
+    /// The Applications of Argo CD that were told to leave everything as it is, with what their annotation said before, 50 at most.
+    /// Written before the first of them is touched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace", "name"]))]
+    pub skipped_applications: Vec<SkippedApplication>,
     /// When the last Pod of the applications was gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiesced_time: Option<Time>,
@@ -280,6 +285,40 @@ pub struct QuiescedWorkload {
     /// HorizontalPodAutoscaler that targets it. At 0 replicas it pauses by itself, and goes on once they are back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaler: Option<String>,
+    /// ScaledObject of KEDA that is paused in its place: KEDA scales the workload to 0 and back, the operator does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled_object: Option<PausedScaledObject>,
+    /// What became of it.
+    pub state: QuiesceState,
+    /// What is to be said of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// A ScaledObject of KEDA that was paused, and what its annotation said before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PausedScaledObject {
+    /// Its name.
+    pub name: String,
+    /// What its annotation `autoscaling.keda.sh/paused-replicas` said; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_replicas: Option<String>,
+}
+
+/// An Application of Argo CD that was told to leave everything as it is, and what its annotation said before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SkippedApplication {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID; one that was made anew under the same name is another.
+    pub uid: String,
+    /// What its annotation `argocd.argoproj.io/skip-reconcile` said; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_reconcile: Option<String>,
     /// What became of it.
     pub state: QuiesceState,
     /// What is to be said of it.
