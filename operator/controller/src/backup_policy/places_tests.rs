@@ -188,15 +188,17 @@ fn jobs_of_others_take_no_place_whatever_they_say_of_themselves() {
 
 #[test]
 fn only_policies_of_served_namespaces_have_runs() {
+    let (elsewhere, _stream) = places(1, &["other"]);
+    elsewhere.jobs("other", &Event::InitDone, Vec::new);
+    elsewhere.policies(&Event::Apply(guarded("c")), Vec::new);
+    assert!(!asks(&elsewhere, "a", &[], "a-1") && !asks(&elsewhere, "c", &[], "c-1"));
+
     let (places, _stream) = places(1, &["served"]);
     news(&places, &Event::InitDone, vec![]);
-    let there = |namespace: &str| DeserializeGuard(Ok(fixture::policy(namespace, "c")));
-    places.policies(&Event::Apply(there("elsewhere")), Vec::new);
-    assert!(!asks(&places, "c", &[], "c-1"));
-    places.policies(&Event::Apply(there("served")), Vec::new);
+    places.policies(&Event::Apply(guarded("c")), Vec::new);
     assert!(asks(&places, "c", &[], "c-1"));
     // A pass that began before its policy was deleted takes no place for ever.
-    places.policies(&Event::Delete(there("served")), Vec::new);
+    places.policies(&Event::Delete(guarded("c")), Vec::new);
     assert!(!asks(&places, "c", &[], "c-1"));
     assert_eq!(places.count(), [1, 0, 0]);
 }

@@ -120,6 +120,8 @@ async fn large_objects_of_others_that_bear_its_labels_cost_little_memory() -> Re
     let ours = json!({"app.kubernetes.io/managed-by": labels::MANAGED_BY});
     let pod = json!({"restartPolicy": "Never",
         "containers": [{"name": "x", "image": "localhost/none:1", "env": [{"name": "X", "value": text}]}]});
+    // Pods are made in the name of one, and nobody else makes it here.
+    api.cluster.kube(&format!("create serviceaccount -n {SERVED} default")).await?;
     label::<Job>(&api, &ours, json!({"spec": {"suspend": true, "template": {"spec": pod}}})).await?;
     label::<Pod>(&api, &ours, json!({"spec": pod})).await?;
     label::<ConfigMap>(&api, &json!({labels::KEPT_DATABASE: "x"}), json!({"data": {"x": text}})).await?;

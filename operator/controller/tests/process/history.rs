@@ -99,7 +99,7 @@ impl World {
 
         let (report, log) = kubelet::catalogue(&self.found)?;
         // No more of a log is asked for than may be read: any Pod can say that there is much.
-        self.proxy.inject(Fault::Text(log), "GET", "/log?container=runner&limitBytes=1048576", 1);
+        self.proxy.inject(Fault::Text(log), "GET", "container=runner&limitBytes=1048576", 1);
         let mut ended = kubelet::good_report(&reading)?;
         ended.catalogue = Some(report);
         kubelet::carry_out(&self.api.cluster.client, &reading, &ended).await?;

@@ -16,14 +16,14 @@ use greenlang_backup_tests::jobs::Recorder;
 use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, install_chart};
 use greenlang_backup_tests::{kubelet, policy, wait};
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{ListParams, PostParams};
+use kube::api::ListParams;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::replica::{LIMIT, Replica, SERVED, clock_off, install};
-use crate::runs::{carry_out, jobs, until};
+use crate::runs::{carry_out, jobs, stray, until};
 use crate::{apply_changed, until_leads};
 
 /// Backups of the policy that has many.
@@ -274,18 +274,13 @@ async fn the_places_of_a_deleted_policy_are_given_on() -> Result<()> {
 #[tokio::test]
 async fn jobs_that_are_not_ours_take_no_place() -> Result<()> {
     let stage = Stage::new().await?;
-    let kept =
-        stage.api.cluster.kube(&format!("create configmap -n {SERVED} x -o jsonpath={{.metadata.uid}}"));
-    let uid = kept.await?;
+    let make = format!("create configmap -n {SERVED} x -o jsonpath={{.metadata.uid}}");
+    let uid = stage.api.cluster.kube(&make).await?;
+    let ours =
+        json!({"app.kubernetes.io/managed-by": labels::MANAGED_BY, labels::POLICY: "x", labels::BACKUP: "y"});
+    let owners = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": uid}]);
     for number in 0..3 {
-        let job: Job = serde_json::from_value(json!({
-            "metadata": {"name": format!("x-{number}"), "namespace": SERVED,
-                "labels": {"app.kubernetes.io/managed-by": labels::MANAGED_BY, labels::POLICY: "x", labels::BACKUP: "y"},
-                "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": uid}]},
-            "spec": {"suspend": true, "template": {"spec": {"restartPolicy": "Never",
-                "containers": [{"name": "x", "image": "localhost/none:1"}]}}},
-        }))?;
-        jobs(&stage.api).create(&PostParams::default(), &job).await?;
+        stray(&stage.api, &format!("x-{number}"), ours.clone(), owners.clone()).await?;
     }
     let operator = stage.operator("operator", &[]).await?;
     stage.policies(&[("one", &["database"])]).await?;

@@ -7,9 +7,9 @@ use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::operator::install_chart;
 use greenlang_backup_tests::{kubelet, policy, wait};
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::apply_policy;
 use crate::replica::{LIMIT, Replica, SERVED, install};
@@ -86,4 +86,15 @@ pub fn manual(status: &BackupPolicyStatus) -> Result<(u64, u64, u64)> {
     let RunHistory { attempts, succeeded, failed, .. } =
         status.backup("database").context("no status")?.manual;
     Ok((attempts, succeeded, failed))
+}
+
+/// Makes a Job that is nobody's run, with this in its metadata. Nothing starts it.
+pub async fn stray(api: &ApiServer, name: &str, labels: Value, owners: Value) -> Result<()> {
+    let job = serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": SERVED, "labels": labels, "ownerReferences": owners},
+        "spec": {"suspend": true, "template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "x", "image": "localhost/none:1"}]}}},
+    }))?;
+    jobs(api).create(&PostParams::default(), &job).await?;
+    Ok(())
 }

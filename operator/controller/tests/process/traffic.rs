@@ -15,7 +15,7 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 
 use crate::replica::{LIMIT, Replica, SERVED, install};
-use crate::runs::{carry_out, job, jobs, manual, over, probed, run, start, until};
+use crate::runs::{carry_out, job, jobs, manual, over, probed, run, start, stray, until};
 
 /// Longer than an active run or probe is left alone.
 const QUIET: Duration = Duration::from_secs(12);
@@ -120,6 +120,11 @@ async fn without_a_watch_the_api_server_is_asked() -> Result<()> {
     let operator = Replica::start(&api, "operator").await?;
     operator.said("a watch does not work now").await?;
     probed(&api, "blind").await?;
+    // Its own Jobs come after these, and are on no first page.
+    for number in 0..12 {
+        let named = json!({"app.kubernetes.io/managed-by": labels::MANAGED_BY, labels::POLICY: "blind"});
+        stray(&api, &format!("a-{number}"), named, json!([])).await?;
+    }
     let made = run(&api, "blind", "a", &[]).await?;
     carry_out(&api, &made).await?;
     let status = until(&api, "blind", "the run is over", |status| over(status, 1)).await?;
