@@ -13,6 +13,8 @@ use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 use crate::replica::{LIMIT, SERVED};
+#[cfg(feature = "crash-points")]
+use crate::restores::LIFE;
 use crate::restores::{ALL, REPLICAS, World, autoscaler, once};
 use crate::tools::{self, ARGO_CD, Double};
 
@@ -252,12 +254,16 @@ async fn a_restore_beside_keda_and_argo_cd_survives_a_kill_before_each_write() -
         std::fs::write(&file, format!("abort {writes}"))?;
         let name = format!("back-{writes}");
         world.apply(&name, skipping).await?;
-        let status = wait::until(&format!("{name} ends"), LIMIT, async || {
+        let what = format!("{name} ends");
+        let ended = wait::until(&what, LIFE, async || {
             world.tend()?;
             let found = world.requests().get(&name).await?.status.unwrap_or_default();
             Ok(found.phase.is_some_and(RestorePhase::is_end).then_some(found))
-        })
-        .await?;
+        });
+        let status = match ended.await {
+            Ok(status) => status,
+            Err(error) => return Err(error.context(format!("{:#?}", world.status(&name).await?))),
+        };
         ensure!(status.phase == Some(RestorePhase::Succeeded), "{name}: {status:#?}");
         world.at_rest(&name).await.context(name.clone())?;
         assert_eq!(world.server.done(&name), once(&ALL), "{name}");

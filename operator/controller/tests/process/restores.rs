@@ -33,6 +33,10 @@ const CUT_FILE: &str = "GREENLANG_CUT_FILE";
 /// What a namespace with an active request may take to go.
 const GONE: Duration = Duration::from_mins(1);
 
+/// What a life that is cut may take: the next operator waits for the Lease of the one before.
+#[cfg(feature = "crash-points")]
+pub const LIFE: Duration = Duration::from_mins(5);
+
 /// The world of these tests.
 pub struct World {
     pub api: ApiServer,
@@ -136,7 +140,7 @@ impl World {
     /// The status at the end, whatever becomes of the operator until then.
     #[cfg(feature = "crash-points")]
     pub async fn end(&mut self, name: &str) -> Result<RestoreRequestStatus> {
-        wait::until(&format!("{name} ends"), LIMIT, async || {
+        wait::until(&format!("{name} ends"), LIFE, async || {
             self.tend()?;
             let found = self.status(name).await?;
             Ok(found.phase.is_some_and(RestorePhase::is_end).then_some(found))

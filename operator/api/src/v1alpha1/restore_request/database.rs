@@ -46,13 +46,13 @@ pub struct RestoreDatabase {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 8_760))]
     pub keep_previous_hours: Option<u32>,
-    /// Restore only this part of the database, into a new one. Default: all of it.
+    /// Restore only this part of the database, into a new one. What belongs to it and what its definitions need comes along, but for
+    /// other tables; what cannot be restored without the rest is left out and told in `status.plan.leftOut`. Default: all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include: Option<RestoreInclude>,
 }
 
-/// Part of a database. What belongs to it and what its definitions need comes along; what cannot be restored without the rest is
-/// left out and told in `status.plan.leftOut`.
+/// Part of a database.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("(has(self.schemas) && self.schemas.size() > 0) || (has(self.tables) && self.tables.size() > 0)",

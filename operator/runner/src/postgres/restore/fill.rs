@@ -17,6 +17,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use super::feed::{Feeder, PG_RESTORE};
 use super::head;
 use super::part::{self, Part};
+use super::passes;
 use super::programs::Programs;
 use super::source::Source;
 use crate::error::RunError;
@@ -51,8 +52,12 @@ impl Filling<'_> {
             self.progress.step("Loading data and indexes, with one connection");
             return self.feeder.feed(self.programs.pg_restore(&[], None), opened.head, opened.rest).await;
         }
-        let understood = move || opened.understood(&archive.key).map(|(_, head, rest)| (head, rest));
-        let (head, rest) = tokio::task::spawn_blocking(understood).await??;
+        let wanted = self.part.map(|part| part.entries.clone());
+        let understood = move || {
+            let understood = opened.understood(&archive.key);
+            understood.map(|(toc, head, rest)| (passes::passes(&toc, wanted.as_deref()), head, rest))
+        };
+        let (passes, head, rest) = tokio::task::spawn_blocking(understood).await??;
         let contents = Memory::new(&head)?;
         let memory = self.part.map(|part| Memory::list(&part.entries)).transpose()?;
         let list = memory.as_ref().map(Memory::path);
@@ -62,9 +67,14 @@ impl Filling<'_> {
         self.progress.step("Loading data");
         self.data(First { head, rest, list }, &data).await?;
         self.progress.step("Building indexes and constraints");
-        // With a list, connections of one `pg_restore` were seen to lock each other out (partitioned tables with foreign keys).
-        let jobs = if self.part.is_some() { 1 } else { self.jobs };
-        self.load_from(&contents, &["post-data"], list, jobs).await
+        let Some(passes) = passes.filter(|_| self.jobs > 1) else {
+            return self.load_from(&contents, &["post-data"], list, self.jobs).await;
+        };
+        for pass in passes {
+            let pass = Memory::list(&pass)?;
+            self.load_from(&contents, &["post-data"], Some(&pass.path()), self.jobs).await?;
+        }
+        Ok(())
     }
 
     async fn load_from(

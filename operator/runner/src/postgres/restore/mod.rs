@@ -12,6 +12,7 @@ mod head;
 mod legacy;
 mod load;
 mod part;
+mod passes;
 mod plan;
 mod programs;
 mod properties;
