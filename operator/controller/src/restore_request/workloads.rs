@@ -27,20 +27,20 @@ use crate::pages::{LightPod, each};
 use crate::{crash, writes};
 
 /// The applications of a request, and who else scales or starts them.
-pub struct Applications {
+pub struct Found {
     pub workloads: Vec<ObservedWorkload>,
     pub scaled_objects: Result<Vec<ScaledObjectState>, Forbidden>,
     pub applications: Vec<ObservedApplication>,
 }
 
 /// Looks at all that spec or ledger names.
-pub async fn look(request: &RestoreRequest, context: &Context) -> Result<Applications, Error> {
+pub async fn look(request: &RestoreRequest, context: &Context) -> Result<Found, Error> {
     let quiesced = || request.status.iter().flat_map(|status| &status.quiesced);
     let named = request.spec.quiesce.iter().flat_map(|quiesce| quiesce.workloads.iter().cloned());
     let recorded = quiesced().map(|entry| WorkloadRef { kind: entry.kind, name: entry.name.clone() });
     let wanted: BTreeSet<WorkloadRef> = named.chain(recorded).collect();
     if wanted.is_empty() {
-        return Ok(Applications { workloads: vec![], scaled_objects: Ok(vec![]), applications: vec![] });
+        return Ok(Found { workloads: vec![], scaled_objects: Ok(vec![]), applications: vec![] });
     }
     let paused = quiesced().filter_map(|entry| entry.scaled_object.as_ref());
     let paused = paused.map(|paused| paused.name.clone()).collect();
@@ -50,7 +50,7 @@ pub async fn look(request: &RestoreRequest, context: &Context) -> Result<Applica
     let states = workloads.iter().filter_map(|seen| seen.state.as_ref());
     let parts = states.filter_map(|state| Some(state.part_of.as_ref()?.application.clone()));
     let applications = argo_cd::look(skipped(request).chain(parts).collect(), &namespace, context).await?;
-    Ok(Applications { workloads, scaled_objects, applications })
+    Ok(Found { workloads, scaled_objects, applications })
 }
 
 /// The Applications that the ledger names.

@@ -5,7 +5,7 @@ use greenlang_backup_api::labels::{KEDA_PAUSED_REPLICAS, LEDGER};
 use greenlang_backup_api::restore::Ledger;
 use greenlang_backup_api::v1alpha1::{PausedScaledObject, QuiescedWorkload, WorkloadKind, WorkloadRef};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::observe::{Observed, Patched, ScaledObjectState, WorkloadState};
 use super::step::Effect;
@@ -90,18 +90,18 @@ pub(super) fn record(
     seen: &Observed,
     workload: &WorkloadRef,
 ) -> Option<PausedScaledObject> {
-    let is_ours = |ledger: &&Ledger| ledger.request_uid == request.identity.uid;
+    let is_ours = |ledger: &Ledger| ledger.request_uid == request.identity.uid;
     let state = seen.workload(workload.kind, &workload.name);
-    if state.and_then(|state| state.ledger.as_ref()).filter(is_ours).is_some() {
+    if state.and_then(|state| state.ledger.as_ref()).is_some_and(is_ours) {
         return None;
     }
     let scaler = scaler_of(seen, workload.kind, &workload.name)?;
-    let carried = scaler.ledger.as_ref().filter(is_ours);
+    let carried = scaler.ledger.as_ref().filter(|ledger| is_ours(ledger));
     let paused_replicas = carried.map_or(&scaler.paused_replicas, |ledger| &ledger.annotation).clone();
     Some(PausedScaledObject { name: scaler.name.clone(), paused_replicas })
 }
 
-fn patch(scaler: &ScaledObjectState, ledger: Value, paused_replicas: Value) -> Effect {
+fn patch(scaler: &ScaledObjectState, ledger: Option<&str>, paused_replicas: Option<&str>) -> Effect {
     let patch = json!({
         "metadata": {
             "uid": scaler.uid,
@@ -119,7 +119,7 @@ pub(super) fn stop(
     scaler: &ScaledObjectState,
 ) -> Effect {
     let ledger = Ledger::of(&request.identity, entry).encode();
-    patch(scaler, Value::String(ledger), Value::String(NONE.into()))
+    patch(scaler, Some(&ledger), Some(NONE))
 }
 
 /// Gives the annotation back what it said; none where it says that, and nothing of ours is there.
@@ -128,13 +128,13 @@ pub(super) fn give_back(
     entry: &QuiescedWorkload,
     scaler: &ScaledObjectState,
 ) -> Option<Effect> {
-    let before = entry.scaled_object.as_ref()?.paused_replicas.clone();
+    let before = &entry.scaled_object.as_ref()?.paused_replicas;
     // As of a workload: without its ledger it was never paused, or is not any more, unless somebody took the ledger only.
-    let back = scaler.paused_replicas == before || !keeps_at_none(scaler);
+    let back = scaler.paused_replicas == *before || !keeps_at_none(scaler);
     if !carries(request, scaler) && back {
         return None;
     }
-    Some(patch(scaler, Value::Null, before.map_or(Value::Null, Value::String)))
+    Some(patch(scaler, None, before.as_deref()))
 }
 
 /// Whether KEDA does not do what its annotation says: its workload still has replicas.

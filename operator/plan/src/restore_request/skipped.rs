@@ -4,7 +4,7 @@
 use greenlang_backup_api::labels::{ARGO_CD_SKIP_RECONCILE, LEDGER};
 use greenlang_backup_api::restore::Ledger;
 use greenlang_backup_api::v1alpha1::{QuiesceState, SkippedApplication};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::argo_cd::{healer, is_skipped, of_another, ours, right, taken};
 use super::ledger::NAMELESS;
@@ -161,7 +161,12 @@ pub(super) fn pause(pass: &mut Pass<'_>) -> Vec<String> {
     waits
 }
 
-fn patch(entry: &SkippedApplication, state: &ApplicationState, ledger: Value, skip: Value) -> Effect {
+fn patch(
+    entry: &SkippedApplication,
+    state: &ApplicationState,
+    ledger: Option<&str>,
+    skip: Option<&str>,
+) -> Effect {
     let patch = json!({
         "metadata": {
             "uid": state.uid,
@@ -174,7 +179,7 @@ fn patch(entry: &SkippedApplication, state: &ApplicationState, ledger: Value, sk
 
 fn skip(request: &ValidatedRestore, entry: &SkippedApplication, state: &ApplicationState) -> Effect {
     let ledger = Ledger::of_application(&request.identity, entry).encode();
-    patch(entry, state, Value::String(ledger), Value::String(SKIP.into()))
+    patch(entry, state, Some(&ledger), Some(SKIP))
 }
 
 /// What becomes of an Application that is to go on.
@@ -207,8 +212,7 @@ pub(super) fn give_back(
     if ours(request, state).is_none() && back {
         return GivenBack::Done;
     }
-    let before = entry.skip_reconcile.clone().map_or(Value::Null, Value::String);
-    GivenBack::Todo(patch(entry, state, Value::Null, before))
+    GivenBack::Todo(patch(entry, state, None, entry.skip_reconcile.as_deref()))
 }
 
 /// Gives back what was recorded, and waits for nothing.

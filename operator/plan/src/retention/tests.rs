@@ -142,9 +142,9 @@ fn under_each_name_the_newest_good_ones_stay_and_no_more_than_half_goes() {
     let stock = former("stock", 7, 50, &[("gone", 7)]);
     let (first, last) = ([daily(0), daily(35), daily(36)], [broken, weekly, stock]);
     let candidates = [&first[..], &[orders(40), orders(41), orders(42)], &last].concat();
-    let least = "KeepAtLeast";
-    let own = ["WithinKeepDays", least, "Expired"];
-    let others = [least, least, "Expired", "Expired", least, "Newest"];
+    let newest = "KeepAtLeast";
+    let own = ["WithinKeepDays", newest, "Expired"];
+    let others = [newest, newest, "Expired", "Expired", newest, "Newest"];
     assert_eq!(reasons(&candidates, &rules, now()), [&own[..], &others].concat());
     // Ten of one name among many of the other.
     let mut candidates: Vec<_> = (0..100).map(daily).collect();

@@ -99,7 +99,7 @@ fn what_a_restore_reads_is_needed_from_its_first_second_to_its_end() {
             "source": {"backup": {"name": null, "path": path, "id": "20251107-000500"}}}}))
     };
     assert_eq!(kept(policy(json!({})), &[own_bucket("database")]), [named]);
-    let none: [RestoreRequest; 5] = [
+    let none = vec![
         own_bucket("elsewhere"),
         request(&json!({"spec": {"policyRef": {"name": "another"}}})),
         request(&json!({"spec": {"source": {"backup": {"name": "another"}}}})),

@@ -9,7 +9,7 @@ use super::restore_world::{Blow, World, request};
 use super::{assert_back, assert_switched, assert_untouched, swap, ways, world};
 
 /// A request of part of a database.
-fn part(include: Value) -> Value {
+fn part(include: &Value) -> Value {
     let database = json!({"strategy": "NewDatabase", "target": {"name": "look"}, "include": include});
     json!({"spec": {"confirm": null, "database": database}})
 }
@@ -38,10 +38,10 @@ fn a_spec_that_cannot_be_carried_out_says_which_field() {
             "InvalidSpec",
             "spec.database.include",
         ),
-        (part(json!({})), "InvalidSpec", "spec.database.include"),
-        (part(json!({"schemas": ["ä".repeat(32)]})), "InvalidSpec", "spec.database.include"),
+        (part(&json!({})), "InvalidSpec", "spec.database.include"),
+        (part(&json!({"schemas": ["ä".repeat(32)]})), "InvalidSpec", "spec.database.include"),
         (
-            part(json!({"tables": [{"schema": "app", "name": "ä".repeat(32)}]})),
+            part(&json!({"tables": [{"schema": "app", "name": "ä".repeat(32)}]})),
             "InvalidSpec",
             "spec.database.include",
         ),
