@@ -13,6 +13,7 @@ use greenlang_backup_api::v1alpha1::{
     RestoreRequestStatus,
 };
 use greenlang_backup_api::{labels, text};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use kube::core::DeserializeGuard;
@@ -23,6 +24,8 @@ use serde::{Deserialize, Deserializer};
 
 /// Longest spec that is read, in bytes of JSON. What a Job can be told of it has 96 KiB.
 const MAX_SPEC: usize = 256 * 1_024;
+/// Longest spec of a Job that is read: it has a Task, and what a policy or request says of Pods.
+const MAX_JOB_SPEC: usize = 2 * MAX_SPEC;
 /// Longest word of a parser that is told, in bytes.
 const MAX_ERROR: usize = 512;
 
@@ -100,6 +103,16 @@ impl<K: Resource> Resource for Brought<K> {
     }
 }
 
+impl Brought<Job> {
+    /// The Job with its spec, if that is no longer than specs of Jobs that are made here: whoever may make Jobs may make others.
+    pub fn short(self) -> Option<Job> {
+        let Self { metadata, spec, status, .. } = self;
+        let spec = spec.filter(|Json(text)| text.len() <= MAX_JOB_SPEC)?;
+        let status = status.map(|Json(text)| serde_json::from_slice(&text)).transpose().ok()?;
+        Some(Job { metadata, spec: serde_json::from_slice(&spec.0).ok()?, status })
+    }
+}
+
 /// A value as text.
 #[derive(Clone, Debug)]
 struct Json(Vec<u8>);
@@ -156,8 +169,9 @@ pub fn keep<K: Kept>(told: Event<Brought<K>>, served: &BTreeSet<String>) -> Even
     }
 }
 
+/// What is kept of an object.
 #[expect(clippy::result_large_err, reason = "it is what the client's guard holds")]
-fn kept<K: Kept>(brought: Brought<K>, served: &BTreeSet<String>) -> Result<K, InvalidObject> {
+pub fn kept<K: Kept>(brought: Brought<K>, served: &BTreeSet<String>) -> Result<K, InvalidObject> {
     let Brought { mut metadata, spec, status, .. } = brought;
     let is_served = metadata.namespace.as_ref().is_some_and(|namespace| served.contains(namespace));
     let spec = if is_served {

@@ -93,6 +93,24 @@ fn of_a_request_that_is_not_served_little_is_kept_however_large_it_is() {
 }
 
 #[test]
+fn of_a_job_all_is_read_if_it_is_no_longer_than_ours() {
+    let stored = |text: &str| {
+        let env = json!([{"name": "GREENLANG_TASK", "value": text}]);
+        let spec = json!({"template": {"spec": {"containers": [{"name": "runner", "env": env}]}}});
+        let status = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+        json!({"metadata": {"name": "a", "namespace": "n"}, "spec": spec, "status": status})
+    };
+    let short = |job: &Value| serde_json::from_str::<Brought<Job>>(&job.to_string()).unwrap().short();
+    let longest = stored(&"x".repeat(400_000));
+    let full: Job = serde_json::from_value(longest.clone()).unwrap();
+    let read = short(&longest).unwrap();
+    assert_eq!((read.spec, read.status), (full.spec, full.status));
+    assert_eq!(read.metadata.name.as_deref(), Some("a"));
+    assert_eq!(short(&stored(&"x".repeat(600_000))), None);
+    assert_eq!(short(&json!({"metadata": {"name": "a"}})), None);
+}
+
+#[test]
 fn a_spec_that_is_too_large_or_cannot_be_read_is_told_in_a_few_words() {
     let mut large = stored("served");
     large["spec"]["jobTemplate"] = json!({"tolerations": vec![json!({}); 100_000]});

@@ -15,6 +15,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::lock::{self, Held};
 use super::{argo_cd, workloads};
+use crate::cache::Brought;
 use crate::context::Context;
 use crate::errors::Error;
 use crate::family::Family;
@@ -109,10 +110,10 @@ async fn is_going(namespace: &str, context: &Context) -> Result<bool, Error> {
 
 /// The dumps that go on in a namespace, of whatever policy.
 async fn dumps(namespace: &str, context: &Context) -> Result<Vec<OngoingDump>, Error> {
-    let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
+    let jobs: Api<Brought<Job>> = Api::namespaced(context.client.clone(), namespace);
     let backups = ListParams::default().labels(&format!("{}={}", labels::TASK, labels::TASK_BACKUP));
     let mut found = vec![];
-    each(&jobs, &backups, |job| found.extend(OngoingDump::of(&job))).await?;
+    each(&jobs, &backups, |job| found.extend(job.short().as_ref().and_then(OngoingDump::of))).await?;
     Ok(found)
 }
 

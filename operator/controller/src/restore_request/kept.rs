@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Preconditions};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -26,7 +26,7 @@ use crate::family::Family;
 use crate::pages::{PAGE, each};
 use crate::passes::run_out;
 use crate::time::{now, pause};
-use crate::{crash, writes};
+use crate::{cache, crash, writes};
 
 /// Passes at the same time in a namespace; each reads its ConfigMap.
 const CONCURRENCY: u16 = 4;
@@ -90,12 +90,12 @@ async fn pass(cached: &Named, context: &Context) -> Result<Action, Error> {
 
 /// Whether a request still needs the database. Of one that cannot be read nobody knows that it has ended.
 async fn is_held(kept: &KeptDatabase, context: &Context) -> Result<bool, Error> {
-    let requests: Api<DeserializeGuard<RestoreRequest>> =
+    let requests: Api<cache::Brought<RestoreRequest>> =
         Api::namespaced(context.client.clone(), &kept.request.namespace);
     let mut held = false;
     each(&requests, &ListParams::default(), |request| {
-        held |= match &request.0 {
-            Ok(request) => holds(request, kept),
+        held |= match cache::kept(request, &context.namespaces) {
+            Ok(request) => holds(&request, kept),
             Err(invalid) => invalid.metadata.uid.as_ref() == Some(&kept.request.uid),
         };
     })
