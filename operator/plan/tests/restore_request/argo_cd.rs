@@ -184,3 +184,21 @@ fn an_application_is_let_go_although_the_namespace_of_the_request_is_deleted() {
         (state.ledger, state.skip_reconcile) = (None, None);
     }
 }
+
+/// As long as one application is not back, Argo CD would see the stop of it.
+#[test]
+fn an_application_is_let_go_last() {
+    let mut world = argo_cd(&skipping());
+    world.with_keda();
+    world.run_until(RestorePhase::Resuming);
+    world.reads_scaled_objects = false;
+    for _ in 0..10 {
+        world.turn();
+    }
+    assert_eq!((world.counts().0, world.counts().1), (Some(6), Some(0)), "what KEDA scales is not back");
+    assert_eq!(world.applications[&shop()].skip_reconcile.as_deref(), Some("true"));
+    world.reads_scaled_objects = true;
+    world.run_to_end();
+    assert_eq!(world.phase(), RestorePhase::Succeeded);
+    assert_back(&world, "let go last");
+}
