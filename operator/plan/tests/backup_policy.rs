@@ -12,6 +12,8 @@ mod clean_up;
 mod clock;
 #[path = "backup_policy/first_probe.rs"]
 mod first_probe;
+#[path = "backup_policy/history.rs"]
+mod history;
 #[path = "backup_policy/places.rs"]
 mod places;
 #[path = "backup_policy/restores.rs"]

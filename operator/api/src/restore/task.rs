@@ -101,6 +101,9 @@ pub enum PlanSource {
     Latest {
         /// Directory in the bucket, below the prefix.
         path: String,
+        /// Only those that were made under this name: another backup may have had the path before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        backup: Option<String>,
         /// Only those that this schedule asked for.
         schedule: Option<String>,
         /// As above.

@@ -125,12 +125,15 @@ async fn finalize(
 async fn keep(kept: &ConfigMap, config_maps: &Api<ConfigMap>) -> Result<Option<Refusal>, Error> {
     crash::before_write();
     let name = kept.name_any();
-    match config_maps.create(&writes::ours(), kept).await {
-        Ok(_) => Ok(None),
+    let made = match config_maps.create(&writes::ours(), kept).await {
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            config_maps.replace(&name, &writes::ours(), kept).await?;
-            Ok(None)
+            config_maps.replace(&name, &writes::ours(), kept).await
         }
+        made => made,
+    };
+    match made {
+        Ok(_) => Ok(None),
+        // Also where somebody has made one of that name that nobody may change (`immutable`).
         Err(kube::Error::Api(status)) if writes::is_refusal(&status) => {
             let message = format!(
                 "the API server refused ConfigMap {name}, which is to remember the database that is replaced: {}",

@@ -14,6 +14,7 @@ use super::managers::annotation_manager;
 use super::workloads::ledger_of;
 use crate::context::Context;
 use crate::errors::Error;
+use crate::pages::each;
 
 /// Seconds between two looks of KEDA at its triggers, where a ScaledObject does not say.
 const POLLING_SECONDS: u64 = 30;
@@ -34,17 +35,18 @@ pub async fn look(
     context: &Context,
 ) -> Result<Result<Vec<ScaledObjectState>, Forbidden>, Error> {
     let objects: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource());
-    let found = match objects.list(&ListParams::default()).await {
-        Ok(found) => found.items,
-        Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(Err(Forbidden)),
-        // By its code: without any resource of the group the server answers 404 in plain text.
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Ok(vec![])),
-        Err(error) => return Err(error.into()),
-    };
     let concerns = |seen: &ScaledObjectState| {
         names.contains(&seen.name) || seen.target.as_ref().is_some_and(|target| workloads.contains(target))
     };
-    Ok(Ok(found.iter().map(state).filter(concerns).collect()))
+    let mut found = vec![];
+    let take = |object| found.extend(Some(state(&object)).filter(concerns));
+    match each(&objects, &ListParams::default(), take).await {
+        Ok(()) => Ok(Ok(found)),
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(Err(Forbidden)),
+        // By its code: without any resource of the group the server answers 404 in plain text.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Ok(vec![])),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn state(object: &DynamicObject) -> ScaledObjectState {

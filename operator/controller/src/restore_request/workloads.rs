@@ -64,8 +64,11 @@ async fn look_at_workloads(
     wanted: BTreeSet<WorkloadRef>,
     context: &Context,
 ) -> Result<Vec<ObservedWorkload>, Error> {
-    let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(context.client.clone(), namespace);
-    let eye = Eye { namespace, context, autoscalers: autoscalers.list(&ListParams::default()).await?.items };
+    let mut autoscalers: Vec<HorizontalPodAutoscaler> = vec![];
+    let all = Api::namespaced(context.client.clone(), namespace);
+    let is_wanted = |one: &HorizontalPodAutoscaler| wanted.iter().any(|workload| targets(one, workload));
+    each(&all, &ListParams::default(), |one| autoscalers.extend(Some(one).filter(is_wanted))).await?;
+    let eye = Eye { namespace, context, autoscalers };
     let mut seen = Vec::with_capacity(wanted.len());
     for workload in wanted {
         let state = eye.state(&workload).await?;

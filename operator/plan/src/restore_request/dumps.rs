@@ -21,6 +21,9 @@ const LIMIT_SECONDS: i64 = 900;
 /// Seconds between two looks at it.
 const LOOK_SECONDS: i64 = 10;
 
+/// Most bytes of a name in the Task of a dump; those of Kubernetes have no more.
+const MAX_NAME: usize = 253;
+
 /// A dump that goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OngoingDump {
@@ -45,6 +48,10 @@ impl OngoingDump {
         else {
             return None;
         };
+        // Whoever may make Jobs may write anything to one, of any length, and it is told in status.
+        if run.policy.len().max(run.backup.len()) > MAX_NAME {
+            return None;
+        }
         Some(Self {
             job: job.metadata.name.clone()?,
             policy: run.policy,

@@ -103,7 +103,7 @@ pub fn validate(
 pub fn leftover(request: &RestoreRequest) -> ValidatedRestore {
     let (place, database) = begun(request).unwrap_or_else(|| (nowhere(request), String::new()));
     let path = place.path.clone().unwrap_or_default();
-    let none = PlanSource::Latest { path, schedule: None, database: None };
+    let none = PlanSource::Latest { path, backup: None, schedule: None, database: None };
     let source = source(request, place.path.as_ref()).unwrap_or(none);
     assemble(request, place, database, source)
 }
@@ -341,7 +341,10 @@ fn source(request: &RestoreRequest, path: Option<&String>) -> Result<PlanSource,
     let (path, database) = (path.cloned().unwrap_or_default(), source.database.clone());
     match (&source.backup, &source.latest, &source.undo_of) {
         (Some(backup), _, _) => Ok(PlanSource::Backup { path, id: backup.id.clone(), database }),
-        (_, Some(latest), _) => Ok(PlanSource::Latest { path, schedule: latest.schedule.clone(), database }),
+        (_, Some(latest), _) => {
+            let (backup, schedule) = (latest.backup.clone(), latest.schedule.clone());
+            Ok(PlanSource::Latest { path, backup, schedule, database })
+        }
         (_, _, Some(of)) => Ok(PlanSource::Undo { of: of.name.clone() }),
         _ => Err(invalid(
             reasons::INVALID_SPEC,

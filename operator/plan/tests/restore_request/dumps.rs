@@ -12,10 +12,14 @@ use super::{AS_BEFORE, assert_switched, swap, ways, world};
 
 /// A Job that dumps a database.
 fn job(host: &str, database: &str, condition: Option<&str>) -> Job {
+    job_of("main", host, database, condition)
+}
+
+fn job_of(policy: &str, host: &str, database: &str, condition: Option<&str>) -> Job {
     let secret = json!({"secret": "s", "directory": "/d"});
     let task: Task = serde_json::from_value(json!({
         "kind": "PostgresDump",
-        "run": {"namespace": "greenlang", "policy": "main", "policyUid": "p-1", "backup": "database", "path": "database",
+        "run": {"namespace": "greenlang", "policy": policy, "policyUid": "p-1", "backup": "database", "path": "database",
             "id": "20251107-093000", "attempt": 1, "slot": "2025-11-07T09:30:00Z", "trigger": "Schedule", "schedules": [], "keepDays": 30},
         "claim": {"owner": {"clusterUid": "c", "namespace": "greenlang", "policy": "main"}, "adopt": null},
         "bucket": {"name": "b", "prefix": "", "region": "r", "endpoint": null, "forcePathStyle": false, "ca": null, "credentials": null,
@@ -151,4 +155,11 @@ fn who_has_stopped_applications_waits_no_more() {
     world.run_to_end();
     assert_switched(&world, "swap", "status was lost");
     assert_eq!(quiescing(&world).len(), 1, "{:#?}", world.status().phases);
+}
+
+/// What a Job says of itself is told in status, and whoever may make Jobs decides what that is.
+#[test]
+fn a_job_with_names_that_no_object_can_have_is_no_dump_of_ours() {
+    let is_dump = |length| OngoingDump::of(&job_of(&"x".repeat(length), "db", DATABASE, None)).is_some();
+    assert_eq!([253, 254].map(is_dump), [true, false]);
 }

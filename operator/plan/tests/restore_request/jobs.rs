@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use greenlang_backup_api::restore::{RestoreAction, RestoreTask};
+use greenlang_backup_api::restore::{PlanSource, RestoreAction, RestoreTask};
 use greenlang_backup_api::task::{TASK_ENV, Task};
 use greenlang_backup_api::{conditions, labels};
+use greenlang_backup_plan::restore_request::validate;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Value, json};
 
-use super::restore_world::{DATABASE, Fate, OLD, World};
+use super::restore_world::{DATABASE, Fate, OLD, World, request};
 use super::{ways, world};
 
 fn made(way: &str) -> Vec<Job> {
@@ -173,4 +174,18 @@ fn plan_and_load_are_asked_for_the_same_part() {
     let restored =
         status.conditions.iter().find(|condition| condition.type_ == conditions::RESTORED).unwrap();
     assert!(restored.message.contains("7 entries of the backup"), "{}", restored.message);
+}
+
+#[test]
+fn the_newest_backup_is_one_that_was_made_under_its_name() {
+    let latest = json!({"backup": null, "latest": {"backup": "database"}});
+    let request = request(&json!({"spec": {"source": latest}}));
+    let expected = PlanSource::Latest {
+        path: "database".into(),
+        backup: Some("database".into()),
+        schedule: None,
+        database: None,
+    };
+    let policy = World::new(&json!({})).policy;
+    assert_eq!(validate(&request, policy.as_ref()).unwrap().source, expected);
 }

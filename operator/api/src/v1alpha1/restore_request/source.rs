@@ -58,7 +58,8 @@ pub struct BackupById {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LatestBackup {
-    /// Name of the backup within the policy. With `policyRef`.
+    /// Name of the backup within the policy. With `policyRef`. What was made under another name does not count, though it has the same
+    /// path: say `source.backup` with its id for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub backup: Option<String>,

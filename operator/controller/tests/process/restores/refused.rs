@@ -1,15 +1,18 @@
-//! Jobs of restores that a webhook denies.
+//! What the API server does not let a restore make: Jobs that a webhook denies, and what is to remember a replaced database.
 
 use anyhow::{Context as _, Result};
 use greenlang_backup_api::labels;
+use greenlang_backup_api::restore::RequestIdentity;
 use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequestStatus};
+use greenlang_backup_plan::restore_request::kept_name;
 use greenlang_backup_tests::wait;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
+use serde_json::json;
 
 use super::World;
 use crate::proxy::Fault;
-use crate::replica::LIMIT;
+use crate::replica::{LIMIT, SERVED};
 use crate::runs;
 
 /// What asks again within seconds asks for nothing, as long as whoever refuses has not changed his mind.
@@ -52,4 +55,28 @@ async fn a_job_that_a_webhook_denies_is_a_failed_attempt_and_told() -> Result<()
     })
     .await?;
     Ok(())
+}
+
+/// Whoever may make ConfigMaps can have the name that ours must have.
+#[tokio::test]
+async fn a_config_map_in_the_way_that_nobody_may_change_brings_the_applications_back() -> Result<()> {
+    let mut world = World::start().await?;
+    world.policy_at_rest().await?;
+    world.server.hold("load", true);
+    world.apply("back", |_| {}).await?;
+    let loads = |status: &RestoreRequestStatus| status.phase == Some(RestorePhase::Restoring);
+    world.until("back", "it loads", loads).await?;
+    let request = world.requests().get("back").await?;
+    let uid = request.uid().context("a UID")?;
+    let name = kept_name(&RequestIdentity { namespace: SERVED.into(), name: "back".into(), uid });
+    let in_the_way = json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true, "data": {"x": "y"},
+        "metadata": {"name": name, "namespace": SERVED}});
+    world.api.cluster.apply(&in_the_way.to_string()).await?;
+    world.server.hold("load", false);
+    let status = world.phase("back", RestorePhase::Failed).await?;
+    let failure = status.failure.context("a failure")?;
+    assert_eq!(failure.reason, "ConfigMapRefused");
+    assert!(failure.message.contains(&name) && failure.message.contains("immutable"), "{}", failure.message);
+    assert!(status.switch_started_time.is_none());
+    world.at_rest("back").await
 }

@@ -111,22 +111,30 @@ fn the_newest_backup_that_can_be_used_is_chosen() {
     }
     fixture.bucket.delete("clusters/test/database/20251109-020000/1/greenlang.dump.zst.age");
     fixture.bucket.put("clusters/test/database/20251110-020000/manifest.json", b"{}");
+    fixture.task.run.id = "20251111-020000".parse().unwrap();
+    fixture.task.run.backup = "orders".into();
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
     let request = Request::new(&fixture, &POSTGRES, *SEEDED, "u-newest");
-    let latest = |schedule: Option<&str>| PlanAction {
+    let latest = |backup: Option<&str>, schedule: Option<&str>| PlanAction {
         source: PlanSource::Latest {
             path: "database".into(),
+            backup: backup.map(str::to_owned),
             schedule: schedule.map(str::to_owned),
             database: None,
         },
         ..action(&request)
     };
     for schedule in [None, Some("daily")] {
-        let ended = plan(&request, latest(schedule));
+        let ended = plan(&request, latest(Some("database"), schedule));
         ended.expect(Outcome::Done, reasons::SUCCEEDED);
         assert_eq!(report(&ended).backup.as_ref().unwrap().id.as_str(), "20251108-020000");
         assert!(read(&ended).backup.unwrap().choice.contains("2 newer cannot be used"));
     }
-    plan(&request, latest(Some("weekly"))).expect(Outcome::Failed, restore::BACKUP_NOT_FOUND);
+    plan(&request, latest(None, Some("weekly"))).expect(Outcome::Failed, restore::BACKUP_NOT_FOUND);
+    // Another backup has had the path, or has it now.
+    let any = plan(&request, latest(None, None));
+    assert_eq!(report(&any).backup.as_ref().unwrap().id.as_str(), "20251111-020000");
+    plan(&request, latest(Some("billing"), None)).expect(Outcome::Failed, restore::BACKUP_NOT_FOUND);
 }
 
 #[test]

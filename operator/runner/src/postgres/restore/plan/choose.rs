@@ -46,8 +46,9 @@ pub async fn choose(store: &Store, source: &PlanSource, target: &str) -> Result<
             let choice = choice(path, id, database.as_deref(), target, found, "it was named".to_owned())?;
             Ok(Chosen::Backup(Box::new(choice)))
         }
-        PlanSource::Latest { path, schedule, database } => {
-            let choice = newest(store, path, schedule.as_deref(), database.as_deref(), target).await?;
+        PlanSource::Latest { path, backup, schedule, database } => {
+            let wanted = Wanted { backup: backup.as_deref(), schedule: schedule.as_deref() };
+            let choice = newest(store, path, &wanted, database.as_deref(), target).await?;
             Ok(Chosen::Backup(Box::new(choice)))
         }
         PlanSource::Undo { of } => {
@@ -56,11 +57,26 @@ pub async fn choose(store: &Store, source: &PlanSource, target: &str) -> Result<
     }
 }
 
+/// Which of the backups of a path count.
+struct Wanted<'a> {
+    /// Those that were made under this name.
+    backup: Option<&'a str>,
+    /// Those that this schedule asked for.
+    schedule: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    fn has(&self, manifest: &Manifest) -> bool {
+        let serves = |name: &str| manifest.schedules.iter().any(|schedule| schedule.name == name);
+        self.backup.is_none_or(|name| manifest.backup == name) && self.schedule.is_none_or(serves)
+    }
+}
+
 /// The newest whose objects are all there. What cannot be used is passed over, and that is said.
 async fn newest(
     store: &Store,
     path: &str,
-    schedule: Option<&str>,
+    wanted: &Wanted<'_>,
     database: Option<&str>,
     target: &str,
 ) -> Result<Choice, RunError> {
@@ -85,8 +101,7 @@ async fn newest(
             }
             Err(error) => return Err(error.into()),
         };
-        let serves = |name: &str| found.manifest.schedules.iter().any(|schedule| schedule.name == name);
-        if schedule.is_some_and(|name| !serves(name)) {
+        if !wanted.has(&found.manifest) {
             continue;
         }
         if !whole(store, &found.manifest).await? {
@@ -94,7 +109,7 @@ async fn newest(
             passed_over += 1;
             continue;
         }
-        let of = schedule.map_or_else(String::new, |name| format!(" of schedule {name}"));
+        let of = wanted.schedule.map_or_else(String::new, |name| format!(" of schedule {name}"));
         let but =
             if passed_over == 0 { String::new() } else { format!("; {passed_over} newer cannot be used") };
         return Ok(choice(
@@ -106,7 +121,8 @@ async fn newest(
             format!("it is the newest good one{of}{but}"),
         )?);
     }
-    let key = format!("{}(a backup that can be used)", store.layout().path(path));
+    let made_as = wanted.backup.map_or_else(String::new, |name| format!(", made as backup {name}"));
+    let key = format!("{}(a backup that can be used{made_as})", store.layout().path(path));
     Err(RestoreError::BackupNotFound { key }.into())
 }
 
