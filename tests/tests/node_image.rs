@@ -14,6 +14,7 @@ echo "runner: $(/usr/local/bin/greenlang-backup-runner 2>&1)"
 for program in pg_dump pg_dumpall pg_restore psql; do
   for major in 15 17; do /usr/lib/postgresql/$major/bin/$program --version; done
 done
+echo "limit of the allocator: $MALLOC_MMAP_THRESHOLD_"
 echo "public CAs: $(grep -c BEGIN /etc/ssl/certs/ca-certificates.crt)"
 "#;
 
@@ -48,6 +49,7 @@ async fn the_image_has_all_that_a_job_needs_and_runs_as_nobody() -> Result<()> {
         &format!("operator: greenlang-backup-operator {version}"),
         // The runner takes its task from the environment, and here there is none.
         "GREENLANG_TASK",
+        "limit of the allocator: 1048576",
         "pg_dump (PostgreSQL) 15.",
         "pg_dump (PostgreSQL) 17.",
         "pg_dumpall (PostgreSQL) 15.",

@@ -3,6 +3,7 @@
 
 pub mod data;
 pub mod figure;
+pub mod image;
 pub mod machine;
 pub mod usage;
 pub mod world;

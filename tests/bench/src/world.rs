@@ -21,6 +21,7 @@ use greenlang_backup_test_servers::{CLIENTS, Postgres, S3, StandIn, run};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
+use crate::image;
 use crate::usage::Usage;
 
 const BUCKET: &str = "bench";
@@ -176,6 +177,7 @@ pub fn carry_out(task: &Task, clients: &Path, place: &Path) -> Result<(Usage, Ru
     let (report, errors) = (place.join("report"), place.join("stderr"));
     let mut command = Command::new(beside_us("greenlang-backup-runner")?);
     command
+        .envs(image::environment())
         .env(TASK_ENV, task.encode()?)
         .env("GREENLANG_TERMINATION_LOG", &report)
         .env("GREENLANG_PG_BIN_DIR", clients)

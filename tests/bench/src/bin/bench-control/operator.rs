@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use greenlang_backup_bench::image;
 use greenlang_backup_bench::usage::field;
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::operator::{NAMESPACE, RELEASE};
@@ -33,6 +34,7 @@ impl Operator {
         let process = Command::new(&program)
             .arg("run")
             .env_clear()
+            .envs(image::environment())
             .env("KUBECONFIG", api.as_service_account(NAMESPACE, RELEASE).await?)
             .env("NAMESPACES", SERVED)
             .env("POD_NAMESPACE", NAMESPACE)
