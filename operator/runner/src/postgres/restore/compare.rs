@@ -83,7 +83,7 @@ impl Comparison {
                 found.acl, expected.acl
             ));
         }
-        let database = Found { oid: 0, name: String::new(), comment: found.comment.clone(), open: true };
+        let database = Found { comment: found.comment.clone(), ..Found::default() };
         self.same("the comment", &expected.comment.as_deref(), &database.own_comment());
         let (wanted, set) = (settings(&expected.settings), settings(&found.settings));
         for (setting, value) in &wanted {

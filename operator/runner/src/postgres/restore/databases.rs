@@ -12,13 +12,17 @@ use crate::postgres::PostgresError;
 use crate::postgres::connect::{Session, quoted_identifier, quoted_literal};
 
 /// A database that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     pub oid: u32,
     pub name: String,
     pub comment: Option<String>,
     /// Whether it lets sessions in.
     pub open: bool,
+    /// Whether databases may be made of it, which keeps it from being dropped.
+    pub template: bool,
+    /// Whether a `DROP DATABASE` of it was cut off: it lets nobody in, and can be dropped but not altered.
+    pub half_dropped: bool,
 }
 
 /// What was dropped.
@@ -28,11 +32,19 @@ pub struct Dropped {
     pub bytes: u64,
 }
 
-const COLUMNS: &str =
-    "d.oid, d.datname::text, pg_catalog.shobj_description(d.oid, 'pg_database'), d.datallowconn";
+/// -2 is how the server (from 14.9 and 15.4 on) marks what it began to drop.
+const COLUMNS: &str = "d.oid, d.datname::text, pg_catalog.shobj_description(d.oid, 'pg_database'), d.datallowconn, \
+                       d.datistemplate, d.datconnlimit = -2";
 
 fn found(row: &Row) -> Result<Found, Error> {
-    Ok(Found { oid: row.try_get(0)?, name: row.try_get(1)?, comment: row.try_get(2)?, open: row.try_get(3)? })
+    Ok(Found {
+        oid: row.try_get(0)?,
+        name: row.try_get(1)?,
+        comment: row.try_get(2)?,
+        open: row.try_get(3)?,
+        template: row.try_get(4)?,
+        half_dropped: row.try_get(5)?,
+    })
 }
 
 /// The database of a name.
@@ -109,7 +121,7 @@ pub async fn drop_ours(
 }
 
 /// Drops the database that a request replaces with strategy Replace: the very one that the plan saw, and no other. Where that fails,
-/// it lets sessions in as before.
+/// it is as before.
 pub async fn drop_replaced(session: &Session, wanted: &NamedDatabase) -> Result<(), RunError> {
     let Some(found) = named(session, &wanted.name).await? else { return Ok(()) };
     if found.oid != wanted.oid {
@@ -117,9 +129,10 @@ pub async fn drop_replaced(session: &Session, wanted: &NamedDatabase) -> Result<
         return Err(RestoreError::DatabaseChanged(problem).into());
     }
     if let Err(failure) = drop_now(session, &found).await {
-        let open = format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS true", quoted_identifier(&found.name));
-        if let Err(error) = session.execute(&open).await {
-            warn!(%error, database = found.name, "it could not be dropped, and lets no session in now");
+        if found.template
+            && let Err(error) = session.execute(&is_template(&found.name, true)).await
+        {
+            warn!(%error, database = found.name, "it could not be dropped, and is no template any more");
         }
         return Err(failure.into());
     }
@@ -127,22 +140,32 @@ pub async fn drop_replaced(session: &Session, wanted: &NamedDatabase) -> Result<
     Ok(())
 }
 
+/// With FORCE the server itself keeps new sessions out. Nothing is altered before unless it must be: what an earlier DROP has left that
+/// was cut off cannot be altered any more.
 async fn drop_now(session: &Session, found: &Found) -> Result<(), PostgresError> {
-    let name = quoted_identifier(&found.name);
-    session.execute(&format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false IS_TEMPLATE false")).await?;
-    session.execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await
+    if found.template {
+        session.execute(&is_template(&found.name, false)).await?;
+    }
+    session.execute(&format!("DROP DATABASE {} WITH (FORCE)", quoted_identifier(&found.name))).await
+}
+
+fn is_template(name: &str, is: bool) -> String {
+    format!("ALTER DATABASE {} WITH IS_TEMPLATE {is}", quoted_identifier(name))
 }
 
 #[cfg(test)]
 mod tests {
+    use greenlang_backup_test_servers::{ADMIN_PASSWORD, POSTGRES};
+
     use super::*;
+    use crate::postgres::server_tests::endpoint;
 
     fn request(uid: &str) -> RequestIdentity {
         RequestIdentity { namespace: "greenlang".into(), name: "back".into(), uid: uid.into() }
     }
 
     fn database(comment: Option<String>, open: bool) -> Found {
-        Found { oid: 1, name: "d".into(), comment, open }
+        Found { oid: 1, name: "d".into(), comment, open, ..Found::default() }
     }
 
     #[test]
@@ -169,5 +192,26 @@ mod tests {
         }
         assert_eq!(database(Some("plain\ntext".into()), true).own_comment(), Some("plain\ntext"));
         assert_eq!(database(None, true).own_comment(), None);
+    }
+    /// The server's own mark of what it began to drop: such a database lets nobody in, not even to be altered.
+    #[tokio::test]
+    async fn a_drop_that_was_cut_off_is_finished() {
+        let ours = request("u-cut-off");
+        for name in ["cut_off_ours", "cut_off_replaced"] {
+            POSTGRES.create_database(name);
+        }
+        POSTGRES.sql("postgres", &comment_on("cut_off_ours", Some(&marked(&ours, None))));
+        let cut = "UPDATE pg_database SET datconnlimit = -2 WHERE datname LIKE 'cut@_off@_%' ESCAPE '@'";
+        POSTGRES.sql("postgres", cut);
+        let endpoint = endpoint(&POSTGRES, "postgres", ADMIN_PASSWORD);
+        let session = endpoint.connect_to_change("postgres").await.unwrap();
+        let Some(found) = named(&session, "cut_off_replaced").await.unwrap() else { panic!("it is gone") };
+        assert!(found.half_dropped && found.open && !found.template, "{found:?}");
+        assert!(drop_ours(&session, &ours, "cut_off_ours", None).await.unwrap().is_some());
+        let replaced = NamedDatabase { name: found.name, oid: found.oid };
+        drop_replaced(&session, &replaced).await.unwrap();
+        for name in ["cut_off_ours", "cut_off_replaced"] {
+            assert_eq!(named(&session, name).await.unwrap(), None);
+        }
     }
 }

@@ -84,6 +84,13 @@ pub async fn present(
             format!("database {} is there already, and strategy NewDatabase makes one that is not: name another, or use strategy Swap", task.database),
         );
     }
+    // Replace drops it for good.
+    if found.half_dropped && action.strategy == RestoreStrategy::Swap {
+        findings.refuse(
+            restore::DATABASE_EXISTS,
+            format!("a DROP DATABASE of {} was cut off, so it cannot be renamed: finish it, DROP DATABASE {};, and use strategy NewDatabase", task.database, quoted_identifier(&task.database)),
+        );
+    }
     let Found { oid, .. } = found;
     let bytes = session.value::<i64>(&format!("SELECT pg_catalog.pg_database_size({oid}::oid)")).await;
     let sessions: i64 = session

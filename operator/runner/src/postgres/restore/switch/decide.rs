@@ -55,6 +55,11 @@ pub fn next(seen: &Seen) -> Result<Step, RestoreError> {
     let Some(incoming) = &seen.incoming else {
         return changed(format!("the restored database {} is gone", seen.wanted_incoming));
     };
+    for found in [Some(incoming), seen.outgoing.as_ref()].into_iter().flatten() {
+        if found.half_dropped && seen.record != Some(RecordState::Switched) {
+            return changed(format!("somebody began to drop database {}", found.name));
+        }
+    }
     if seen.holder == Some(incoming.oid) {
         let told = seen.record == Some(RecordState::Switched);
         return Ok(if told { Step::Done } else { Step::WriteSwitched });

@@ -302,7 +302,7 @@ impl<'a> Switch<'a> {
         let session = self.session().await?;
         let Some(outgoing) = &self.action.outgoing else { return Ok(()) };
         let found = databases::named(&session, &self.task.database).await?;
-        if found.is_some_and(|found| found.oid == outgoing.oid && !found.open) {
+        if found.is_some_and(|found| found.oid == outgoing.oid && !found.open && !found.half_dropped) {
             let name = quoted_identifier(&self.task.database);
             session.execute(&format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")).await?;
             info!(database = self.task.database, "sessions get in again");

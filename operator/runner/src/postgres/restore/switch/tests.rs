@@ -213,6 +213,16 @@ async fn another_database_than_the_planned_one_is_not_renamed() {
 }
 
 #[tokio::test]
+async fn what_somebody_began_to_drop_is_not_switched() {
+    let world = World::new("half_dropped", true).await;
+    let cut = "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half_dropped'";
+    SERVER.sql("postgres", cut);
+    let refused = world.switch(None).await.unwrap_err();
+    assert_eq!((refused.reason(), refused.is_retryable()), (restore::DATABASE_CHANGED, false), "{refused}");
+    assert!(refused.to_string().contains("began to drop database half_dropped"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_request_of_the_same_name_is_not_carried_out_again() {
     let world = World::new("once", true).await;
     world.switch(None).await.unwrap();
@@ -257,8 +267,11 @@ async fn a_database_that_cannot_be_dropped_lets_sessions_in_as_before() {
         "undroppable",
         "BEGIN; INSERT INTO which VALUES ('prepared'); PREPARE TRANSACTION 'undroppable'",
     );
+    SERVER.sql("postgres", "ALTER DATABASE undroppable WITH IS_TEMPLATE true");
     databases::drop_replaced(&session, &replaced).await.unwrap_err();
     assert_eq!(SERVER.sql("undroppable", "SELECT one FROM which"), "old\n");
+    let template = "SELECT datistemplate FROM pg_database WHERE datname = 'undroppable'";
+    assert_eq!(SERVER.sql("postgres", template), "t\n");
     SERVER.sql("undroppable", "ROLLBACK PREPARED 'undroppable'");
     let other = NamedDatabase { oid: replaced.oid + 1, ..replaced.clone() };
     databases::drop_replaced(&session, &other).await.unwrap_err();
