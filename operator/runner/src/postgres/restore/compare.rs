@@ -8,6 +8,7 @@ use greenlang_backup_api::contents::{
 use greenlang_backup_api::globals::Setting;
 
 use super::databases::Found;
+use super::properties;
 
 /// What a comparison found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,11 +21,11 @@ pub struct Comparison {
 
 /// How far two databases are compared.
 #[derive(Clone, Copy, Debug)]
-pub struct Depth {
+pub struct Depth<'a> {
     /// Whether the content of tables and large objects was read, or rows were only counted.
     pub content: bool,
-    /// Whether the user may set all that the backup has; if not, what it could not set was said before.
-    pub settings: bool,
+    /// Settings that the server refused, which was said then.
+    pub refused: &'a properties::Settings,
 }
 
 /// How a sequence counts.
@@ -42,7 +43,7 @@ pub fn compare(
     expected: &DatabaseContents,
     found: &DatabaseContents,
     directions: &BTreeMap<(String, String), Direction>,
-    depth: Depth,
+    depth: Depth<'_>,
 ) -> Comparison {
     let mut comparison = Comparison::default();
     comparison.properties(&expected.properties, &found.properties, depth);
@@ -67,7 +68,7 @@ impl Comparison {
     }
 
     /// All but the limit of connections, which is set once those who compare have gone.
-    fn properties(&mut self, expected: &DatabaseProperties, found: &DatabaseProperties, depth: Depth) {
+    fn properties(&mut self, expected: &DatabaseProperties, found: &DatabaseProperties, depth: Depth<'_>) {
         self.same("the owner", &expected.owner, &found.owner);
         self.same("the encoding", &expected.encoding, &found.encoding);
         let locale = |of: &DatabaseProperties| {
@@ -94,7 +95,8 @@ impl Comparison {
             let (role, name) = setting;
             let what =
                 format!("setting {name} of the database (role {}) is not {value:?}", role.unwrap_or("any"));
-            if depth.settings { self.differ(what) } else { self.notes.push(what) }
+            let refused = depth.refused.contains(&(role.map(str::to_owned), (*name).to_owned()));
+            if refused { self.notes.push(what) } else { self.differ(what) }
         }
     }
 
@@ -126,7 +128,7 @@ impl Comparison {
         expected: &DatabaseContents,
         found: &DatabaseContents,
         renewed: &BTreeSet<&str>,
-        depth: Depth,
+        depth: Depth<'_>,
     ) {
         let is_renewed =
             |table: &Table| table.extension.as_deref().is_some_and(|name| renewed.contains(name));
@@ -143,7 +145,7 @@ impl Comparison {
         }
     }
 
-    fn table(&mut self, expected: &Table, found: &Table, depth: Depth) {
+    fn table(&mut self, expected: &Table, found: &Table, depth: Depth<'_>) {
         let what = format!("table {}.{}", expected.schema, expected.name);
         self.same(&format!("the kind of {what}"), &expected.kind, &found.kind);
         self.same(&format!("the persistence of {what}"), &expected.persistence, &found.persistence);
@@ -200,7 +202,7 @@ impl Comparison {
         }
     }
 
-    fn large_objects(&mut self, expected: &DatabaseContents, found: &DatabaseContents, depth: Depth) {
+    fn large_objects(&mut self, expected: &DatabaseContents, found: &DatabaseContents, depth: Depth<'_>) {
         let (expected, found) = (&expected.large_objects, &found.large_objects);
         self.same("the number of large objects", &expected.count, &found.count);
         if depth.content && expected.count == found.count {

@@ -6,7 +6,7 @@ use greenlang_backup_api::contents::{
 
 use super::*;
 
-const DEPTH: Depth = Depth { content: true, settings: true };
+const DEPTH: Depth<'_> = Depth { content: true, refused: &properties::Settings::new() };
 
 fn table(name: &str, rows: u64, digest: &str) -> Table {
     Table {
@@ -73,7 +73,7 @@ pub fn contents() -> DatabaseContents {
     }
 }
 
-fn differences(change: impl FnOnce(&mut DatabaseContents), depth: Depth) -> Comparison {
+fn differences(change: impl FnOnce(&mut DatabaseContents), depth: Depth<'_>) -> Comparison {
     let mut found = contents();
     found.properties.name = "shop_restore_1".into();
     found.properties.comment = Some("greenlang-backup restore u-1 n/r\nours".into());
@@ -120,15 +120,18 @@ fn every_kind_of_difference_is_found() {
 
 #[test]
 fn some_differences_are_only_told() {
-    let notes = |change: fn(&mut DatabaseContents), depth| {
+    let notes = |change: fn(&mut DatabaseContents), depth: Depth<'_>| {
         let Comparison { differences, notes } = differences(change, depth);
         assert_eq!(differences, Vec::<String>::new());
         notes.len()
     };
     assert_eq!(notes(|of| of.extensions[0].version = "1.9".into(), DEPTH), 1);
     assert_eq!(notes(|of| of.sequences[0] = sequence(12, true), DEPTH), 0, "it was used meanwhile");
-    let by_anyone = Depth { settings: false, ..DEPTH };
-    assert_eq!(notes(|of| of.properties.settings.clear(), by_anyone), 1);
+    let refused = properties::Settings::from([(None, "work_mem".to_owned())]);
+    assert_eq!(notes(|of| of.properties.settings.clear(), Depth { refused: &refused, ..DEPTH }), 1);
+    let of_a_role = properties::Settings::from([(Some("owner".to_owned()), "work_mem".to_owned())]);
+    let found = differences(|of| of.properties.settings.clear(), Depth { refused: &of_a_role, ..DEPTH });
+    assert_eq!(found.differences.len(), 1, "another setting was refused: {found:?}");
     let counted = Depth { content: false, ..DEPTH };
     assert_eq!(notes(|of| of.tables[0] = table("a", 1, "ab"), counted), 0, "only rows were counted");
     let granted = |of: &mut DatabaseContents| {

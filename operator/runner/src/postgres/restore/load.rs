@@ -304,12 +304,14 @@ impl Load<'_> {
             let session = self.maintenance().await?;
             properties::replay(&session, &self.task.request, name, properties).await
         };
-        warnings.extend(self.working(replaying).await?);
+        let refused = self.working(replaying).await?;
+        warnings.extend(refused.warnings);
         let verification = Verification {
             prepared: self.prepared,
             database: name,
             expected: wanted.map(|wanted| &wanted.contents),
             is_listed: wanted.is_some_and(|wanted| wanted.part.is_some()),
+            refused: &refused.settings,
             how: action.verify,
             feeder: &self.feeder,
             progress: self.progress,

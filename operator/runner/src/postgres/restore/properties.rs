@@ -1,6 +1,8 @@
 //! Gives a loaded database what belongs to it as a whole, under its new name: rights, settings, comment, and last its limit of
 //! connections. Changes the server.
 
+use std::collections::BTreeSet;
+
 use greenlang_backup_api::contents::DatabaseProperties;
 use greenlang_backup_api::restore::RequestIdentity;
 
@@ -18,19 +20,30 @@ struct Grant {
     grantable: bool,
 }
 
-/// Replays the properties but for the limit of connections; the comment stands behind the mark until the database is in its place. Returns what the server refused.
+/// Settings by role, where they are of one, and name.
+pub type Settings = BTreeSet<(Option<String>, String)>;
+
+/// What the server refused.
+#[derive(Debug, Default)]
+pub struct Refused {
+    pub settings: Settings,
+    /// That, and what the backup does not have, in words.
+    pub warnings: Vec<String>,
+}
+
+/// Replays the properties but for the limit of connections; the comment stands behind the mark until the database is in its place.
 pub async fn replay(
     session: &Session,
     request: &RequestIdentity,
     name: &str,
     properties: &DatabaseProperties,
-) -> Result<Vec<String>, RunError> {
-    let mut warnings = Vec::new();
+) -> Result<Refused, RunError> {
+    let mut refused = Refused::default();
     let quoted = quoted_identifier(name);
     session.execute("BEGIN").await?;
     for setting in &properties.settings {
         let Some(assignment) = session_settings::assignment(setting) else {
-            warnings.push(format!(
+            refused.warnings.push(format!(
                 "parameter {} of the database could be a secret and is not in the backup: set it by hand",
                 setting.name
             ));
@@ -42,14 +55,16 @@ pub async fn replay(
                 format!("ALTER ROLE {} IN DATABASE {quoted} SET {assignment}", quoted_identifier(role))
             }
         };
-        roles::attempt(session, &statement, &mut warnings).await?;
+        if !roles::attempt(session, &statement, &mut refused.warnings).await? {
+            refused.settings.insert((setting.role.clone(), setting.name.clone()));
+        }
     }
     session.execute(&format!("ALTER DATABASE {quoted} WITH IS_TEMPLATE {}", properties.template)).await?;
     rights(session, &quoted, properties).await?;
     let comment = marked(request, properties.comment.as_deref());
     session.execute(&comment_on(name, Some(&comment))).await?;
     session.execute("COMMIT").await?;
-    Ok(warnings)
+    Ok(refused)
 }
 
 /// Sets how many connections the database allows. Last of all: the programs that verify and analyze need several, and a database may

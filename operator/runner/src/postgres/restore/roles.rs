@@ -83,26 +83,33 @@ async fn make(session: &Session, globals: &Globals, major: u32) -> Result<Vec<St
     Ok(warnings)
 }
 
-/// Runs a statement that the server may refuse; then it is told what is missing now, without passwords. In a transaction, which
-/// goes on after a refusal.
+/// Runs a statement that the server may refuse, and says whether it did it; if not, it is told what is missing now, without
+/// passwords. In a transaction, which goes on after a refusal.
 pub async fn attempt(
     session: &Session,
     statement: &str,
     warnings: &mut Vec<String>,
-) -> Result<(), PostgresError> {
+) -> Result<bool, PostgresError> {
+    let Some(refused) = refusal(session, statement).await? else { return Ok(true) };
+    let shown = statement.split(" PASSWORD ").next().unwrap_or_default();
+    warn!(statement = shown, refused, "left out");
+    warnings.push(format!("not done: {shown} ({refused})"));
+    Ok(false)
+}
+
+/// Runs a statement, and returns the server's words if it refuses it. In a transaction, which goes on then.
+pub async fn refusal(session: &Session, statement: &str) -> Result<Option<String>, PostgresError> {
     let guarded = format!("SAVEPOINT attempt; {statement}; RELEASE SAVEPOINT attempt");
-    let (shown, refused) = match session.execute(&guarded).await {
-        Ok(()) => return Ok(()),
+    let refused = match session.execute(&guarded).await {
+        Ok(()) => return Ok(None),
         Err(PostgresError::PermissionDenied { cause, .. } | PostgresError::DatabaseError { cause, .. }) => {
-            (statement.split(" PASSWORD ").next().unwrap_or_default(), cause)
+            cause
         }
-        Err(PostgresError::DatabaseNotFound { .. }) => (statement, "no such database".to_owned()),
+        Err(PostgresError::DatabaseNotFound { .. }) => "no such database".to_owned(),
         Err(error) => return Err(error),
     };
     session.execute("ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt").await?;
-    warn!(statement = shown, refused, "left out");
-    warnings.push(format!("not done: {shown} ({refused})"));
-    Ok(())
+    Ok(Some(refused))
 }
 
 fn create(role: &Role) -> String {

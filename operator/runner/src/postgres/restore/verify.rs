@@ -10,7 +10,7 @@ use greenlang_backup_api::v1alpha1::{TableSize, VerifyRestored};
 
 use super::compare::{Comparison, Depth, Direction, compare};
 use super::feed::Feeder;
-use super::{RestoreError, roles};
+use super::{RestoreError, properties};
 use crate::error::RunError;
 use crate::postgres::archive::Inspected;
 use crate::postgres::catalog::{self, Config, DatabaseCatalog, Relation};
@@ -32,6 +32,8 @@ pub struct Verification<'a> {
     pub expected: Option<&'a DatabaseContents>,
     /// Whether the tables are certainly listed there, even if there are none.
     pub is_listed: bool,
+    /// Settings that the server refused.
+    pub refused: &'a properties::Settings,
     pub how: VerifyRestored,
     pub feeder: &'a Feeder,
     pub progress: &'a ProgressLog,
@@ -72,7 +74,7 @@ impl Verification<'_> {
             let (tables, large_objects) = (found.tables.clone(), found.large_objects.clone());
             DatabaseContents { tables, large_objects, ..expected.clone() }
         };
-        let depth = Depth { content, settings: roles::is_superuser(&session).await? };
+        let depth = Depth { content, refused: self.refused };
         let Comparison { differences, notes } = compare(&expected, &found, &directions, depth);
         for difference in &differences {
             tracing::error!(difference, "restored otherwise");

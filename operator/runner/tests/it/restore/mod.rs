@@ -6,6 +6,7 @@ mod legacy;
 mod load;
 mod part;
 mod plan;
+mod refused;
 mod replace;
 mod switch;
 mod world;

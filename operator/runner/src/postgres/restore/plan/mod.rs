@@ -6,6 +6,7 @@ mod choose;
 mod rights;
 mod room;
 mod target;
+mod trial;
 
 use greenlang_backup_api::contents::{DatabaseContents, TableData};
 use greenlang_backup_api::reasons;
@@ -344,6 +345,7 @@ async fn of_both(
     backup::extensions(session, contents, findings).await?;
     backup::locale(session, contents, findings).await?;
     backup::missing_roles(session, contents, globals.as_ref(), action.globals, findings).await?;
+    trial::settings(session, contents, findings).await?;
     if let Some(settings) = source.settings().await? {
         backup::settings(session, &settings, findings).await?;
     }

@@ -1,0 +1,40 @@
+//! What a server refuses of a backup: told by the plan, before anything is loaded.
+
+use greenlang_backup_api::reasons;
+use greenlang_backup_api::report::Outcome;
+use greenlang_backup_api::v1alpha1::{RestoreGlobals, VerifyRestored};
+
+use super::plan::{action, plan, read};
+use super::world::Request;
+use crate::fixture::Fixture;
+use crate::servers::{POSTGRES, Postgres};
+
+/// Who loads a library takes its prefix; the other server lets anybody use that.
+#[test]
+fn a_setting_that_the_server_refuses_is_left_out_and_told() {
+    let name = "set otherwise";
+    POSTGRES.create_database(name);
+    POSTGRES.sql(name, "CREATE TABLE t AS SELECT i FROM generate_series(1, 10) i");
+    POSTGRES.sql(
+        "postgres",
+        &format!("ALTER DATABASE \"{name}\" SET auto_explain.not_known = 'on'; ALTER DATABASE \"{name}\" SET work_mem = '7MB'"),
+    );
+    let fixture = Fixture::new("refused-setting", &[name]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    let server = Postgres::start_with("refusing-settings", &[("shared_preload_libraries", "auto_explain")]);
+    let mut request = Request::new(&fixture, &server, name, "u-refused-setting");
+    let planned = plan(&request, action(&request));
+    planned.expect(Outcome::Done, reasons::SUCCEEDED);
+    let warnings = read(&planned).warnings;
+    let told: Vec<_> = warnings.iter().filter(|warning| warning.contains("refuses parameter")).collect();
+    assert!(told.len() == 1 && told[0].contains("auto_explain.not_known"), "{warnings:#?}");
+    let own = "SELECT count(*) FROM pg_db_role_setting";
+    assert_eq!(server.sql("postgres", own).trim(), "0", "what was tried is gone");
+    request.load().globals = RestoreGlobals::Skip;
+    for how in [VerifyRestored::Full, VerifyRestored::Counts] {
+        request.load().verify = how;
+        let report = request.loaded();
+        assert_eq!((report.data.rows, report.data.warnings), (10, 2), "{report:?}");
+        assert_eq!(server.sql(&request.temporary(), "SHOW work_mem").trim(), "7MB");
+    }
+}
