@@ -20,7 +20,7 @@ mod tests;
 pub use copy::Rows;
 pub use error::ArchiveError;
 pub use inspect::{Inspected, Inspector};
-pub use model::{Archive, Entry};
+pub use model::{Archive, Entry, Section};
 pub use toc::Toc;
 
 use data::DataReader;

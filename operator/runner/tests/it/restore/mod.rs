@@ -9,4 +9,5 @@ mod plan;
 mod refused;
 mod replace;
 mod switch;
+mod triggers;
 mod world;
