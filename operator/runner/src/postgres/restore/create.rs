@@ -21,12 +21,13 @@ pub async fn create(
     major: u32,
 ) -> Result<u32, RunError> {
     session.execute(&statement(name, properties, major)).await?;
+    let made = databases::named(session, name).await?.map(|found| found.oid);
     session.execute(&comment_on(name, Some(&marked(request, None)))).await?;
     let quoted = quoted_identifier(name);
     session.execute(&format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC")).await?;
     session.execute(&format!("ALTER DATABASE {quoted} WITH ALLOW_CONNECTIONS true")).await?;
     let found = databases::named(session, name).await?;
-    let Some(found) = found.filter(|found| found.is_of(request)) else {
+    let Some(found) = found.filter(|found| found.is_of(request) && made == Some(found.oid)) else {
         return Err(
             RestoreError::DatabaseChanged(format!("database {name} vanished while it was made")).into()
         );

@@ -1,6 +1,7 @@
 //! Makes the temporary database, loads, verifies and analyzes it. Whatever ends this before its report drops what it made.
 //! Network, child processes.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use greenlang_backup_api::contents::{DatabaseContents, DatabaseProperties};
@@ -67,6 +68,7 @@ pub async fn run(
         prepared: &prepared,
         feeder,
         progress: &progress,
+        made: OnceLock::new(),
     };
     let work = async {
         let proved = load.make_way().await?;
@@ -160,6 +162,8 @@ struct Load<'a> {
     prepared: &'a Prepared,
     feeder: Feeder,
     progress: &'a ProgressLog,
+    /// OID of the database that it has made.
+    made: OnceLock<u32>,
 }
 
 impl Load<'_> {
@@ -238,6 +242,15 @@ impl Load<'_> {
         until_cancelled(&self.feeder.cancel, self.feeder.activity.keep_moving(Box::pin(work))).await
     }
 
+    /// Makes the database. Once begun, this goes on to its end: nobody else could tell which one it has made.
+    async fn create(&self, session: &Session, properties: &DatabaseProperties) -> Result<u32, RunError> {
+        let (request, name) = (&self.task.request, &self.action.temporary);
+        let major = self.prepared.server.version.major;
+        let making = create::create(session, request, name, properties, major);
+        let oid = self.feeder.activity.keep_moving(Box::pin(making)).await?;
+        Ok(*self.made.get_or_init(|| oid))
+    }
+
     async fn backup(&self, source: &Source, wanted: &Wanted) -> Result<LoadReport, RunError> {
         let (action, major) = (self.action, self.prepared.server.version.major);
         let (contents, part) = (&wanted.contents, wanted.part.as_ref());
@@ -250,12 +263,10 @@ impl Load<'_> {
             {
                 warnings = roles::make_missing(&session, &globals, major).await?;
             }
-            let request = &self.task.request;
-            let oid =
-                create::create(&session, request, &action.temporary, &contents.properties, major).await?;
-            Ok((oid, warnings))
+            Ok((session, warnings))
         };
-        let (oid, warnings) = self.working(making).await?;
+        let (session, warnings) = self.working(making).await?;
+        let oid = self.create(&session, &contents.properties).await?;
         let programs = self.programs();
         let stops_early = part.is_some() && action.verify == VerifyRestored::Full;
         let filling = Filling {
@@ -279,11 +290,10 @@ impl Load<'_> {
             let session = self.maintenance().await?;
             let endpoint = &self.prepared.endpoint;
             let properties = legacy::properties(endpoint, &session, version, &self.task.database).await?;
-            let (request, name) = (&self.task.request, &self.action.temporary);
-            let oid = create::create(&session, request, name, &properties, version.major).await?;
-            Ok((oid, properties))
+            Ok((session, properties))
         };
-        let (oid, properties) = self.working(making).await?;
+        let (session, properties) = self.working(making).await?;
+        let oid = self.create(&session, &properties).await?;
         let dump = self.working(found.open(self.store, &self.action.keys)).await?;
         self.progress.step("Loading data and indexes");
         self.feeder.feed(self.programs().pg_restore_as_before(), Vec::new(), dump).await?;
@@ -340,12 +350,14 @@ impl Load<'_> {
         Ok(LoadReport { database: NamedDatabase { name: name.clone(), oid }, data })
     }
 
-    /// Drops what was made; what cannot be dropped now is dropped by the next attempt, or when the request is undone.
+    /// Drops what was made; what cannot be dropped now is dropped by the next attempt, or when the request is undone. By its OID: another
+    /// attempt may have one of that name by now.
     async fn give_up(&self, failure: RunError) -> RunError {
         error!(reason = failure.reason(), error = %failure, "load failed");
+        let Some(&oid) = self.made.get() else { return failure };
         let dropping = async {
             let session = self.maintenance().await?;
-            databases::drop_ours(&session, &self.task.request, &self.action.temporary, None).await
+            databases::drop_ours(&session, &self.task.request, &self.action.temporary, Some(oid)).await
         };
         match timeout(DROP_TIMEOUT, dropping).await {
             Ok(Ok(_)) => {}

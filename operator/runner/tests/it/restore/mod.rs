@@ -2,6 +2,7 @@
 
 mod check;
 mod faults;
+mod late;
 mod legacy;
 mod load;
 mod part;

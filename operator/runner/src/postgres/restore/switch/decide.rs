@@ -43,6 +43,8 @@ pub enum Step {
     EndSessions,
     /// Change the names.
     Rename,
+    /// Let sessions into the restored database, which has its name already: an attempt that comes late has closed it.
+    Open,
     /// Write that the names have changed.
     WriteSwitched,
     /// Nothing.
@@ -59,6 +61,9 @@ pub fn next(seen: &Seen) -> Result<Step, RestoreError> {
         if found.half_dropped && seen.record != Some(RecordState::Switched) {
             return changed(format!("somebody began to drop database {}", found.name));
         }
+    }
+    if seen.holder == Some(incoming.oid) && !incoming.open {
+        return Ok(Step::Open);
     }
     if seen.holder == Some(incoming.oid) {
         let told = seen.record == Some(RecordState::Switched);

@@ -22,7 +22,7 @@ use super::record::Ledger;
 use super::{RestoreError, done, open_store};
 use crate::error::{RunError, until_cancelled};
 use crate::postgres::PostgresError;
-use crate::postgres::connect::{Endpoint, Session, quoted_identifier};
+use crate::postgres::connect::{Endpoint, Session, quoted_identifier, quoted_literal};
 use crate::report;
 use decide::{Seen, Step, next};
 
@@ -168,9 +168,14 @@ impl<'a> Switch<'a> {
                 }
                 Step::CloseOutgoing => {
                     closed = Some(Instant::now());
-                    self.close(&session, &self.task.database).await?;
+                    if let Some(outgoing) = &self.action.outgoing {
+                        close(&session, &self.task.database, outgoing.oid).await?;
+                    }
                 }
-                Step::CloseIncoming => self.close(&session, &self.action.incoming.name).await?,
+                Step::CloseIncoming => {
+                    close(&session, &self.action.incoming.name, self.action.incoming.oid).await?;
+                }
+                Step::Open => self.open_to_all(&session).await?,
                 Step::EndSessions => {
                     if closed.get_or_insert_with(Instant::now).elapsed() > SESSIONS {
                         return Err(RestoreError::SessionsRemain(self.task.database.clone()).into());
@@ -256,10 +261,12 @@ impl<'a> Switch<'a> {
         Ok(counts.first().copied().unwrap_or_default())
     }
 
-    async fn close(&self, session: &Session, name: &str) -> Result<(), PostgresError> {
-        session
-            .execute(&format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false", quoted_identifier(name)))
-            .await
+    /// Lets sessions into the database that has the name.
+    async fn open_to_all(&self, session: &Session) -> Result<(), PostgresError> {
+        let name = quoted_identifier(&self.task.database);
+        session.execute(&format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")).await?;
+        info!(database = self.task.database, "sessions get in again");
+        Ok(())
     }
 
     /// All in one transaction: names, comments, and that sessions get into what has the name now. What it replaced stays closed.
@@ -303,10 +310,19 @@ impl<'a> Switch<'a> {
         let Some(outgoing) = &self.action.outgoing else { return Ok(()) };
         let found = databases::named(&session, &self.task.database).await?;
         if found.is_some_and(|found| found.oid == outgoing.oid && !found.open && !found.half_dropped) {
-            let name = quoted_identifier(&self.task.database);
-            session.execute(&format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")).await?;
-            info!(database = self.task.database, "sessions get in again");
+            self.open_to_all(&session).await?;
         }
         Ok(())
     }
+}
+
+/// Keeps new sessions out of a database, if it is the one with this OID. Both in one message: a Pod that is frozen after it looked may
+/// go on when another attempt has renamed, and would close what serves. The server divides by none, and takes the first part back.
+pub(super) async fn close(session: &Session, name: &str, oid: u32) -> Result<(), PostgresError> {
+    let (quoted, literal) = (quoted_identifier(name), quoted_literal(name));
+    let sql = format!(
+        "ALTER DATABASE {quoted} WITH ALLOW_CONNECTIONS false;
+         SELECT 1 / count(*) FROM pg_catalog.pg_database WHERE datname::text = {literal} AND oid = {oid}"
+    );
+    session.execute(&sql).await
 }

@@ -235,6 +235,32 @@ async fn a_request_of_the_same_name_is_not_carried_out_again() {
     assert_eq!(SERVER.sql("once_more", "SELECT one FROM which"), "old\n");
 }
 
+/// A Pod that was frozen between its look and its statement, and went on when another attempt was done.
+#[tokio::test]
+async fn what_serves_is_opened_when_a_late_attempt_has_closed_it() {
+    let world = World::new("closed_late", true).await;
+    world.switch(None).await.unwrap();
+    let switch = Switch::open(&world.task, &world.action, &world.store).await.unwrap();
+    let session = switch.session().await.unwrap();
+    let outgoing = world.action.outgoing.as_ref().unwrap().oid;
+    let refused = close(&session, "closed_late", outgoing).await.unwrap_err();
+    assert!(refused.is_retryable(), "it looks again: {refused}");
+    world.expect_switched().await;
+    for record_is_lost in [false, true] {
+        if record_is_lost {
+            let mut ledger = Ledger::read(&world.store, &world.task).await.unwrap();
+            let own = ledger.own().cloned().unwrap();
+            ledger.write(RestoreRecord { state: RecordState::Switching, ..own }).await.unwrap();
+        }
+        close(&session, "closed_late", world.action.incoming.oid).await.unwrap();
+        let open = "SELECT datallowconn FROM pg_database WHERE datname = 'closed_late'";
+        assert_eq!(SERVER.sql("postgres", open), "f\n");
+        world.switch(None).await.unwrap();
+        assert_eq!(SERVER.sql("postgres", open), "t\n");
+        world.expect_switched().await;
+    }
+}
+
 /// As managed services give it: no superuser, who may not see what other users' sessions are.
 #[tokio::test]
 async fn a_user_without_superuser_ends_sessions_of_others() {
