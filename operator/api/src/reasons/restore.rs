@@ -64,6 +64,8 @@ reasons! {
     ROLES_MISSING = "RolesMissing";
     /// A pooler stands between the Job and the server.
     POOLER_FOUND = "PoolerFound";
+    /// The server is a standby, on which nothing can be made.
+    SERVER_IS_STANDBY = "ServerIsStandby";
     /// The server is older than the one that the backup was made of.
     SERVER_TOO_OLD = "ServerTooOld";
     /// The server lacks a locale or an encoding of the backup.

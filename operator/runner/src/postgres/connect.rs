@@ -1,6 +1,7 @@
 //! Connects to a PostgreSQL server and asks it questions. Network.
 
 use std::error::Error as StdError;
+use std::net::SocketAddr;
 use std::str::Utf8Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub struct Endpoint {
     pub server: PostgresServer,
     pub user: String,
     pub password: SecretString,
+    /// Whether every session goes to the primary, where the name leads to standbys as well.
+    pub primary: bool,
     tls: Option<MakeRustlsConnect>,
 }
 
@@ -73,29 +76,48 @@ impl Endpoint {
         Ok(Self {
             user: read_secret(&server.credentials, "username")?.expose_secret().to_owned(),
             password: read_secret(&server.credentials, "password")?,
+            primary: false,
             tls: tls::connector(server.ssl_mode, server.ca.as_ref())?,
             server: server.clone(),
         })
     }
 
-    /// Connects to a database, to read.
-    pub async fn connect(&self, database: &str) -> Result<Session, PostgresError> {
-        self.connect_with(database, SESSION_OPTIONS).await
+    /// The same, but of its sessions and those of its programs none goes to a standby.
+    pub fn of_primary(self) -> Self {
+        Self { primary: true, ..self }
     }
 
-    /// Connects to a database, to make, change or count what is in it, however long that takes.
+    /// Connects to a database, to read.
+    pub async fn connect(&self, database: &str) -> Result<Session, PostgresError> {
+        self.connect_with(database, SESSION_OPTIONS, self.primary).await
+    }
+
+    /// Connects to a database of the primary, to make, change or count what is in it, however long that takes.
     pub async fn connect_to_change(&self, database: &str) -> Result<Session, PostgresError> {
-        self.connect_with(database, CHANGING_OPTIONS).await
+        self.connect_with(database, CHANGING_OPTIONS, true).await
     }
 
     /// Connects to a database for statements of the user.
     pub async fn connect_for_user(&self, database: &str) -> Result<Session, PostgresError> {
-        self.connect_with(database, USERS_OPTIONS).await
+        self.connect_with(database, USERS_OPTIONS, self.primary).await
     }
 
-    async fn connect_with(&self, database: &str, options: &str) -> Result<Session, PostgresError> {
+    async fn connect_with(
+        &self,
+        database: &str,
+        options: &str,
+        primary: bool,
+    ) -> Result<Session, PostgresError> {
         let target = self.target(database);
-        timeout(CONNECT_TIMEOUT, self.establish(&target, options)).await.unwrap_or_else(|_| {
+        let work = async {
+            let addresses = self.addresses(&target).await?;
+            if primary {
+                self.find_primary(&target, options, &addresses).await
+            } else {
+                self.establish(&target, options, &addresses).await
+            }
+        };
+        timeout(CONNECT_TIMEOUT, work).await.unwrap_or_else(|_| {
             Err(PostgresError::ConnectionFailed {
                 target: Arc::clone(&target),
                 cause: format!("no session with database {database} within {CONNECT_TIMEOUT:?}"),
@@ -114,8 +136,35 @@ impl Endpoint {
         })
     }
 
-    async fn establish(&self, target: &Arc<Target>, options: &str) -> Result<Session, PostgresError> {
-        let config = self.config(target, options).await?;
+    /// A session with the one of these that is no standby. They are asked one by one: the driver tells them apart by whether sessions
+    /// may write, and ours that only read may not.
+    pub(super) async fn find_primary(
+        &self,
+        target: &Arc<Target>,
+        options: &str,
+        addresses: &[SocketAddr],
+    ) -> Result<Session, PostgresError> {
+        let mut failure = None;
+        for address in addresses {
+            match self.establish(target, options, std::slice::from_ref(address)).await {
+                Ok(session) => {
+                    if !session.value("SELECT pg_catalog.pg_is_in_recovery()").await? {
+                        return Ok(session);
+                    }
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| PostgresError::Standby { target: Arc::clone(target) }))
+    }
+
+    async fn establish(
+        &self,
+        target: &Arc<Target>,
+        options: &str,
+        addresses: &[SocketAddr],
+    ) -> Result<Session, PostgresError> {
+        let config = self.config(target, options, addresses);
         let classify = |error| PostgresError::classify(Arc::clone(target), &error);
         let (client, connection) = if let Some(tls) = &self.tls {
             let (client, connection) = config.connect(tls.clone()).await.map_err(classify)?;
@@ -128,17 +177,20 @@ impl Endpoint {
     }
 
     /// Looks the name up here, so that an unknown one is told from a server that does not answer.
-    async fn config(&self, target: &Arc<Target>, options: &str) -> Result<Config, PostgresError> {
-        let host = self.server.host.as_str();
-        let addresses = lookup_host((host, self.server.port))
-            .await
-            .map_err(|cause| PostgresError::HostNotFound { target: Arc::clone(target), cause })?;
+    async fn addresses(&self, target: &Arc<Target>) -> Result<Vec<SocketAddr>, PostgresError> {
+        let found = lookup_host((self.server.host.as_str(), self.server.port)).await;
+        match found {
+            Ok(addresses) => Ok(addresses.collect()),
+            Err(cause) => Err(PostgresError::HostNotFound { target: Arc::clone(target), cause }),
+        }
+    }
+
+    fn config(&self, target: &Target, options: &str, addresses: &[SocketAddr]) -> Config {
         let mut config = Config::new();
         for address in addresses {
-            config.host(host).hostaddr(address.ip());
+            config.host(&self.server.host).hostaddr(address.ip()).port(address.port());
         }
         config
-            .port(self.server.port)
             .user(&self.user)
             .password(self.password.expose_secret())
             .dbname(&target.database)
@@ -152,7 +204,7 @@ impl Endpoint {
                 Some(_) => SslMode::Require,
                 None => SslMode::Disable,
             });
-        Ok(config)
+        config
     }
 }
 
@@ -348,9 +400,12 @@ mod tests {
             },
             user: "user".into(),
             password: String::new().into(),
+            primary: false,
             tls: None,
         };
-        let config = endpoint.config(&endpoint.target("d"), SESSION_OPTIONS).await.unwrap();
+        let target = endpoint.target("d");
+        let addresses = endpoint.addresses(&target).await.unwrap();
+        let config = endpoint.config(&target, SESSION_OPTIONS, &addresses);
         assert!(config.get_keepalives());
         assert_eq!(config.get_tcp_user_timeout(), Some(&VANISHED));
         let (interval, retries) = (config.get_keepalives_interval(), config.get_keepalives_retries());

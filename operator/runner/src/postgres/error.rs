@@ -55,6 +55,14 @@ pub enum PostgresError {
         /// What the network says.
         cause: String,
     },
+    /// Only a standby was found, and nothing can be written there.
+    #[error(
+        "{target} is a standby: let the target's host name the primary (while a server takes over from another, both may be standbys for a moment)"
+    )]
+    Standby {
+        /// Where.
+        target: Arc<Target>,
+    },
     /// The certificate is not trusted, or there is no TLS.
     #[error(
         "no trusted TLS connection to {target}: name the CA's Secret in postgres.caSecretRef, or correct postgres.host or sslMode ({cause})"
@@ -176,6 +184,7 @@ impl PostgresError {
             Self::HostNotFound { .. } => reasons::HOST_NOT_FOUND,
             Self::NamesNotUtf8 { .. } => reasons::NAMES_NOT_UTF8,
             Self::ConnectionFailed { .. } | Self::Slow { .. } => reasons::CONNECTION_FAILED,
+            Self::Standby { .. } => reasons::restore::SERVER_IS_STANDBY,
             Self::TlsFailed { .. } | Self::TlsSetup(_) => reasons::TLS_FAILED,
             Self::AuthenticationFailed { .. } => reasons::AUTHENTICATION_FAILED,
             Self::DatabaseNotFound { .. } => reasons::DATABASE_NOT_FOUND,
@@ -194,6 +203,7 @@ impl PostgresError {
             Self::HostNotFound { .. }
                 | Self::ConnectionFailed { .. }
                 | Self::Slow { .. }
+                | Self::Standby { .. }
                 | Self::DatabaseError { .. }
                 | Self::TableLocked { .. }
                 | Self::SnapshotUnstable { .. }

@@ -38,6 +38,9 @@ pub fn command(program: &Path, endpoint: &Endpoint, database: &str) -> Command {
         .env("PGTZ", "UTC")
         .env("PGSSLMODE", server.ssl_mode.libpq())
         .arg("--no-password");
+    if endpoint.primary {
+        command.env("PGTARGETSESSIONATTRS", "primary");
+    }
     if matches!(server.ssl_mode, SslMode::VerifyCa | SslMode::VerifyFull) {
         command.env("PGSSLROOTCERT", root_certificates(endpoint));
     }

@@ -42,7 +42,7 @@ pub async fn run(task: &RestoreTask, action: &CheckAction) -> Result<RunReport, 
     let asked = futures::future::join_all(action.health.iter().map(|check| healthy(&client, check))).await;
     failed.extend(asked.into_iter().filter_map(Result::err));
     if !action.sql.is_empty() {
-        let endpoint = Endpoint::open(&task.server)?;
+        let endpoint = Endpoint::open(&task.server)?.of_primary();
         for check in &action.sql {
             let answered = timeout(QUERY, query(&endpoint, &task.database, check)).await;
             let answered = answered

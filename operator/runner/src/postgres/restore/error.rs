@@ -62,6 +62,9 @@ pub enum RestoreError {
         /// Major version of the server.
         server: u32,
     },
+    /// A server that cannot be restored to, as its error says.
+    #[error("{0}")]
+    Standby(String),
     /// A database of this name that this request has not made.
     #[error(
         "database {database} is there and {why}, so it is left alone: look at it, and rename or drop it by hand if nobody needs it"
@@ -165,6 +168,7 @@ impl RestoreError {
                 [] => reasons::INTERNAL_ERROR,
             },
             Self::ServerTooOld { .. } => restore::SERVER_TOO_OLD,
+            Self::Standby(_) => restore::SERVER_IS_STANDBY,
             Self::NotOurs { .. } => restore::DATABASE_EXISTS,
             Self::DatabaseChanged(_) => restore::DATABASE_CHANGED,
             Self::NotSupported(_) => restore::NOT_SUPPORTED,

@@ -87,7 +87,7 @@ pub async fn run(
 }
 
 async fn prepare(task: &RestoreTask, origin: &Origin) -> Result<Prepared, RunError> {
-    let endpoint = Endpoint::open(&task.server)?;
+    let endpoint = Endpoint::open(&task.server)?.of_primary();
     let session = endpoint.connect(&task.server.maintenance_database).await?;
     session.begin().await?;
     let server = inspect::server(&session).await?;

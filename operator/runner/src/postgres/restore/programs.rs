@@ -62,12 +62,16 @@ mod tests {
     fn every_program_finds_out_that_its_server_vanished() {
         let directory = tempfile::tempdir().unwrap();
         let nowhere = Postgres { port: 1, password: "p" };
-        let endpoint =
-            Endpoint::open(&tasks::postgres_server(&nowhere, "user", "p", directory.path())).unwrap();
+        let endpoint = Endpoint::open(&tasks::postgres_server(&nowhere, "user", "p", directory.path()))
+            .unwrap()
+            .of_primary();
         let programs = Programs { clients: directory.path(), endpoint: &endpoint, database: "it's" };
+        let primary = Some("primary".as_ref());
         for command in
             [programs.pg_restore(&["data"], None), programs.pg_restore_as_before(), programs.analyze(2)]
         {
+            let told = command.as_std().get_envs().find(|(name, _)| *name == "PGTARGETSESSIONATTRS");
+            assert_eq!(told.and_then(|(_, value)| value), primary);
             let given: Vec<_> = command.as_std().get_args().collect();
             let wanted = libpq::database_argument("it's");
             assert!(given.iter().any(|argument| **argument == *wanted), "{given:?}");

@@ -4,6 +4,7 @@ mod catalog;
 mod hostile;
 mod rights;
 mod server;
+mod standby;
 
 use std::sync::LazyLock;
 

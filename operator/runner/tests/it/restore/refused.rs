@@ -1,13 +1,15 @@
 //! What a server refuses of a backup: told by the plan, before anything is loaded.
 
-use greenlang_backup_api::reasons;
+use greenlang_backup_api::reasons::{self, restore};
 use greenlang_backup_api::report::Outcome;
+use greenlang_backup_api::restore::PlanAction;
 use greenlang_backup_api::v1alpha1::{RestoreGlobals, VerifyRestored};
 
 use super::plan::{action, plan, read};
 use super::world::Request;
 use crate::fixture::Fixture;
-use crate::servers::{POSTGRES, Postgres};
+use crate::happy::SEEDED;
+use crate::servers::{POSTGRES, Postgres, majors};
 
 /// Who loads a library takes its prefix; the other server lets anybody use that.
 #[test]
@@ -37,4 +39,17 @@ fn a_setting_that_the_server_refuses_is_left_out_and_told() {
         assert_eq!((report.data.rows, report.data.warnings), (10, 2), "{report:?}");
         assert_eq!(server.sql(&request.temporary(), "SHOW work_mem").trim(), "7MB");
     }
+}
+
+#[test]
+fn a_standby_is_refused() {
+    let fixture = Fixture::new("refused-standby", &[*SEEDED]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    let standby = majors::standby("standby-password", "");
+    let request = Request::new(&fixture, &standby, *SEEDED, "u-refused-standby");
+    let planned = plan(&request, PlanAction { claim: true, ..action(&request) });
+    planned.expect(Outcome::Failed, restore::SERVER_IS_STANDBY);
+    planned.expect_message(&["is a standby"]);
+    let claimed = fixture.bucket.keys().iter().any(|key| key.contains("restores/"));
+    assert!(!claimed, "its name stays free");
 }

@@ -4,6 +4,7 @@ use greenlang_backup_api::reasons::restore;
 use greenlang_backup_api::restore::{PlanAction, RestoreTask};
 use greenlang_backup_api::v1alpha1::RestoreStrategy;
 
+use super::super::RestoreError;
 use super::super::databases::{self, Found};
 use super::Findings;
 use crate::error::RunError;
@@ -32,8 +33,15 @@ pub struct Present {
 
 /// A session that sees the server itself, if it does.
 pub async fn connect(task: &RestoreTask, findings: &mut Findings) -> Result<(Endpoint, Session), RunError> {
-    let endpoint = Endpoint::open(&task.server)?;
-    let session = endpoint.connect(&task.server.maintenance_database).await?;
+    let endpoint = Endpoint::open(&task.server)?.of_primary();
+    let session = match endpoint.connect(&task.server.maintenance_database).await {
+        Ok(session) => session,
+        // A later attempt could wait for one that takes over; nobody waits for a plan.
+        Err(error @ PostgresError::Standby { .. }) => {
+            return Err(RestoreError::Standby(error.to_string()).into());
+        }
+        Err(error) => return Err(error.into()),
+    };
     let path: String = session.value("SELECT pg_catalog.current_setting('search_path')").await?;
     if path != "pg_catalog,pg_temp" && path != "pg_catalog, pg_temp" {
         findings.refuse(
@@ -142,7 +150,11 @@ pub async fn bound(
     }
     let inside = match endpoint.connect(database).await {
         Ok(inside) => Some(inside),
-        Err(error @ (PostgresError::ConnectionFailed { .. } | PostgresError::Slow { .. })) => {
+        Err(
+            error @ (PostgresError::ConnectionFailed { .. }
+            | PostgresError::Slow { .. }
+            | PostgresError::Standby { .. }),
+        ) => {
             return Err(error.into());
         }
         Err(error) => {
