@@ -53,3 +53,33 @@ fn a_standby_is_refused() {
     let claimed = fixture.bucket.keys().iter().any(|key| key.contains("restores/"));
     assert!(!claimed, "its name stays free");
 }
+
+/// Loading would fail at it, with strategy Replace when the old database is gone.
+#[test]
+fn an_extension_that_only_superusers_make_is_refused() {
+    let name = "not trusted";
+    POSTGRES.create_database(name);
+    POSTGRES.sql(name, "CREATE EXTENSION amcheck; CREATE EXTENSION hstore");
+    let fixture = Fixture::new("refused-extension", &[name]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    let server = Postgres::start("refusing-extensions");
+    server.sql(
+        "postgres",
+        "CREATE ROLE admin LOGIN CREATEDB CREATEROLE PASSWORD 'admin-password'; GRANT pg_signal_backend, postgres TO admin",
+    );
+    let mut request = Request::new(&fixture, &server, name, "u-refused-extension");
+    plan(&request, action(&request)).expect(Outcome::Done, reasons::SUCCEEDED);
+    request.task.server.credentials =
+        fixture.secret("admin-of-it", &[("username", "admin"), ("password", "admin-password")]);
+    let refused = plan(&request, action(&request));
+    refused.expect(Outcome::Failed, reasons::PERMISSION_DENIED);
+    let refusals = read(&refused).refusals;
+    assert!(refusals.len() == 1 && refusals[0].message.contains("extension amcheck"), "{refusals:#?}");
+    assert!(refusals[0].message.contains("ALTER ROLE \"admin\" SUPERUSER;"), "{refusals:#?}");
+    // What a provider lets its customers do cannot be asked for.
+    server.sql("postgres", "CREATE ROLE rds_superuser; GRANT rds_superuser TO admin");
+    let told = plan(&request, action(&request));
+    told.expect(Outcome::Done, reasons::SUCCEEDED);
+    let warnings = read(&told).warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("amcheck is not trusted")), "{warnings:#?}");
+}

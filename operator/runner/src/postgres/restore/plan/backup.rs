@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use greenlang_backup_api::contents::{DatabaseContents, LocaleProvider};
 use greenlang_backup_api::globals::Globals;
-use greenlang_backup_api::reasons::restore;
+use greenlang_backup_api::reasons::{self, restore};
 use greenlang_backup_api::settings::{Parameter, Settings};
 use greenlang_backup_api::v1alpha1::RestoreGlobals;
 
@@ -37,13 +37,16 @@ pub async fn extensions(
     contents: &DatabaseContents,
     findings: &mut Findings,
 ) -> Result<(), RunError> {
-    let available: BTreeMap<String, Option<String>> = session
-        .list("SELECT name::text, default_version FROM pg_catalog.pg_available_extensions", |row| {
-            Ok((row.try_get(0)?, row.try_get(1)?))
-        })
-        .await?
-        .into_iter()
-        .collect();
+    const AVAILABLE: &str = "
+        SELECT e.name::text, e.default_version, coalesce(v.superuser AND NOT v.trusted, false)
+        FROM pg_catalog.pg_available_extensions e
+            LEFT JOIN pg_catalog.pg_available_extension_versions v ON v.name = e.name AND v.version = e.default_version";
+    let found: Vec<(String, Option<String>, bool)> =
+        session.list(AVAILABLE, |row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).await?;
+    let restricted = found.iter().filter(|(_, _, restricted)| *restricted).map(|(name, ..)| name.as_str());
+    not_trusted(session, contents, &restricted.collect(), findings).await?;
+    let available: BTreeMap<&String, &Option<String>> =
+        found.iter().map(|(name, version, _)| (name, version)).collect();
     for extension in &contents.extensions {
         match available.get(&extension.name) {
             None => findings.refuse(
@@ -65,6 +68,42 @@ pub async fn extensions(
     }
     let names: Vec<String> = contents.extensions.iter().map(|extension| extension.name.clone()).collect();
     super::target::bound_extensions(&names, "the backup", findings);
+    Ok(())
+}
+
+/// Extensions that only a superuser makes, where the user is none. Providers let roles of their own make some, which no catalog tells.
+async fn not_trusted(
+    session: &Session,
+    contents: &DatabaseContents,
+    restricted: &BTreeSet<&str>,
+    findings: &mut Findings,
+) -> Result<(), RunError> {
+    const OF_A_PROVIDER: &str = "
+        SELECT count(*) > 0 FROM pg_catalog.pg_roles
+        WHERE rolname IN ('alloydbsuperuser', 'azure_pg_admin', 'cloudsqlsuperuser', 'rds_superuser')
+            AND pg_catalog.pg_has_role(current_user, oid, 'MEMBER')";
+    let mut names = contents.extensions.iter().map(|extension| extension.name.as_str());
+    if !names.any(|name| restricted.contains(name)) || roles::is_superuser(session).await? {
+        return Ok(());
+    }
+    let of_a_provider: bool = session.value(OF_A_PROVIDER).await?;
+    let user = &session.target().user;
+    for extension in contents.extensions.iter().filter(|of| restricted.contains(&*of.name)) {
+        let name = &extension.name;
+        if of_a_provider {
+            findings.warn(format!(
+                "extension {name} is not trusted, so loading fails unless the provider lets user {user} make it"
+            ));
+        } else {
+            findings.refuse(
+                reasons::PERMISSION_DENIED,
+                format!(
+                    "user {user} may not make extension {name}, which is not trusted: let a superuser restore, or ALTER ROLE {} SUPERUSER; until it is done",
+                    quoted_identifier(user)
+                ),
+            );
+        }
+    }
     Ok(())
 }
 
