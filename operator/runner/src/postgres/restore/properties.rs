@@ -130,9 +130,50 @@ async fn explode(session: &Session, acl: &[String]) -> Result<Vec<Grant>, RunErr
     Ok(grants)
 }
 
+/// Roles that a right names: who has it, unless that is everybody, and who gave it. The server takes apart only what names roles that
+/// it has.
+pub fn roles_of(item: &str) -> Vec<String> {
+    let (grantee, rest) = name(item);
+    let grantor = rest.split_once('/').map(|(_, grantor)| name(grantor).0);
+    [Some(grantee), grantor].into_iter().flatten().filter(|name| !name.is_empty()).collect()
+}
+
+/// The name that a text begins with, in quotes where it needs them, and what follows it.
+fn name(text: &str) -> (String, &str) {
+    let Some(mut quoted) = text.strip_prefix('"') else {
+        let (name, rest) = text.split_once('=').unwrap_or((text, ""));
+        return (name.to_owned(), rest);
+    };
+    let mut name = String::new();
+    while let Some((part, rest)) = quoted.split_once('"') {
+        name.push_str(part);
+        let Some(more) = rest.strip_prefix('"') else { return (name, rest) };
+        name.push('"');
+        quoted = more;
+    }
+    (name, "")
+}
+
 /// Texts as the server reads an array of them.
 pub fn array(texts: &[String]) -> String {
     let quoted: Vec<String> =
         texts.iter().map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))).collect();
     format!("{{{}}}", quoted.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_roles_of_a_right_are_known() {
+        for (item, expected) in [
+            ("app=c*T/owner", &["app", "owner"][..]),
+            ("=Tc/owner", &["owner"]),
+            ("\"a=b/c\"=c/\"Größe \"\"x\"\" /y\"", &["a=b/c", "Größe \"x\" /y"]),
+            ("\"=\"=c/o", &["=", "o"]),
+        ] {
+            assert_eq!(roles_of(item), expected, "{item}");
+        }
+    }
 }

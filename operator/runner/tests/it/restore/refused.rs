@@ -83,3 +83,37 @@ fn an_extension_that_only_superusers_make_is_refused() {
     let warnings = read(&told).warnings;
     assert!(warnings.iter().any(|warning| warning.contains("amcheck is not trusted")), "{warnings:#?}");
 }
+
+#[test]
+fn roles_with_rights_to_the_database_itself_are_asked_for() {
+    let name = "with rights";
+    POSTGRES
+        .sql("postgres", "CREATE ROLE \"first/right\"; CREATE ROLE second_right; CREATE ROLE without_right");
+    POSTGRES.create_database(name);
+    POSTGRES.sql(
+        "postgres",
+        &format!(
+            "GRANT CONNECT ON DATABASE \"{name}\" TO \"first/right\" WITH GRANT OPTION; SET ROLE \"first/right\"; GRANT CONNECT ON DATABASE \"{name}\" TO second_right"
+        ),
+    );
+    let fixture = Fixture::new("refused-rights", &[name]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    let server = Postgres::start("without-roles");
+    let mut request = Request::new(&fixture, &server, name, "u-refused-rights");
+    let skip = PlanAction { globals: RestoreGlobals::Skip, ..action(&request) };
+    let refused = plan(&request, skip.clone());
+    refused.expect(Outcome::Failed, restore::ROLES_MISSING);
+    let refusals: Vec<String> = read(&refused).refusals.into_iter().map(|refusal| refusal.message).collect();
+    assert_eq!(refusals.len(), 2, "{refusals:#?}");
+    for role in ["\"first/right\"", "\"second_right\""] {
+        assert!(
+            refusals.iter().any(|refusal| refusal.ends_with(&format!("CREATE ROLE {role};"))),
+            "{refusals:#?}"
+        );
+    }
+    server.sql("postgres", "CREATE ROLE \"first/right\"; CREATE ROLE second_right");
+    plan(&request, skip).expect(Outcome::Done, reasons::SUCCEEDED);
+    request.load().globals = RestoreGlobals::Skip;
+    request.loaded();
+    request.expect_same(&POSTGRES);
+}

@@ -8,7 +8,7 @@ use greenlang_backup_api::reasons::{self, restore};
 use greenlang_backup_api::settings::{Parameter, Settings};
 use greenlang_backup_api::v1alpha1::RestoreGlobals;
 
-use super::super::roles;
+use super::super::{properties, roles};
 use super::Findings;
 use crate::error::RunError;
 use crate::postgres::PostgresError;
@@ -131,6 +131,7 @@ pub async fn missing_roles(
     let mut wanted: BTreeSet<String> = contents.tables.iter().map(|table| table.owner.clone()).collect();
     wanted.insert(contents.properties.owner.clone());
     wanted.extend(contents.properties.settings.iter().filter_map(|setting| setting.role.clone()));
+    wanted.extend(contents.properties.acl.iter().flatten().flat_map(|item| properties::roles_of(item)));
     wanted.extend(contents.lost_roles.iter().cloned());
     // Everything that a role may own or use is not listed; without the roles of the backup, each of them may be wanted.
     if how == RestoreGlobals::Skip
