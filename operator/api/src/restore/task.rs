@@ -165,6 +165,8 @@ pub struct SwitchAction {
     pub backup: Option<ChosenBackup>,
     /// The request that this one undoes: `incoming` carries that one's mark, and its comment is in that one's record.
     pub undo_of: Option<String>,
+    /// Whether logical replication slots and subscriptions of what leaves its place may be lost.
+    pub allow_logical_replication_loss: bool,
 }
 
 /// Drop a database, if it is still there with this name, OID and mark. A database that is gone is success.

@@ -214,6 +214,7 @@ impl ValidatedRestore {
                 greenlang_backup_api::restore::PlanSource::Undo { of } => Some(of.clone()),
                 _ => None,
             },
+            allow_logical_replication_loss: self.allow_logical_replication_loss,
         })
     }
 

@@ -96,6 +96,16 @@ pub enum RestoreError {
         /// How many.
         count: i64,
     },
+    /// Who follows a database by logical replication.
+    #[error(
+        "database {database} has {count} logical replication slots or subscriptions, which would stay with what is replaced: drop them (pg_replication_slots, pg_subscription), or accept it with allowLogicalReplicationLoss"
+    )]
+    LogicalReplication {
+        /// The database.
+        database: String,
+        /// How many.
+        count: i64,
+    },
     /// Nobody could find out how a switch ended.
     #[error("{0}")]
     SwitchUncertain(String),
@@ -174,6 +184,7 @@ impl RestoreError {
             Self::NotSupported(_) => restore::NOT_SUPPORTED,
             Self::SessionsRemain(_) => restore::SESSIONS_REMAIN,
             Self::PreparedTransactions { .. } => restore::PREPARED_TRANSACTIONS,
+            Self::LogicalReplication { .. } => restore::LOGICAL_REPLICATION,
             Self::SwitchUncertain(_) => restore::SWITCH_UNCERTAIN,
             Self::AlreadyCarriedOut { .. } => restore::ALREADY_CARRIED_OUT,
             Self::Start { .. } => reasons::INTERNAL_ERROR,

@@ -38,6 +38,7 @@ fn a_database_comes_back_and_an_undo_takes_it_away_again() {
         outgoing: Some(previous.clone()),
         backup: None,
         undo_of: None,
+        allow_logical_replication_loss: false,
     };
     // Somebody renames what is to be replaced: it is known that the switch has not.
     let rename = |from: &str, to: &str| {

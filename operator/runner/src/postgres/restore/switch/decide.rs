@@ -28,6 +28,8 @@ pub struct Seen {
     pub sessions: i64,
     /// Prepared transactions in one of the two.
     pub prepared: i64,
+    /// Logical replication slots and subscriptions of the one that leaves, unless their loss was accepted.
+    pub followers: i64,
 }
 
 /// What is to be done next.
@@ -94,6 +96,12 @@ pub fn next(seen: &Seen) -> Result<Step, RestoreError> {
         return Err(RestoreError::PreparedTransactions {
             database: seen.database.clone(),
             count: seen.prepared,
+        });
+    }
+    if seen.followers > 0 {
+        return Err(RestoreError::LogicalReplication {
+            database: seen.database.clone(),
+            count: seen.followers,
         });
     }
     if seen.outgoing.as_ref().is_some_and(|outgoing| outgoing.open) {

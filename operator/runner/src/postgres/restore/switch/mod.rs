@@ -225,6 +225,7 @@ impl<'a> Switch<'a> {
             outgoing: leaving,
             sessions: self.count_sessions(session).await?,
             prepared: self.prepared_transactions(session).await?,
+            followers: self.followers(session).await?,
         })
     }
 
@@ -259,6 +260,20 @@ impl<'a> Switch<'a> {
         let names = [self.task.database.as_str(), self.action.incoming.name.as_str()];
         let counts = session.list_with(SQL, &names, |row| row.try_get(0)).await?;
         Ok(counts.first().copied().unwrap_or_default())
+    }
+
+    /// Logical replication slots and subscriptions of the one that leaves, as the plan counts them: somebody may have made one since.
+    async fn followers(&self, session: &Session) -> Result<i64, PostgresError> {
+        let SwitchAction { outgoing, allow_logical_replication_loss, .. } = self.action;
+        let Some(NamedDatabase { oid, .. }) = outgoing.as_ref().filter(|_| !allow_logical_replication_loss)
+        else {
+            return Ok(0);
+        };
+        let slots = format!("SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE datoid = {oid}");
+        let subscriptions = format!("SELECT count(*) FROM pg_catalog.pg_subscription WHERE subdbid = {oid}");
+        let slots: i64 = session.value(&slots).await?;
+        // Not everybody may look.
+        Ok(slots + session.value::<i64>(&subscriptions).await.unwrap_or_default())
     }
 
     /// Lets sessions into the database that has the name.

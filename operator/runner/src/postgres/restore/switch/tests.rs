@@ -9,8 +9,9 @@ use tempfile::TempDir;
 use super::*;
 use greenlang_backup_api::restore::{RequestIdentity, RestoreAction, previous_name, temporary_name};
 
-static SERVER: LazyLock<Postgres> =
-    LazyLock::new(|| Postgres::start_with(ADMIN_PASSWORD, &[("max_prepared_transactions", "4")]));
+static SERVER: LazyLock<Postgres> = LazyLock::new(|| {
+    Postgres::start_with(ADMIN_PASSWORD, &[("max_prepared_transactions", "4"), ("wal_level", "logical")])
+});
 const BUCKET: &str = "switches";
 static WITH_BUCKET: LazyLock<()> = LazyLock::new(|| {
     run_command(S3.aws().args(["s3", "mb", &format!("s3://{BUCKET}")]));
@@ -58,6 +59,7 @@ impl World {
                 .then(|| NamedDatabase { name: previous_name(database, &request.uid), oid: oid(database) }),
             backup: None,
             undo_of: None,
+            allow_logical_replication_loss: false,
         };
         let task = RestoreTask {
             request,
@@ -188,6 +190,29 @@ async fn sessions_are_ended_and_prepared_transactions_are_not() {
     world.expect_switched().await;
     assert!(!world.nothing_was_renamed().await);
     assert!(!held.wait().unwrap().success(), "its session was ended");
+}
+
+/// Made since the plan looked.
+#[tokio::test]
+async fn who_follows_a_database_is_not_left_behind_unasked() {
+    for (number, follow) in [
+        "SELECT pg_create_logical_replication_slot('followed', 'pgoutput')",
+        "CREATE SUBSCRIPTION follows CONNECTION 'dbname=x' PUBLICATION p WITH (connect = false)",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let database = format!("followed_{number}");
+        let mut world = World::new(&database, true).await;
+        SERVER.sql(&database, follow);
+        let refused = world.switch(None).await.unwrap_err();
+        assert_eq!((refused.reason(), refused.is_retryable()), (restore::LOGICAL_REPLICATION, false));
+        assert_eq!(SERVER.sql(&database, "SELECT one FROM which"), "old\n");
+        assert!(world.nothing_was_renamed().await);
+        world.action.allow_logical_replication_loss = true;
+        world.switch(None).await.unwrap();
+        world.expect_switched().await;
+    }
 }
 
 #[tokio::test]
