@@ -22,6 +22,9 @@ pub async fn is_superuser(session: &Session) -> Result<bool, PostgresError> {
     session.value("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user").await
 }
 
+/// Times that a role which is to be made may turn out to be there: others make some, too, but not for ever.
+const MEETINGS: u32 = 20;
+
 /// Makes those that are missing, with their attributes, settings and memberships, in one transaction. Returns what could not be had,
 /// in words.
 pub async fn make_missing(
@@ -29,18 +32,20 @@ pub async fn make_missing(
     globals: &Globals,
     major: u32,
 ) -> Result<Vec<String>, PostgresError> {
-    loop {
+    for _ in 1..MEETINGS {
         match make(session, globals, major).await {
             // A restore of another database has made it meanwhile, so it is not missing any more.
             Err(error) if error.is_already_there() => session.execute("ROLLBACK").await?,
             end => return end,
         }
     }
+    make(session, globals, major).await
 }
 
 async fn make(session: &Session, globals: &Globals, major: u32) -> Result<Vec<String>, PostgresError> {
-    let present = present(session).await?;
-    let missing: Vec<&Role> = globals.roles.iter().filter(|role| !present.contains(&role.name)).collect();
+    let mut known = present(session).await?;
+    // One that is listed twice is missing once.
+    let missing: Vec<&Role> = globals.roles.iter().filter(|role| known.insert(role.name.clone())).collect();
     let mut warnings = Vec::new();
     if missing.is_empty() {
         return Ok(warnings);
@@ -276,6 +281,16 @@ mod tests {
         let (first, second) = ("met_first", "met_second");
         let (other, making) = made_halfway(first, second).await;
         other.execute("COMMIT").await.unwrap();
+        expect_whole(first, second, &making.await.unwrap().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_role_that_is_listed_twice_is_made_once() {
+        let (first, second) = ("twice_first", "twice_second");
+        let mut globals = globals(first, second);
+        globals.roles.push(role(first));
+        let session = session().await;
+        let making = tokio::time::timeout(Duration::from_mins(1), make_missing(&session, &globals, 15));
         expect_whole(first, second, &making.await.unwrap().unwrap());
     }
 }
