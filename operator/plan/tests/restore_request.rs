@@ -16,6 +16,8 @@ mod jobs;
 mod keda;
 #[path = "restore_request/kept.rs"]
 mod kept;
+#[path = "restore_request/lost.rs"]
+mod lost;
 #[path = "restore_request/others.rs"]
 mod others;
 #[path = "restore_request/owners.rs"]

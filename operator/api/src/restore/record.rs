@@ -61,7 +61,8 @@ pub struct RestoreRecord {
     /// The database that took the place, by its temporary name; from [`RecordState::Switching`] on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<NamedDatabase>,
-    /// The database that was replaced, by the name that it gets; absent where there was none, and for strategy Replace.
+    /// The database that is replaced, by the name that it gets; absent where there is none. With strategy Replace the one that is
+    /// dropped, by its own name, until the other takes the place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<NamedDatabase>,
     /// Comment that the replaced database had, for an undo: [`RequestIdentity::mark`] takes its place.

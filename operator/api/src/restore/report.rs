@@ -68,7 +68,7 @@ pub struct KnownRestore {
     /// The database that takes the place, by its temporary name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<NamedDatabase>,
-    /// The database that is replaced, by the name that it gets.
+    /// The database that is replaced, by the name that it gets; with strategy Replace the one that is dropped, by its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<NamedDatabase>,
 }

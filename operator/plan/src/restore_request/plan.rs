@@ -183,9 +183,11 @@ fn recover(pass: &mut Pass<'_>, known: &KnownRestore) {
         temporary: restored.as_ref().map_or_else(|| request.temporary(), |database| database.name.clone()),
         temporary_oid: restored.as_ref().map(|database| database.oid),
         target_oid: known.previous.as_ref().map(|NamedDatabase { oid, .. }| *oid),
+        // What Replace drops gets no name.
         previous: known
             .previous
             .as_ref()
+            .filter(|_| restored.is_some())
             .map_or_else(|| request.previous(), |database| database.name.clone()),
     });
     pass.status().switch_started_time = Some(Time(now));

@@ -117,6 +117,7 @@ impl World {
                         "dropped before the point of no return"
                     );
                     self.record = Some((task.request.uid.clone(), RecordState::Switching));
+                    self.record_pair = (None, Some(first.clone()));
                     self.databases.remove(&first.oid);
                 }
                 self.next_oid += 1;

@@ -213,10 +213,10 @@ impl Load<'_> {
         let mut ledger = Ledger::read(self.store, self.task).await?;
         if ledger.state() != Some(RecordState::Switching) {
             let backup = Some(self.action.backup.clone());
-            let blank = ledger.blank(RecordState::Switching, backup, None);
-            let record =
-                ledger.own().cloned().map(|own| RestoreRecord { state: RecordState::Switching, ..own });
-            ledger.write(record.unwrap_or(blank)).await?;
+            let blank = || ledger.blank(RecordState::Switching, backup, None);
+            let record = ledger.own().cloned().unwrap_or_else(blank);
+            let previous = Some(replaced.clone());
+            ledger.write(RestoreRecord { state: RecordState::Switching, previous, ..record }).await?;
         }
         self.progress.step("Dropping the database that is replaced");
         databases::drop_replaced(session, replaced).await

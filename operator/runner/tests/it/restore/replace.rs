@@ -2,6 +2,7 @@
 
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::Outcome;
+use greenlang_backup_api::restore::{RecordState, RestoreRecord};
 use greenlang_backup_api::v1alpha1::NamedDatabase;
 
 use super::world::{Request, databases, oid};
@@ -19,7 +20,8 @@ fn nothing_is_dropped_for_a_backup_that_cannot_be_read() {
     fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
     POSTGRES.sql(name, "CREATE TABLE newer ()");
     let mut request = Request::new(&fixture, &POSTGRES, name, "u-replace");
-    request.load().drop_first = Some(NamedDatabase { name: name.into(), oid: oid(&POSTGRES, name) });
+    let replaced = NamedDatabase { name: name.into(), oid: oid(&POSTGRES, name) };
+    request.load().drop_first = Some(replaced.clone());
     let expect_failure = |request: &Request<'_>, reason: &str| {
         request.run().expect(Outcome::Failed, reason);
         assert_eq!(POSTGRES.sql(name, "SELECT count(*) FROM newer").trim(), "0", "{reason}");
@@ -56,6 +58,7 @@ fn nothing_is_dropped_for_a_backup_that_cannot_be_read() {
     request.loaded();
     assert!(!databases(&POSTGRES).contains(&name.to_owned()));
     assert_eq!(POSTGRES.sql(&request.temporary(), "SELECT count(*) FROM t").trim(), "100");
-    assert!(String::from_utf8(fixture.bucket.get(RECORD)).unwrap().contains("\"Switching\""));
+    let record: RestoreRecord = serde_json::from_slice(&fixture.bucket.get(RECORD)).unwrap();
+    assert_eq!((record.state, record.previous), (RecordState::Switching, Some(replaced)));
     request.drop_database(&request.temporary(), None).expect(Outcome::Done, reasons::SUCCEEDED);
 }
