@@ -333,7 +333,7 @@ impl<'a> Switch<'a> {
 
 /// Keeps new sessions out of a database, if it is the one with this OID. Both in one message: a Pod that is frozen after it looked may
 /// go on when another attempt has renamed, and would close what serves. The server divides by none, and takes the first part back.
-pub(super) async fn close(session: &Session, name: &str, oid: u32) -> Result<(), PostgresError> {
+async fn close(session: &Session, name: &str, oid: u32) -> Result<(), PostgresError> {
     let (quoted, literal) = (quoted_identifier(name), quoted_literal(name));
     let sql = format!(
         "ALTER DATABASE {quoted} WITH ALLOW_CONNECTIONS false;
