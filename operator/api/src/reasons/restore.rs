@@ -62,6 +62,8 @@ reasons! {
     EXTENSION_UNAVAILABLE = "ExtensionUnavailable";
     /// The server lacks roles of the backup, and none is to be made.
     ROLES_MISSING = "RolesMissing";
+    /// The server lacks a tablespace that the backup's database needs.
+    TABLESPACE_MISSING = "TablespaceMissing";
     /// A pooler stands between the Job and the server.
     POOLER_FOUND = "PoolerFound";
     /// The server is a standby, on which nothing can be made.

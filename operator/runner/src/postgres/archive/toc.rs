@@ -1,6 +1,6 @@
 //! Reads the table of contents of an archive. Keeps names and numbers, within a limit; definitions pass by. Pure.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::error::ArchiveError;
@@ -15,6 +15,8 @@ const DEPENDENCY_KEPT: usize = 20;
 const DEFINITION_KEPT: usize = 64;
 /// Memory of an entry but for its name.
 const ENTRY_SIZE: usize = size_of::<Entry>() + size_of::<WithData>() + size_of::<Box<[u32]>>();
+/// Memory of its number among those of its tablespace, a vector that grows by doubling.
+const PLACE_SIZE: usize = 2 * size_of::<u32>();
 /// State of an offset where the entry has no data.
 const OFFSET_NO_DATA: u8 = 3;
 
@@ -79,7 +81,13 @@ impl Field {
     /// Bytes of a text that are kept.
     fn keep(self) -> usize {
         match self {
-            Self::Catalog | Self::Oid | Self::Tag | Self::Desc | Self::Namespace | Self::Owner => NAME_LIMIT,
+            Self::Catalog
+            | Self::Oid
+            | Self::Tag
+            | Self::Desc
+            | Self::Namespace
+            | Self::Tablespace
+            | Self::Owner => NAME_LIMIT,
             Self::Definition => DEFINITION_KEPT,
             _ => 0,
         }
@@ -94,6 +102,8 @@ pub struct Toc {
     /// For each entry the numbers of those that it needs, in order; empty unless they were asked for.
     pub dependencies: Vec<Box<[u32]>>,
     pub large_object_entries: u64,
+    /// Tablespaces that entries name, each with the numbers of those; what lies in that of the database names none.
+    pub tablespaces: BTreeMap<String, Vec<u32>>,
     /// Entries with data, in the order in which `pg_dump` writes their blocks.
     pub with_data: Vec<WithData>,
 }
@@ -139,6 +149,7 @@ struct Draft {
     definition: Vec<u8>,
     copied: bool,
     namespace: String,
+    tablespace: String,
     owner: String,
     dependencies: Vec<u32>,
 }
@@ -165,6 +176,7 @@ impl TocReader {
                 entries: Vec::new(),
                 dependencies: Vec::new(),
                 large_object_entries: 0,
+                tablespaces: BTreeMap::new(),
                 with_data: Vec::new(),
             }),
         }
@@ -252,6 +264,7 @@ impl TocReader {
             Field::Definition => self.draft.definition = text.kept,
             Field::CopyCommand => self.draft.copied = text.length > 0,
             Field::Namespace => self.draft.namespace = text.lossy(),
+            Field::Tablespace => self.draft.tablespace = text.lossy(),
             Field::Owner => self.draft.owner = text.lossy(),
             _ => {}
         }
@@ -317,7 +330,9 @@ impl TocReader {
         let mut dependencies = draft.dependencies;
         dependencies.sort_unstable();
         dependencies.dedup();
-        self.used += if single { 0 } else { ENTRY_SIZE + entry.tag.len() + size_of_val(&*dependencies) };
+        let placed = if draft.tablespace.is_empty() { 0 } else { PLACE_SIZE + draft.tablespace.len() };
+        self.used +=
+            if single { 0 } else { ENTRY_SIZE + entry.tag.len() + size_of_val(&*dependencies) + placed };
         self.expect_room(0)?;
         let Some(toc) = &mut self.toc else { return Ok(()) };
         if single {
@@ -332,6 +347,9 @@ impl TocReader {
         }
         if draft.has_data {
             toc.with_data.push(WithData { dump_id, index: toc.entries.len(), copied: draft.copied });
+        }
+        if placed > 0 {
+            toc.tablespaces.entry(draft.tablespace).or_default().push(dump_id);
         }
         toc.entries.push(entry);
         Ok(())

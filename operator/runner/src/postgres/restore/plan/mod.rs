@@ -5,6 +5,7 @@ mod backup;
 mod choose;
 mod rights;
 mod room;
+mod tablespaces;
 mod target;
 mod trial;
 
@@ -34,6 +35,7 @@ use crate::postgres::clients::Clients;
 use crate::postgres::connect::{Endpoint, Session};
 use crate::postgres::inspect;
 use choose::{Choice, Chosen};
+use tablespaces::Used;
 
 /// A restored database beside the text of its rows: indexes and the frame of rows take some more.
 const EXPECTED_PERCENT: u64 = 130;
@@ -165,8 +167,8 @@ async fn restore(
     let (endpoint, session) = target::connect(task, findings).await?;
     let made = [action.temporary.as_str(), &action.previous];
     of_the_server(task, action, &made, &endpoint, &session, findings).await?;
-    if let Some((source, contents)) = source {
-        of_both(task, action, &session, &source, &contents, findings).await?;
+    if let Some(backup) = source {
+        of_both(task, action, &session, &backup, findings).await?;
     } else {
         rights::enough(&session, &task.database, &[], findings).await?;
     }
@@ -175,12 +177,21 @@ async fn restore(
     Ok(())
 }
 
+/// A backup that can be opened.
+struct Backup {
+    source: Source,
+    /// What of its database is restored.
+    contents: DatabaseContents,
+    /// The tablespaces that this needs, if that is known.
+    tablespaces: Option<Used>,
+}
+
 async fn of_the_bucket(
     task: &RestoreTask,
     action: &PlanAction,
     store: &Store,
     findings: &mut Findings,
-) -> Result<Option<(Source, DatabaseContents)>, RunError> {
+) -> Result<Option<Backup>, RunError> {
     let choice = match choose::choose(store, &action.source, &task.database).await? {
         Chosen::Backup(choice) => *choice,
         Chosen::Legacy(backup, legacy) => {
@@ -191,16 +202,17 @@ async fn of_the_bucket(
     findings.report.backup = Some(choice.backup.clone());
     findings.plan.backup = Some(planned_backup(&choice));
     let source = Source::open(store, &choice.backup, &action.keys).await?;
-    let mut contents = source.contents().await?;
-    let mut part = None;
-    if let Some(include) = &action.include {
-        let Some(found) = of_the_archive(&source, include, contents, findings).await? else {
+    let contents = source.contents().await?;
+    let (part, contents, tablespaces) = if let Some(include) = &action.include {
+        let Some((part, contents, used)) = of_the_archive(&source, include, contents, findings).await? else {
             return Ok(None);
         };
-        part = Some(found.0);
-        contents = found.1;
-    }
-    source.confirm(part.as_ref()).await?;
+        source.confirm(Some(&part)).await?;
+        (Some(part), contents, Some(used))
+    } else {
+        source.confirm(None).await?;
+        (None, contents, Used::of_whole(&source).await?)
+    };
     if let Some(planned) = &mut findings.plan.backup {
         planned.tables = Some(contents.tables.len() as u64);
         let rows = contents.tables.iter().filter_map(|table| match table.data {
@@ -218,21 +230,23 @@ async fn of_the_bucket(
     for warning in &source.manifest.warnings {
         findings.warn(format!("of the backup: {warning}"));
     }
-    Ok(Some((source, contents)))
+    Ok(Some(Backup { source, contents, tablespaces }))
 }
 
-/// The part of the database that was asked for, with what the list of contents says of it; none, with all that is wrong, where it
-/// cannot be restored.
+/// The part of the database that was asked for, with what the list of contents says of it and the tablespaces that it needs; none,
+/// with all that is wrong, where it cannot be restored.
 async fn of_the_archive(
     source: &Source,
     include: &RestoreInclude,
     contents: DatabaseContents,
     findings: &mut Findings,
-) -> Result<Option<(Part, DatabaseContents)>, RunError> {
-    match part::part(include, &source.toc().await?, contents) {
+) -> Result<Option<(Part, DatabaseContents, Used)>, RunError> {
+    let toc = source.toc().await?;
+    match part::part(include, &toc, contents) {
         Ok((part, contents)) => {
             findings.plan.left_out.clone_from(&part.left_out);
-            Ok(Some((part, contents)))
+            let used = Used::of(&toc, Some(&part));
+            Ok(Some((part, contents, used)))
         }
         Err(problems) => {
             for problem in problems {
@@ -332,10 +346,10 @@ async fn of_both(
     task: &RestoreTask,
     action: &PlanAction,
     session: &Session,
-    source: &Source,
-    contents: &DatabaseContents,
+    backup: &Backup,
     findings: &mut Findings,
 ) -> Result<(), RunError> {
+    let Backup { source, contents, tablespaces } = backup;
     let major = inspect::version(session).await?.major;
     if let Some(backup) = source.major().filter(|backup| *backup > major) {
         let error = RestoreError::ServerTooOld { backup, server: major };
@@ -346,6 +360,7 @@ async fn of_both(
     backup::locale(session, contents, findings).await?;
     backup::missing_roles(session, contents, globals.as_ref(), action.globals, findings).await?;
     trial::settings(session, contents, findings).await?;
+    tablespaces::missing(session, contents, globals.as_ref(), tablespaces.as_ref(), findings).await?;
     if let Some(settings) = source.settings().await? {
         backup::settings(session, &settings, findings).await?;
     }
