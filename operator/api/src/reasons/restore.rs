@@ -122,6 +122,8 @@ reasons! {
     CHECK_FAILED = "CheckFailed";
     /// What was made could not be removed.
     DROP_FAILED = "DropFailed";
+    /// Event: everything was undone, and the record in the bucket does not say so.
+    RECORD_NOT_WRITTEN = "RecordNotWritten";
     /// `spec.cancel`.
     CANCELLED = "Cancelled";
     /// `spec.cancel` came when the databases were being switched already.

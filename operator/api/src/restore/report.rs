@@ -23,7 +23,7 @@ pub enum RestoreReport {
     /// Of a switch that failed and has seen by OIDs that nothing was renamed, by it or an earlier attempt; sessions get in as
     /// before. Only with this a request whose switch failed is undone: without it nobody knows.
     NotSwitched,
-    /// Of a drop that succeeded.
+    /// Of a drop that was done, also where the record could not be written afterwards: then the outcome is a failure.
     Drop(DropReport),
     /// Of checks, also of those that failed.
     Check(CheckReport),

@@ -2,8 +2,8 @@
 //! applications come back at once; what was made is dropped beside that. Pure.
 
 use greenlang_backup_api::reasons;
-use greenlang_backup_api::report::Outcome;
-use greenlang_backup_api::restore::{RequestIdentity, record_key};
+use greenlang_backup_api::report::{Outcome, RunReport};
+use greenlang_backup_api::restore::{RequestIdentity, RestoreReport, record_key};
 use greenlang_backup_api::v1alpha1::{ActiveRestoreJob, RestoreJobKind, RestorePhase};
 
 use super::follow::{self, Followed};
@@ -87,19 +87,38 @@ pub(super) fn ended(pass: &mut Pass<'_>, active: ActiveRestoreJob, ended: &Ended
             follow::retry(pass, active, report);
             return;
         }
-        let message = format!(
-            "database {} of this request could not be dropped and stays: {}; drop it by hand",
-            pass.request.temporary(),
-            report.message
-        );
+        let (reason, message) = what_stays(pass, report);
         pass.add_to_failure(&message);
-        pass.event(true, reasons::restore::DROP_FAILED, message);
+        pass.event(true, reason, message);
     }
     let status = pass.status();
     status.active = None;
     // Nothing of it is there any more, or nothing more is done about it.
     status.databases = None;
     pass.wake_now();
+}
+
+/// What is left once nobody tries any more: the database, or only a record that does not say how the request ended.
+fn what_stays(pass: &Pass<'_>, report: &RunReport) -> (&'static str, String) {
+    let (request, why) = (pass.request, &report.message);
+    // A Job that has looked at the server says so; an undo makes no database at all.
+    let is_gone = matches!(report.restore, Some(RestoreReport::Drop(_)));
+    if !is_gone && !request.is_undo() {
+        let name = request.temporary();
+        let message =
+            format!("database {name} of this request could not be dropped and stays: {why}; drop it by hand");
+        return (reasons::restore::DROP_FAILED, message);
+    }
+    let RequestIdentity { namespace, name, .. } = &request.identity;
+    let record = record_key(namespace, name);
+    let message = if is_gone {
+        format!("{why}. Nothing of this request stays on the server, and its name is used up")
+    } else {
+        format!(
+            "the record {record} in the bucket could not be written: {why}. An undo makes nothing on the server that could stay, and the name of this one is used up"
+        )
+    };
+    (reasons::restore::RECORD_NOT_WRITTEN, message)
 }
 
 /// Whether the plan has written a record, or a database may have been made.

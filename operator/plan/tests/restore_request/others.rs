@@ -212,6 +212,23 @@ fn what_could_not_be_dropped_is_told_to_the_end() {
 }
 
 #[test]
+fn a_record_that_could_not_be_written_is_told_and_no_database_is_said_to_stay() {
+    let ways = ways();
+    for (of, fate) in [("swap", Fate::FailsToRecord), ("undo", Fate::FailsToRecord), ("undo", Fate::Fails)] {
+        let (way, change) = ways.iter().find(|(way, _)| *way == of).unwrap();
+        let mut world = world(way, change);
+        let failing = if of == "undo" { "switch" } else { "load" };
+        world.fates = vec![("drop", fate), (failing, Fate::Fails)];
+        world.run_to_end();
+        let message = world.status().failure.unwrap().message;
+        assert!(!message.contains("drop it by hand") && message.contains("name"), "{of}: {message}");
+        assert!(world.events.contains(&"RecordNotWritten"), "{of}: {:?}", world.events);
+        assert!(!world.events.contains(&"DropFailed"), "{of}: {:?}", world.events);
+        assert_untouched(&world, of);
+    }
+}
+
+#[test]
 fn an_application_that_the_api_server_refuses_to_bring_back_is_told_once_and_tried_on() {
     let mut world = World::new(&swap());
     world.run_until(RestorePhase::Resuming);

@@ -54,6 +54,13 @@ impl World {
                 self.act(&task);
                 (lost(), String::new())
             }
+            Fate::FailsToRecord => {
+                let record = self.record.clone();
+                let (done, details) = self.act(&task);
+                self.record = record;
+                let report = RunReport::new(Outcome::Failed, "AccessDenied", "it is gone; no right to write");
+                (RunReport { restore: done.restore, ..report }, details)
+            }
             Fate::IsKilled | Fate::NeverStarts | Fate::IsLost => (lost(), String::new()),
             Fate::FailsForNow => {
                 (RunReport::new(Outcome::Retryable, "ConnectionFailed", "away"), String::new())

@@ -44,6 +44,8 @@ pub enum Fate {
     Fails,
     /// What it is asked, but its report is lost.
     SucceedsUnheard,
+    /// What it is asked, but for the record in the bucket, which cannot be written.
+    FailsToRecord,
     /// Nothing, and its report is lost.
     IsKilled,
     /// Its Pod waits for a node for ever.

@@ -26,7 +26,8 @@ mod verify;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::restore::{
-    DropAction, DropReport, RecordState, RestoreAction, RestoreRecord, RestoreReport, RestoreTask,
+    DropAction, DropReport, RecordState, RequestIdentity, RestoreAction, RestoreRecord, RestoreReport,
+    RestoreTask, record_key,
 };
 use greenlang_backup_store::Store;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,7 @@ use record::Ledger;
 
 use crate::error::{RunError, until_cancelled};
 use crate::postgres::connect::Endpoint;
+use crate::report;
 
 /// Tries of each request to the bucket.
 const ATTEMPTS: u32 = 6;
@@ -60,15 +62,30 @@ async fn drop_database(task: &RestoreTask, action: &DropAction) -> Result<RunRep
     let endpoint = Endpoint::open(&task.server)?;
     let session = endpoint.connect_to_change(&task.server.maintenance_database).await?;
     let dropped = databases::drop_ours(&session, &task.request, &action.name, action.oid).await?;
-    if action.rolls_back {
-        roll_back(task).await?;
-    }
     let message = match &dropped {
         Some(dropped) => format!("database {} was dropped, {} bytes", action.name, dropped.bytes),
         None => format!("database {} is gone", action.name),
     };
     let freed_bytes = dropped.map_or(0, |dropped| dropped.bytes);
-    Ok(done(message, RestoreReport::Drop(DropReport { dropped: dropped.is_some(), freed_bytes })))
+    let report = RestoreReport::Drop(DropReport { dropped: dropped.is_some(), freed_bytes });
+    if action.rolls_back
+        && let Err(error) = roll_back(task).await
+    {
+        return Ok(not_recorded(task, &message, report, &error));
+    }
+    Ok(done(message, report))
+}
+
+/// The drop was done, and what failed is only its record: nobody may think that the database is still there.
+fn not_recorded(task: &RestoreTask, message: &str, report: RestoreReport, error: &RunError) -> RunReport {
+    let RequestIdentity { namespace, name, .. } = &task.request;
+    let failed = report::failed(error);
+    let message = format!(
+        "{message}; the record {} in the bucket could not be written: {}",
+        record_key(namespace, name),
+        failed.message
+    );
+    RunReport { restore: Some(report), message, ..failed }
 }
 
 /// Writes that nothing was replaced after all.

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use greenlang_backup_api::reasons::{self, restore};
 use greenlang_backup_api::report::Outcome;
+use greenlang_backup_api::restore::{DropAction, PlanAction, RestoreAction, RestoreReport, RestoreTask};
+use greenlang_backup_api::task::Task;
 use greenlang_backup_api::v1alpha1::VerifyRestored;
+use greenlang_backup_test_s3::{Fault, FaultServer, Operation};
 
 use super::load::TARGET;
+use super::plan::{action, plan};
 use super::world::{Request, databases};
-use crate::fixture::Fixture;
+use crate::fixture::{Ended, Fixture};
 use crate::happy::SEEDED;
 use crate::servers::{POSTGRES, Postgres, poll};
 
@@ -197,6 +201,42 @@ fn what_was_loaded_otherwise_is_found_and_dropped() {
         ended.expect_message(&[found]);
         assert!(!request.is_there());
     }
+}
+
+/// The database is gone, and nobody may say that it stays; what failed is the record.
+#[test]
+fn a_drop_that_cannot_be_recorded_says_that_it_dropped() {
+    let name = "dropped unrecorded";
+    POSTGRES.create_database(name);
+    let bucket = FaultServer::start();
+    let fixture = Fixture::on_faulty(&bucket, &[name]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    let request = Request::new(&fixture, &POSTGRES, name, "u-unrecorded");
+    let claim = PlanAction { claim: true, ..action(&request) };
+    plan(&request, claim).expect(Outcome::Done, reasons::SUCCEEDED);
+    let loaded = request.loaded().database;
+    let undo = RestoreAction::Drop(DropAction { name: loaded.name, oid: Some(loaded.oid), rolls_back: true });
+    let undo = Task::Restore(RestoreTask { action: undo, ..request.task.clone() });
+    let undone = |dropped: bool, ended: &Ended| {
+        let Some(RestoreReport::Drop(report)) = &ended.report.restore else { panic!("{:?}", ended.report) };
+        assert_eq!(report.dropped, dropped);
+        assert!(!request.is_there());
+    };
+
+    bucket.inject(Fault::Answer(403, "AccessDenied").on(Operation::PutObject).where_key("restores/"));
+    let refused = fixture.start_task(&undo, &[]).end();
+    refused.expect(Outcome::Failed, reasons::ACCESS_DENIED);
+    refused.expect_message(&[
+        "was dropped",
+        "the record restores/greenlang/back.json in the bucket could not be written",
+    ]);
+    undone(true, &refused);
+    bucket.heal();
+    let again = fixture.start_task(&undo, &[]).end();
+    again.expect(Outcome::Done, reasons::SUCCEEDED);
+    undone(false, &again);
+    let record = bucket.object("clusters/test/restores/greenlang/back.json").unwrap();
+    assert!(String::from_utf8(record).unwrap().contains("RolledBack"));
 }
 
 #[test]
