@@ -27,7 +27,8 @@ pub struct RestoreSource {
     /// The newest good backup at the time of the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<LatestBackup>,
-    /// Swap back what an earlier request replaced, within its `keepPreviousHours`. What is replaced now is kept as long again.
+    /// Swap back what an earlier request replaced, within its `keepPreviousHours`. What is replaced now is kept as long again. A request
+    /// with `database.target` is undone by one with the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo_of: Option<RequestRef>,
     /// Which database of the backup is restored. Default: the one that has the name of the target, or else the only one that

@@ -8,10 +8,11 @@ use greenlang_backup_api::restore::{
 use greenlang_backup_api::task::Task;
 use greenlang_backup_api::v1alpha1::NamedDatabase;
 
+use super::load::TARGET;
 use super::plan::{self, plan};
 use super::world::{Request, databases, identity, oid};
 use crate::fixture::{Ended, Fixture};
-use crate::servers::POSTGRES;
+use crate::servers::{POSTGRES, tasks};
 
 fn switch(request: &Request<'_>, task: &RestoreTask, action: SwitchAction) -> Ended {
     let task = RestoreTask { action: RestoreAction::Switch(action), ..task.clone() };
@@ -41,9 +42,6 @@ fn a_database_comes_back_and_an_undo_takes_it_away_again() {
         allow_logical_replication_loss: false,
     };
     // Somebody renames what is to be replaced: it is known that the switch has not.
-    let rename = |from: &str, to: &str| {
-        POSTGRES.sql("postgres", &format!("ALTER DATABASE \"{from}\" RENAME TO \"{to}\""));
-    };
     rename(name, "renamed by hand");
     let refused = switch(&request, &request.task, action.clone());
     refused.expect(Outcome::Failed, restore::DATABASE_CHANGED);
@@ -104,9 +102,43 @@ fn expect_undo_planned(request: &Request<'_>, undo: &RestoreTask, previous: &Nam
     planned.expect(Outcome::Done, reasons::SUCCEEDED);
     assert_eq!(plan::report(&planned).comes_back.as_ref(), Some(previous));
     POSTGRES.create_database(&needed);
-    let refused = plan(&undoing, asked);
+    let refused = plan(&undoing, asked.clone());
     refused.expect(Outcome::Failed, restore::DATABASE_EXISTS);
     refused.expect_message(&[&needed]);
     assert_eq!(plan::read(&refused).refusals.len(), 1);
     POSTGRES.sql("postgres", &format!("DROP DATABASE \"{needed}\""));
+    expect_nothing_to_undo(undoing, &asked, previous);
+}
+
+/// Another server, and names that have changed hands since.
+fn expect_nothing_to_undo(mut undoing: Request<'_>, asked: &PlanAction, previous: &NamedDatabase) {
+    let expect = |undoing: &Request<'_>, words: &[&str]| {
+        let refused = plan(undoing, asked.clone());
+        refused.expect(Outcome::Failed, restore::NOTHING_TO_UNDO);
+        refused.expect_message(words);
+    };
+    let name = undoing.task.database.clone();
+    for (from, words) in [(&*previous.name, "is gone"), (&*name, "is not the one any more")] {
+        rename(from, "out of the way");
+        POSTGRES.create_database(from);
+        expect(&undoing, &[from, words]);
+        POSTGRES.sql("postgres", &format!("DROP DATABASE \"{from}\""));
+        rename("out of the way", from);
+    }
+    let kept = format!("localhost:{}", undoing.task.server.port);
+    let secrets = undoing.fixture.directory.path().join("elsewhere");
+    undoing.task.server = tasks::postgres_server(&TARGET, "postgres", TARGET.password, &secrets);
+    let here = format!("localhost:{}", undoing.task.server.port);
+    expect(
+        &undoing,
+        &[&format!("is kept on {kept}"), &format!("looks on {here}"), "repeat the database.target"],
+    );
+    // By another name of the same server it is found.
+    undoing.task.server = tasks::postgres_server(&POSTGRES, "postgres", POSTGRES.password, &secrets);
+    "127.0.0.1".clone_into(&mut undoing.task.server.host);
+    plan(&undoing, asked.clone()).expect(Outcome::Done, reasons::SUCCEEDED);
+}
+
+fn rename(from: &str, to: &str) {
+    POSTGRES.sql("postgres", &format!("ALTER DATABASE \"{from}\" RENAME TO \"{to}\""));
 }

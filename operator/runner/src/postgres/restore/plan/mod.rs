@@ -8,17 +8,18 @@ mod room;
 mod tablespaces;
 mod target;
 mod trial;
+mod undo;
 
 use greenlang_backup_api::contents::{DatabaseContents, TableData};
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::reasons::restore;
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::restore::{
-    KnownRestore, PlanAction, PlanReport, PlanSource, RecordState, RestoreReport, RestoreTask, marked_by,
+    KnownRestore, PlanAction, PlanReport, PlanSource, RecordState, RestoreReport, RestoreTask,
 };
 use greenlang_backup_api::v1alpha1::{
-    ChosenBackup, MAX_PLAN_ENTRIES, NamedDatabase, PlannedBackup, PlannedTarget, Refusal, RestoreInclude,
-    RestorePlan, RestoreStrategy,
+    ChosenBackup, MAX_PLAN_ENTRIES, PlannedBackup, PlannedTarget, Refusal, RestoreInclude, RestorePlan,
+    RestoreStrategy,
 };
 use greenlang_backup_store::Store;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -28,7 +29,7 @@ use super::legacy::{self, LegacySource};
 use super::part::{self, Part};
 use super::record::Ledger;
 use super::source::Source;
-use super::{RestoreError, databases, open_store};
+use super::{RestoreError, open_store};
 use crate::details::Details;
 use crate::error::{RunError, until_cancelled};
 use crate::postgres::clients::Clients;
@@ -67,7 +68,7 @@ pub async fn run(
     let work = async {
         let store = open_store(task).await?;
         let planned = match &action.source {
-            PlanSource::Undo { of } => undo(task, action, of, &store, &mut findings).await,
+            PlanSource::Undo { of } => undo::plan(task, action, of, &store, &mut findings).await,
             PlanSource::Backup { .. } | PlanSource::Latest { .. } => {
                 restore(task, action, &store, &mut findings).await
             }
@@ -390,56 +391,4 @@ fn steps(task: &RestoreTask, action: &PlanAction, findings: &mut Findings) {
         steps.push(format!("rename {database} to {}, which stays for an undo", action.previous));
     }
     steps.push(format!("rename {temporary} to {database}"));
-}
-
-/// An undo restores nothing: what it wants is on the server, or it is not.
-async fn undo(
-    task: &RestoreTask,
-    action: &PlanAction,
-    of: &str,
-    store: &Store,
-    findings: &mut Findings,
-) -> Result<(), RunError> {
-    let nothing = |findings: &mut Findings, why: String| findings.refuse(restore::NOTHING_TO_UNDO, why);
-    let (endpoint, session) = target::connect(task, findings).await?;
-    let found = store.read_record(&task.request.namespace, of).await?.map(|stored| stored.record);
-    let Some(record) = found.filter(|record| record.state == RecordState::Switched) else {
-        nothing(findings, format!("the bucket has no record of a request {of} that replaced a database"));
-        return Ok(());
-    };
-    let Some(previous) = record.previous.filter(|_| record.database == task.database) else {
-        nothing(findings, format!("request {of} replaced no database called {}", task.database));
-        return Ok(());
-    };
-    // Nothing is made: the one that comes back is there under its name already, marked by the other request.
-    let back = PlanAction { temporary: previous.name.clone(), ..action.clone() };
-    of_the_server(task, &back, &[&action.previous], &endpoint, &session, findings).await?;
-    let there = databases::with_oid(&session, previous.oid).await?;
-    let ours = there.filter(|found| {
-        found.name == previous.name
-            && marked_by(found.comment.as_deref().unwrap_or_default()) == Some(record.uid.as_str())
-    });
-    if ours.is_none() {
-        nothing(
-            findings,
-            format!(
-                "database {} (OID {}), which request {of} replaced, is gone: it was kept long enough, or dropped by hand",
-                previous.name, previous.oid
-            ),
-        );
-        return Ok(());
-    }
-    if findings.report.target_oid != record.restored.as_ref().map(|restored| restored.oid) {
-        nothing(
-            findings,
-            format!("database {} is not the one any more that request {of} restored", task.database),
-        );
-    }
-    rights::enough(&session, &task.database, &[], findings).await?;
-    findings.plan.steps = vec![
-        format!("rename {} to {}", task.database, action.previous),
-        format!("rename {} to {}", previous.name, task.database),
-    ];
-    findings.report.comes_back = Some(NamedDatabase { ..previous });
-    Ok(())
 }
