@@ -41,6 +41,16 @@ pub enum RestoreError {
         /// Those that are there.
         held: String,
     },
+    /// The request names no Secret with what opens its backup.
+    #[error("{key} cannot be opened: {why}, and the request names none: make a new one with spec.{field}")]
+    NoKey {
+        /// Key of what is to be opened, or its directory.
+        key: String,
+        /// What it takes.
+        why: &'static str,
+        /// Field of the spec.
+        field: &'static str,
+    },
     /// An object that can be opened and is not understood.
     #[error("{key} cannot be understood: {problem}")]
     NotUnderstood {
@@ -172,6 +182,7 @@ impl RestoreError {
             Self::BackupNotFound { .. } => restore::BACKUP_NOT_FOUND,
             Self::ManifestChanged { .. } => reasons::OBJECT_REPLACED,
             Self::DatabaseNotInBackup { .. } => restore::DATABASE_NOT_IN_BACKUP,
+            Self::NoKey { .. } => reasons::INVALID_SPEC,
             Self::NotUnderstood { .. } => reasons::OBJECT_DAMAGED,
             Self::Part(problems) => match problems.as_slice() {
                 [first, ..] => first.reason(),

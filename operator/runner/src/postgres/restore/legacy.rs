@@ -44,10 +44,10 @@ impl LegacySource {
 
     /// Begins to read its archive of `pg_dump`.
     pub async fn open(&self, store: &Store, keys: &OpeningKeys) -> Result<LegacyDump<Download>, RunError> {
-        let secret = keys.legacy_passphrase.as_ref().ok_or_else(|| RestoreError::NotUnderstood {
+        let secret = keys.legacy_passphrase.as_ref().ok_or_else(|| RestoreError::NoKey {
             key: self.object.key.clone(),
-            problem: "the old scripts wrote it, and no passphrase was given (legacyPassphraseSecretRef)"
-                .to_owned(),
+            why: "the old scripts wrote it, so it takes their passphrase",
+            field: "legacyPassphraseSecretRef",
         })?;
         let passphrase = LegacyPassphrase::read(secret)?;
         let download = store.download_legacy(&self.object).await.map_err(RestoreError::Read)?;

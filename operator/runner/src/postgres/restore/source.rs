@@ -34,12 +34,13 @@ pub struct Source {
 impl Source {
     /// Reads the manifest that the plan has chosen; nothing else yet.
     pub async fn open(store: &Store, backup: &ChosenBackup, keys: &OpeningKeys) -> Result<Self, RunError> {
-        let identity = keys.identity.as_ref().ok_or_else(|| RestoreError::NotUnderstood {
-            key: backup.path.clone(),
-            problem: "no age private key was given (identitySecretRef)".to_owned(),
+        let key = store.layout().backup(&backup.path, &backup.id).manifest();
+        let identity = keys.identity.as_ref().ok_or_else(|| RestoreError::NoKey {
+            key: format!("the backup of {key}"),
+            why: "it takes an age private key",
+            field: "identitySecretRef",
         })?;
         let identities = Arc::new(Identities::read(identity)?);
-        let key = store.layout().backup(&backup.path, &backup.id).manifest();
         let found = store.read_manifest(&key).await?;
         let Some(found) = found else { return Err(RestoreError::BackupNotFound { key }.into()) };
         if backup.manifest_sha256.as_ref().is_some_and(|planned| *planned != found.sha256) {

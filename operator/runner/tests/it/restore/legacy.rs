@@ -4,7 +4,7 @@ use std::process::Command;
 
 use greenlang_backup_api::reasons::{self, restore};
 use greenlang_backup_api::report::Outcome;
-use greenlang_backup_api::restore::{PlanAction, PlanSource, RestoreReport};
+use greenlang_backup_api::restore::{OpeningKeys, PlanAction, PlanSource, RestoreReport};
 use greenlang_backup_api::v1alpha1::{ChosenBackup, NamedDatabase, RestoreInclude, RestoreStrategy};
 
 use super::plan::{action, plan, read, report};
@@ -31,6 +31,37 @@ fn old_backup(fixture: &Fixture, database: &str, derivation: &str) {
     fixture.bucket.put(KEY, &std::fs::read(directory.join("backup.tar.gz.enc")).unwrap());
     let manifest = std::fs::read(directory.join("manifest.json")).unwrap();
     fixture.bucket.put("clusters/test/database/20230101-020000/manifest.json", &manifest);
+}
+
+/// The object is as it should be, so nobody may look for damage.
+#[test]
+fn a_backup_whose_key_is_not_named_is_not_called_damaged() {
+    let name = "without a key";
+    POSTGRES.create_database(name);
+    let fixture = Fixture::new("keyless", &[name]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    old_backup(&fixture, name, "-pbkdf2");
+    let mut request = Request::new(&fixture, &POSTGRES, name, "u-keyless");
+    // Each has what opens the other.
+    let passphrase = Some(fixture.secret("old-key", &[("passphrase", "the old passphrase")]));
+    let identity = request.load().keys.identity.clone();
+    for (id, keys, field) in [
+        (ID, OpeningKeys { identity, legacy_passphrase: None }, "spec.legacyPassphraseSecretRef"),
+        (
+            crate::fixture::ID,
+            OpeningKeys { identity: None, legacy_passphrase: passphrase },
+            "spec.identitySecretRef",
+        ),
+    ] {
+        request.load().keys = keys;
+        request.load().backup.id = id.parse().unwrap();
+        let source = PlanSource::Backup { path: "database".into(), id: id.parse().unwrap(), database: None };
+        let planned = plan(&request, PlanAction { source, ..action(&request) });
+        for ended in [planned, request.run()] {
+            ended.expect(Outcome::Failed, reasons::INVALID_SPEC);
+            ended.expect_message(&[field, id]);
+        }
+    }
 }
 
 #[test]
