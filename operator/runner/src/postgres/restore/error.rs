@@ -25,6 +25,18 @@ pub enum RestoreError {
         /// Key of the manifest.
         key: String,
     },
+    /// None of the backups of a directory is the newest good one.
+    #[error(
+        "there is no backup{wanted} below {directory} that can be used{beside}: see the available backups in the policy's status, or list the bucket"
+    )]
+    NoneToChoose {
+        /// Directory of the backups.
+        directory: String,
+        /// What was asked for, in words.
+        wanted: String,
+        /// What is there instead, in words.
+        beside: String,
+    },
     /// Another manifest than the plan has read.
     #[error(
         "{key} is not the manifest that the plan was made of: somebody replaced it; find out who, and make a new request"
@@ -179,7 +191,7 @@ impl RestoreError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Read(error) => error.reason(),
-            Self::BackupNotFound { .. } => restore::BACKUP_NOT_FOUND,
+            Self::BackupNotFound { .. } | Self::NoneToChoose { .. } => restore::BACKUP_NOT_FOUND,
             Self::ManifestChanged { .. } => reasons::OBJECT_REPLACED,
             Self::DatabaseNotInBackup { .. } => restore::DATABASE_NOT_IN_BACKUP,
             Self::NoKey { .. } => reasons::INVALID_SPEC,

@@ -130,11 +130,20 @@ fn the_newest_backup_that_can_be_used_is_chosen() {
         assert_eq!(report(&ended).backup.as_ref().unwrap().id.as_str(), "20251108-020000");
         assert!(read(&ended).backup.unwrap().choice.contains("2 newer cannot be used"));
     }
-    plan(&request, latest(None, Some("weekly"))).expect(Outcome::Failed, restore::BACKUP_NOT_FOUND);
+    let none = plan(&request, latest(None, Some("weekly")));
+    none.expect(Outcome::Failed, restore::BACKUP_NOT_FOUND);
+    none.expect_message(&[
+        "schedule weekly",
+        "passed over: 1 ",
+        "others that are there: 4",
+        "leave out source.latest.schedule",
+    ]);
     // Another backup has had the path, or has it now.
     let any = plan(&request, latest(None, None));
     assert_eq!(report(&any).backup.as_ref().unwrap().id.as_str(), "20251111-020000");
-    plan(&request, latest(Some("billing"), None)).expect(Outcome::Failed, restore::BACKUP_NOT_FOUND);
+    let none = plan(&request, latest(Some("billing"), None));
+    none.expect(Outcome::Failed, restore::BACKUP_NOT_FOUND);
+    none.expect_message(&["made as billing below clusters/test/database/", "others that are there: 4"]);
 }
 
 #[test]

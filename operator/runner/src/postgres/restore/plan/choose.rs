@@ -70,6 +70,25 @@ impl Wanted<'_> {
         let serves = |name: &str| manifest.schedules.iter().any(|schedule| schedule.name == name);
         self.backup.is_none_or(|name| manifest.backup == name) && self.schedule.is_none_or(serves)
     }
+
+    /// That none was found, with all that kept others from being it.
+    fn none(&self, directory: String, passed_over: usize, others: usize) -> RestoreError {
+        let made_as = self.backup.map(|name| format!(" made as {name}"));
+        let asked_for = self.schedule.map(|name| format!(" that schedule {name} asked for"));
+        let unusable = (passed_over > 0)
+            .then(|| format!("; passed over: {passed_over} (damaged, or an object is missing: see the log)"));
+        let unlike = (others > 0).then(|| match self.schedule {
+            Some(_) => {
+                format!("; others that are there: {others} (no schedule asks for a backup that is made at once: leave out source.latest.schedule)")
+            }
+            None => format!("; others that are there: {others}"),
+        });
+        RestoreError::NoneToChoose {
+            directory,
+            wanted: made_as.into_iter().chain(asked_for).collect(),
+            beside: unusable.into_iter().chain(unlike).collect(),
+        }
+    }
 }
 
 /// The newest whose objects are all there. What cannot be used is passed over, and that is said.
@@ -88,7 +107,7 @@ async fn newest(
         }
     }
     ids.sort();
-    let mut passed_over = 0;
+    let (mut passed_over, mut others) = (0, 0);
     for id in ids.into_iter().rev() {
         let key = store.layout().backup(path, &id).manifest();
         let found = match store.read_manifest(&key).await {
@@ -102,6 +121,7 @@ async fn newest(
             Err(error) => return Err(error.into()),
         };
         if !wanted.has(&found.manifest) {
+            others += 1;
             continue;
         }
         if !whole(store, &found.manifest).await? {
@@ -121,9 +141,7 @@ async fn newest(
             format!("it is the newest good one{of}{but}"),
         )?);
     }
-    let made_as = wanted.backup.map_or_else(String::new, |name| format!(", made as backup {name}"));
-    let key = format!("{}(a backup that can be used{made_as})", store.layout().path(path));
-    Err(RestoreError::BackupNotFound { key }.into())
+    Err(wanted.none(store.layout().path(path), passed_over, others).into())
 }
 
 async fn whole(store: &Store, manifest: &Manifest) -> Result<bool, RunError> {
