@@ -88,6 +88,18 @@ pub struct DatabaseProperties {
     pub comment: Option<String>,
     /// Settings of the database, and of roles in it.
     pub settings: Vec<Setting>,
+    /// Its security labels, by provider.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub security_labels: Vec<SecurityLabel>,
+}
+
+/// What a module that the server loads (a label provider) reads from an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecurityLabel {
+    /// Name of the provider.
+    pub provider: String,
+    /// The label.
+    pub label: String,
 }
 
 /// Where collation and character classes of a database come from.

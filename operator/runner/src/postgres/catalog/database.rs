@@ -1,6 +1,6 @@
 //! The database as a whole: properties, locale, settings. Asks the server.
 
-use greenlang_backup_api::contents::{DatabaseProperties, Locale, LocaleProvider};
+use greenlang_backup_api::contents::{DatabaseProperties, Locale, LocaleProvider, SecurityLabel};
 use greenlang_backup_api::globals::Setting;
 use tokio_postgres::{Error, Row};
 
@@ -22,7 +22,18 @@ pub async fn properties(session: &Session, version: &Version) -> Result<Database
     let name = properties.name.clone();
     properties.settings = session_settings(session).await?;
     properties.settings.retain(|setting| setting.database.as_ref() == Some(&name));
+    properties.security_labels = security_labels(session).await?;
     Ok(properties)
+}
+
+/// Labels of the session's database. An archive has them only for a `pg_restore --create`, which gives the database its old name.
+async fn security_labels(session: &Session) -> Result<Vec<SecurityLabel>, PostgresError> {
+    const SQL: &str = "
+        SELECT l.provider, l.label
+        FROM pg_catalog.pg_shseclabel l JOIN pg_catalog.pg_database d ON d.oid = l.objoid
+        WHERE l.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass AND d.datname = pg_catalog.current_database()
+        ORDER BY 1";
+    session.list(SQL, |row| Ok(SecurityLabel { provider: row.try_get(0)?, label: row.try_get(1)? })).await
 }
 
 /// Provider, locale, rules and versions stand in other columns in each major version, or in none.
@@ -66,6 +77,7 @@ fn database(row: &Row) -> Result<DatabaseProperties, Error> {
             actual_collation_version: row.try_get(14)?,
         },
         settings: Vec::new(),
+        security_labels: Vec::new(),
     })
 }
 

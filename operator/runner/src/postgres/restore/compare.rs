@@ -86,6 +86,11 @@ impl Comparison {
         }
         let database = Found { comment: found.comment.clone(), ..Found::default() };
         self.same("the comment", &expected.comment.as_deref(), &database.own_comment());
+        // What the server refused to set was told, and means nothing to a server that has not loaded what reads it.
+        for label in expected.security_labels.iter().filter(|label| !found.security_labels.contains(label)) {
+            self.notes
+                .push(format!("the security label of the database for {} is not there", label.provider));
+        }
         let (wanted, set) = (settings(&expected.settings), settings(&found.settings));
         for (setting, value) in &wanted {
             let Some(value) = value else { continue };

@@ -1,7 +1,7 @@
 //! What counts as a difference, and what does not.
 
 use greenlang_backup_api::contents::{
-    Extension, Locale, LocaleProvider, Persistence, SequenceValue, TableKind,
+    Extension, Locale, LocaleProvider, Persistence, SecurityLabel, SequenceValue, TableKind,
 };
 
 use super::*;
@@ -59,6 +59,7 @@ pub fn contents() -> DatabaseContents {
             name: "work_mem".into(),
             value: Some("8MB".into()),
         }],
+        security_labels: vec![SecurityLabel { provider: "anon".into(), label: "MASKED".into() }],
     };
     DatabaseContents {
         properties,
@@ -132,6 +133,9 @@ fn some_differences_are_only_told() {
     let of_a_role = properties::Settings::from([(Some("owner".to_owned()), "work_mem".to_owned())]);
     let found = differences(|of| of.properties.settings.clear(), Depth { refused: &of_a_role, ..DEPTH });
     assert_eq!(found.differences.len(), 1, "another setting was refused: {found:?}");
+    assert_eq!(notes(|of| of.properties.security_labels.clear(), DEPTH), 1);
+    let by_anyone = Depth { settings: false, ..DEPTH };
+    assert_eq!(notes(|of| of.properties.settings.clear(), by_anyone), 1);
     let counted = Depth { content: false, ..DEPTH };
     assert_eq!(notes(|of| of.tables[0] = table("a", 1, "ab"), counted), 0, "only rows were counted");
     let granted = |of: &mut DatabaseContents| {

@@ -77,6 +77,7 @@ pub async fn properties(
         tablespace: "pg_default".to_owned(),
         comment: None,
         settings: Vec::new(),
+        security_labels: Vec::new(),
         ..made
     })
 }

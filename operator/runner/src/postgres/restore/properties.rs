@@ -1,15 +1,15 @@
-//! Gives a loaded database what belongs to it as a whole, under its new name: rights, settings, comment, and last its limit of
+//! Gives a loaded database what belongs to it as a whole, under its new name: rights, settings, labels, comment, and last its limit of
 //! connections. Changes the server.
 
 use std::collections::BTreeSet;
 
-use greenlang_backup_api::contents::DatabaseProperties;
+use greenlang_backup_api::contents::{DatabaseProperties, SecurityLabel};
 use greenlang_backup_api::restore::RequestIdentity;
 
 use super::databases::{comment_on, marked};
 use super::{roles, session_settings};
 use crate::error::RunError;
-use crate::postgres::connect::{Session, quoted_identifier};
+use crate::postgres::connect::{Session, quoted_identifier, quoted_literal};
 
 /// A right to a database.
 struct Grant {
@@ -59,12 +59,25 @@ pub async fn replay(
             refused.settings.insert((setting.role.clone(), setting.name.clone()));
         }
     }
+    for label in &properties.security_labels {
+        roles::attempt(session, &labelling(name, label), &mut refused.warnings).await?;
+    }
     session.execute(&format!("ALTER DATABASE {quoted} WITH IS_TEMPLATE {}", properties.template)).await?;
     rights(session, &quoted, properties).await?;
     let comment = marked(request, properties.comment.as_deref());
     session.execute(&comment_on(name, Some(&comment))).await?;
     session.execute("COMMIT").await?;
     Ok(refused)
+}
+
+/// The statement that labels a database. Only a server that has loaded the provider takes it.
+pub fn labelling(database: &str, label: &SecurityLabel) -> String {
+    format!(
+        "SECURITY LABEL FOR {} ON DATABASE {} IS {}",
+        quoted_identifier(&label.provider),
+        quoted_identifier(database),
+        quoted_literal(&label.label)
+    )
 }
 
 /// Sets how many connections the database allows. Last of all: the programs that verify and analyze need several, and a database may
@@ -175,5 +188,14 @@ mod tests {
         ] {
             assert_eq!(roles_of(item), expected, "{item}");
         }
+    }
+
+    #[test]
+    fn a_label_is_given_under_the_new_name() {
+        let label = SecurityLabel { provider: "an\"on".to_owned(), label: "MASKED 'all' \\".to_owned() };
+        assert_eq!(
+            labelling("shop_restore_1", &label),
+            r#"SECURITY LABEL FOR "an""on" ON DATABASE "shop_restore_1" IS E'MASKED ''all'' \\'"#
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What the backup needs of the server: version, extensions, locale, roles, settings. Asks the server.
+//! What the backup needs of the server: version, extensions, locale, labels, roles, settings. Asks the server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,10 @@ use greenlang_backup_api::globals::Globals;
 use greenlang_backup_api::reasons::{self, restore};
 use greenlang_backup_api::settings::{Parameter, Settings};
 use greenlang_backup_api::v1alpha1::RestoreGlobals;
+use tokio_postgres::error::SqlState;
 
-use super::super::{properties, roles};
+use super::super::properties::{self, labelling};
+use super::super::roles;
 use super::Findings;
 use crate::error::RunError;
 use crate::postgres::PostgresError;
@@ -195,6 +197,38 @@ pub async fn locale(
             ),
             Err(PostgresError::PermissionDenied { .. }) => findings.warn(format!("whether the server has the locale of the database ({options}) was not found out")),
             Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Security labels of the database that the server does not take: it has not loaded what reads them, so they mean nothing to it. They
+/// are left out, and told with the statement that sets them later. Tried on the temporary database, which is not there yet: a provider
+/// that is not loaded is told before that, and nothing is kept.
+pub async fn labels(
+    session: &Session,
+    contents: &DatabaseContents,
+    (database, temporary): (&str, &str),
+    findings: &mut Findings,
+) -> Result<(), RunError> {
+    for label in &contents.properties.security_labels {
+        session.execute("BEGIN; SET LOCAL transaction_read_only = off").await?;
+        let tried = session.execute(&labelling(temporary, label)).await;
+        session.execute("ROLLBACK").await?;
+        match tried {
+            Err(PostgresError::DatabaseError { code, cause, .. })
+                if code == SqlState::INVALID_PARAMETER_VALUE =>
+            {
+                findings.warn(format!(
+                    "the database has a security label, and {cause} on this server: load it before (shared_preload_libraries), or set the label afterwards: {};",
+                    labelling(database, label)
+                ));
+            }
+            Err(error @ (PostgresError::ConnectionFailed { .. } | PostgresError::Slow { .. })) => {
+                return Err(error.into());
+            }
+            // The provider is there, and looked for the database.
+            Ok(()) | Err(_) => {}
         }
     }
     Ok(())

@@ -359,6 +359,7 @@ async fn of_both(
     let globals = source.globals().await?;
     backup::extensions(session, contents, findings).await?;
     backup::locale(session, contents, findings).await?;
+    backup::labels(session, contents, (&task.database, &action.temporary), findings).await?;
     backup::missing_roles(session, contents, globals.as_ref(), action.globals, findings).await?;
     trial::settings(session, contents, findings).await?;
     tablespaces::missing(session, contents, globals.as_ref(), tablespaces.as_ref(), findings).await?;
