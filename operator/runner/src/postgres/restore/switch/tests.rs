@@ -1,9 +1,10 @@
 //! Switches on a real server, cut off after each statement and write.
 
-use std::sync::LazyLock;
+use std::process::{Child, Stdio};
+use std::sync::{LazyLock, mpsc};
 
 use greenlang_backup_api::reasons::restore;
-use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres, S3, run as run_command, tasks};
+use greenlang_backup_test_servers::{ADMIN_PASSWORD, Postgres, S3, poll, run as run_command, tasks};
 use tempfile::TempDir;
 
 use super::*;
@@ -35,6 +36,34 @@ fn oid(name: &str) -> u32 {
 
 fn request(name: &str) -> RequestIdentity {
     RequestIdentity { namespace: "greenlang".into(), name: name.into(), uid: format!("uid-{name}") }
+}
+
+/// A session of somebody else that stays until it is ended; it is there once this returns.
+fn hold(database: &str, (user, password): (&str, &str)) -> Child {
+    const QUESTION: &str = "SELECT pg_sleep(600)";
+    let mut command = SERVER.command("psql", database);
+    command.env("PGUSER", user).env("PGPASSWORD", password).stderr(Stdio::null());
+    let held = command.args(["-qc", QUESTION]).spawn().unwrap();
+    let there = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND query = '{QUESTION}'"
+    );
+    poll(Duration::from_mins(1), || (SERVER.sql("postgres", &there) != "0\n").then_some(())).unwrap();
+    held
+}
+
+/// What an application gets that connects now: the OID of the database that it is in, or the server's words.
+fn knock(database: &str) -> Result<u32, String> {
+    static ROLE: LazyLock<()> = LazyLock::new(|| {
+        SERVER.sql("postgres", "CREATE ROLE knocker LOGIN PASSWORD 'knocker-password'");
+    });
+    LazyLock::force(&ROLE);
+    let mut command = SERVER.command("psql", database);
+    command.env("PGUSER", "knocker").env("PGPASSWORD", "knocker-password");
+    let question = "SELECT oid FROM pg_database WHERE datname = current_database()";
+    let output = command.args(["-XAtqc", question]).output().unwrap();
+    let (answer, words) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr).into_owned());
+    if output.status.success() { Ok(answer.trim().parse().unwrap()) } else { Err(words) }
 }
 
 impl World {
@@ -169,9 +198,7 @@ async fn an_undo_puts_back_what_was_there() {
 #[tokio::test]
 async fn sessions_are_ended_and_prepared_transactions_are_not() {
     let world = World::new("busy", true).await;
-    let mut held = SERVER.command("psql", "busy");
-    let mut held =
-        held.args(["-qc", "SELECT pg_sleep(600)"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut held = hold("busy", ("postgres", ADMIN_PASSWORD));
     SERVER.sql("busy", "BEGIN; INSERT INTO which VALUES ('prepared'); PREPARE TRANSACTION 'one'");
     let refused = world.switch(None).await.unwrap_err();
     assert_eq!((refused.reason(), refused.is_retryable()), (restore::PREPARED_TRANSACTIONS, false));
@@ -213,6 +240,50 @@ async fn who_follows_a_database_is_not_left_behind_unasked() {
         world.switch(None).await.unwrap();
         world.expect_switched().await;
     }
+}
+
+#[tokio::test]
+async fn an_application_gets_into_the_old_one_then_into_none_then_into_the_new_one() {
+    let world = World::new("knocked_at", true).await;
+    let (old, new) = (oid("knocked_at"), world.action.incoming.oid);
+    let mut answers = vec![knock("knocked_at")];
+    // One step at a time, and an application that connects after each.
+    while let Err(RunError::Interrupted) = world.switch(Some(1)).await {
+        answers.push(knock("knocked_at"));
+    }
+    world.expect_switched().await;
+    let shut = answers.iter().filter(|answer| answer.is_err()).count();
+    assert!(shut >= 2, "once the old one is closed, and once both are: {answers:?}");
+    for words in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        assert!(words.contains("is not currently accepting connections"), "{words}");
+    }
+    let mut seen: Vec<Option<u32>> = answers.into_iter().map(Result::ok).collect();
+    seen.dedup();
+    assert_eq!(seen, [Some(old), None, Some(new)]);
+}
+
+#[tokio::test]
+async fn an_application_that_connects_again_and_again_does_not_keep_the_names_from_changing() {
+    let world = World::new("hammered_at", true).await;
+    let (old, new) = (oid("hammered_at"), world.action.incoming.oid);
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        loop {
+            let answer = knock("hammered_at");
+            let is_new = answer == Ok(new);
+            if tell.send(answer).is_err() || is_new {
+                return;
+            }
+        }
+    });
+    assert_eq!(told.recv().unwrap(), Ok(old));
+    world.switch(None).await.unwrap();
+    world.expect_switched().await;
+    // It ends with the first answer of the new one.
+    let rest: Vec<Option<u32>> = told.iter().map(Result::ok).collect();
+    let closed = rest.iter().position(|answer| *answer != Some(old)).unwrap();
+    assert!(!rest[closed..].contains(&Some(old)), "it got into what was closed: {rest:?}");
+    assert_eq!(rest.last(), Some(&Some(new)));
 }
 
 #[tokio::test]
@@ -297,12 +368,7 @@ async fn a_user_without_superuser_ends_sessions_of_others() {
     let secrets = tempfile::tempdir().unwrap();
     let server = tasks::postgres_server(&SERVER, "switcher", "its-password", secrets.path());
     let world = World { task: RestoreTask { server, ..world.task.clone() }, ..world };
-    let mut held = SERVER.command("psql", "of_others");
-    held.env("PGUSER", "app").env("PGPASSWORD", "app-password").stderr(std::process::Stdio::null());
-    let mut held = held.args(["-qc", "SELECT pg_sleep(600)"]).spawn().unwrap();
-    while SERVER.sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'") == "0\n" {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let mut held = hold("of_others", ("app", "app-password"));
     world.switch(None).await.unwrap();
     world.expect_switched().await;
     assert!(!held.wait().unwrap().success(), "its session was ended");
