@@ -72,3 +72,43 @@ fn locale(locale: &Locale, major: u32) -> String {
     }
     sql
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::compare::tests::contents;
+    use super::*;
+
+    fn made(major: u32, provider: LocaleProvider) -> String {
+        let mut properties = contents().properties;
+        properties.locale.provider = provider;
+        if provider != LocaleProvider::Libc {
+            properties.locale.name = Some("de-DE".to_owned());
+            properties.locale.icu_rules =
+                Some("&b < a".to_owned()).filter(|_| provider == LocaleProvider::Icu);
+        }
+        statement("shop_restore_1", &properties, major)
+    }
+
+    #[test]
+    fn who_compares_text_is_said_as_each_major_version_takes_it() {
+        let begin = "CREATE DATABASE \"shop_restore_1\" WITH TEMPLATE template0 OWNER \"owner\" ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'";
+        for (major, provider, rest) in [
+            (14, LocaleProvider::Libc, ""),
+            (15, LocaleProvider::Libc, " LOCALE_PROVIDER libc"),
+            (15, LocaleProvider::Icu, " LOCALE_PROVIDER icu ICU_LOCALE 'de-DE'"),
+            (16, LocaleProvider::Icu, " LOCALE_PROVIDER icu ICU_LOCALE 'de-DE' ICU_RULES '&b < a'"),
+            (17, LocaleProvider::Builtin, " LOCALE_PROVIDER builtin BUILTIN_LOCALE 'de-DE'"),
+        ] {
+            let expected = format!("{begin}{rest} ALLOW_CONNECTIONS false");
+            assert_eq!(made(major, provider), expected, "{major} {provider:?}");
+        }
+    }
+
+    #[test]
+    fn the_tablespace_is_named_unless_it_is_the_one_that_all_have() {
+        let mut properties = contents().properties;
+        "fa\"st".clone_into(&mut properties.tablespace);
+        let sql = statement("d", &properties, 15);
+        assert!(sql.ends_with(" TABLESPACE \"fa\"\"st\" ALLOW_CONNECTIONS false"), "{sql}");
+    }
+}

@@ -76,6 +76,30 @@ fn a_wide_backup_is_loaded_at_once() {
 }
 
 #[test]
+fn a_database_whose_text_icu_compares_comes_back_as_one() {
+    let name = "by icu";
+    POSTGRES.sql(
+        "postgres",
+        &format!("CREATE DATABASE \"{name}\" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de-DE'"),
+    );
+    POSTGRES.sql(
+        name,
+        "CREATE TABLE t AS SELECT * FROM unnest(ARRAY['z', 'ö', 'o']) AS text; CREATE INDEX ON t (text)",
+    );
+    let fixture = Fixture::new("load-icu", &[name]);
+    fixture.run().expect(Outcome::Done, reasons::SUCCEEDED);
+    let request = Request::new(&fixture, &TARGET, name, "u-icu");
+    request.loaded();
+    request.expect_same(&POSTGRES);
+    let temporary = request.temporary();
+    let made = "SELECT datlocprovider, daticulocale FROM pg_database WHERE datname = current_database()";
+    assert_eq!(TARGET.sql(&temporary, made), "i|de-DE\n");
+    let sorted = TARGET.sql(&temporary, "SELECT string_agg(text, '' ORDER BY text) FROM t");
+    assert_eq!(sorted, "oöz\n", "by bytes the ö comes last");
+    request.drop_database(&temporary, None).expect(Outcome::Done, reasons::SUCCEEDED);
+}
+
+#[test]
 fn hostile_and_long_names_come_back() {
     let long = format!("Ä \"quoted\" {}", "x".repeat(51));
     assert_eq!(long.len(), 63);

@@ -267,9 +267,92 @@ fn difference(parameter: &Parameter, here: Option<&String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use greenlang_backup_api::contents::Extension;
+    use greenlang_backup_test_servers::{ADMIN_PASSWORD, POSTGRES};
     use serde_json::json;
 
+    use super::super::super::compare::tests::contents;
     use super::*;
+    use crate::postgres::server_tests::endpoint;
+
+    async fn session() -> Session {
+        endpoint(&POSTGRES, "postgres", ADMIN_PASSWORD).connect("postgres").await.unwrap()
+    }
+
+    fn told(findings: &Findings) -> Vec<(&str, &str)> {
+        let refusals = findings.plan.refusals.iter();
+        refusals.map(|refusal| (refusal.reason.as_str(), refusal.message.as_str())).collect()
+    }
+
+    #[tokio::test]
+    async fn extensions_that_cannot_be_made_or_are_bound_to_their_database_are_refused() {
+        let of = |names: &[&str]| {
+            let extension = |name: &&str| Extension {
+                name: (*name).to_owned(),
+                version: "0.1".to_owned(),
+                schema: "public".to_owned(),
+            };
+            DatabaseContents { extensions: names.iter().map(extension).collect(), ..contents() }
+        };
+        let mut findings = Findings::default();
+        extensions(&session().await, &of(&["hstore", "tested", "pg_cron", "timescaledb"]), &mut findings)
+            .await
+            .unwrap();
+        let found = told(&findings);
+        let unavailable = found.iter().filter(|(reason, _)| *reason == restore::EXTENSION_UNAVAILABLE);
+        let unavailable: Vec<&str> = unavailable.map(|(_, message)| *message).collect();
+        assert_eq!(unavailable.len(), 3, "{found:#?}");
+        assert!(unavailable[0].starts_with("the server has no extension tested (0.1 in the backup)"));
+        let bound = found.iter().filter(|(reason, _)| *reason == restore::EXTENSION_BOUND);
+        let bound: Vec<&str> = bound.map(|(_, message)| *message).collect();
+        assert!(
+            bound.len() == 2
+                && bound[0].contains("cron.database_name")
+                && bound[1].contains("timescaledb_pre_restore"),
+            "{found:#?}"
+        );
+        assert!(
+            findings.plan.warnings.len() == 1
+                && findings.plan.warnings[0].starts_with("extension hstore comes back in version 1."),
+            "{findings:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_locale_is_tried_and_what_the_server_lacks_is_refused() {
+        let session = session().await;
+        for (provider, collate, name, wanted) in [
+            (LocaleProvider::Libc, "C.UTF-8", None, None),
+            (LocaleProvider::Libc, "POSIX", None, None),
+            (LocaleProvider::Icu, "C.UTF-8", Some("de-DE"), None),
+            (LocaleProvider::Libc, "xx_YY.UTF-8", None, Some("LC_COLLATE = 'xx_YY.UTF-8'")),
+            (LocaleProvider::Icu, "xx_YY.UTF-8", Some("de-DE"), Some("LC_COLLATE = 'xx_YY.UTF-8'")),
+        ] {
+            let mut contents = contents();
+            let locale = &mut contents.properties.locale;
+            locale.provider = provider;
+            (locale.collate, locale.ctype) = (collate.to_owned(), "C.UTF-8".to_owned());
+            locale.name = name.map(str::to_owned);
+            let mut findings = Findings::default();
+            locale_of(&session, &contents, &mut findings).await;
+            match (&told(&findings)[..], wanted) {
+                ([], None) => {}
+                ([(reason, message)], Some(words)) => {
+                    assert_eq!(*reason, restore::LOCALE_UNAVAILABLE);
+                    assert!(message.contains(words) && message.contains("locale-gen"), "{message}");
+                }
+                (found, _) => panic!("{collate}: {found:?}"),
+            }
+        }
+    }
+
+    async fn locale_of(session: &Session, contents: &DatabaseContents, findings: &mut Findings) {
+        locale(session, contents, findings).await.unwrap();
+        // Nothing was kept, and the session may be used on.
+        let left =
+            session.value::<i64>("SELECT count(*) FROM pg_catalog.pg_collation WHERE collname = 'tried'");
+        assert_eq!(left.await.unwrap(), 0);
+    }
 
     #[test]
     fn a_secret_of_the_server_is_not_shown_beside_a_harmless_value() {
