@@ -21,14 +21,14 @@ const TABLES: &str = "
     CREATE TABLE three AS SELECT i, md5((i * 9)::text) AS text FROM generate_series(1, 30000) i";
 
 /// A running pgbouncer of Debian's package; it ends when dropped.
-struct Pgbouncer {
+pub struct Pgbouncer {
     child: Child,
-    port: u16,
+    pub port: u16,
     directory: PathBuf,
 }
 
 impl Pgbouncer {
-    fn start(settings: &str) -> Self {
+    pub fn start(settings: &str) -> Self {
         let (directory, port) = (new_directory("pgbouncer"), free_port());
         fs::write(directory.join("users"), format!("\"postgres\" \"{ADMIN_PASSWORD}\"\n")).unwrap();
         let ini = format!(

@@ -6,6 +6,7 @@ mod late;
 mod legacy;
 mod load;
 mod part;
+mod place;
 mod plan;
 mod refused;
 mod replace;

@@ -47,7 +47,7 @@ pub fn read(ended: &Ended) -> RestorePlan {
 }
 
 /// Reasons of what a plan refuses, with their messages.
-fn refusals(ended: &Ended) -> Vec<(String, String)> {
+pub fn refusals(ended: &Ended) -> Vec<(String, String)> {
     read(ended).refusals.into_iter().map(|refusal| (refusal.reason, refusal.message)).collect()
 }
 
@@ -61,7 +61,6 @@ fn backup(name: &str, databases: &[&str]) -> Fixture {
 fn a_plan_says_what_will_be_done_and_claims_its_name_once() {
     let fixture = backup("plan", &[*SEEDED]);
     let request = Request::new(&fixture, &POSTGRES, *SEEDED, "u-plan");
-    let before = databases(&POSTGRES);
     let ended = plan(&request, action(&request));
     ended.expect(Outcome::Done, reasons::SUCCEEDED);
     let found = read(&ended);
@@ -76,7 +75,10 @@ fn a_plan_says_what_will_be_done_and_claims_its_name_once() {
     assert_eq!((backup.database.as_str(), backup.manifest_sha256.is_some()), (*SEEDED, true));
     let records =
         || fixture.bucket.keys().into_iter().filter(|key| key.contains("restores/")).collect::<Vec<_>>();
-    assert_eq!((databases(&POSTGRES), records()), (before, vec![]), "a dry run writes nothing");
+    let made = [request.temporary(), previous_name(*SEEDED, "u-plan")];
+    // Other tests make databases on this server meanwhile.
+    assert!(databases(&POSTGRES).iter().all(|name| !made.contains(name)), "a dry run makes nothing");
+    assert_eq!(records(), Vec::<String>::new(), "a dry run writes nothing");
 
     let claim = PlanAction { claim: true, ..action(&request) };
     assert!(report(&ended).known.is_none(), "nothing is known of a dry run");
@@ -146,18 +148,30 @@ fn the_newest_backup_that_can_be_used_is_chosen() {
     none.expect_message(&["made as billing below clusters/test/database/", "others that are there: 4"]);
 }
 
+/// What the catalog has of an extension whose program is not on this machine.
+const PG_CRON: &str = "SET allow_system_table_mods = on;
+    INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+    SELECT 99999, 'pg_cron', 10, oid, false, '1.6' FROM pg_namespace WHERE nspname = 'pg_catalog'";
+
 #[test]
 fn everything_that_is_wrong_is_told_at_once_with_the_way_out() {
     POSTGRES.sql("postgres", "CREATE ROLE refused_owner LOGIN");
     POSTGRES.sql("postgres", "CREATE DATABASE refused OWNER refused_owner");
     POSTGRES.sql("refused", "SET ROLE refused_owner; CREATE TABLE t AS SELECT 1 AS one");
     let fixture = backup("plan-refused", &["refused"]);
-    let server =
-        Postgres::start_with("refusing", &[("wal_level", "logical"), ("max_prepared_transactions", "2")]);
+    let server = Postgres::start_with(
+        "refusing",
+        &[("wal_level", "logical"), ("max_prepared_transactions", "2"), ("max_connections", "40")],
+    );
     server.sql("postgres", "CREATE ROLE admin LOGIN PASSWORD 'admin-password'");
     server.create_database("refused");
     server.sql("refused", "CREATE PUBLICATION pub FOR ALL TABLES");
     server.sql("refused", "SELECT pg_create_logical_replication_slot('slot', 'pgoutput')");
+    server.sql(
+        "refused",
+        "CREATE SUBSCRIPTION sub CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false)",
+    );
+    server.sql("refused", PG_CRON);
     server.sql("refused", "BEGIN; CREATE TABLE t (); PREPARE TRANSACTION 'waits'");
     let mut request = Request::new(&fixture, &server, "refused", "u-refused-plan");
     server.create_database(&request.temporary());
@@ -183,6 +197,8 @@ fn everything_that_is_wrong_is_told_at_once_with_the_way_out() {
         (restore::PREPARED_TRANSACTIONS, "ROLLBACK PREPARED"),
         (restore::LOGICAL_REPLICATION, "pg_drop_replication_slot('slot')"),
         (restore::LOGICAL_REPLICATION, "publication pub"),
+        (restore::LOGICAL_REPLICATION, "DROP SUBSCRIPTION \"sub\""),
+        (restore::EXTENSION_BOUND, "move pg_cron to another database first"),
         (restore::ACCESS_RULE_MISSING, "pg_hba.conf"),
         (restore::ROLES_MISSING, "CREATE ROLE \"refused_owner\""),
         (reasons::PERMISSION_DENIED, "ALTER ROLE \"admin\" CREATEDB"),
@@ -202,6 +218,10 @@ fn everything_that_is_wrong_is_told_at_once_with_the_way_out() {
     request.task.server.credentials =
         fixture.secret("superuser", &[("username", "postgres"), ("password", "refusing")]);
     server.sql("refused", "ROLLBACK PREPARED 'waits'");
+    server.sql(
+        "refused",
+        "SET allow_system_table_mods = on; DELETE FROM pg_extension WHERE extname = 'pg_cron'",
+    );
     server.sql("postgres", &format!("DROP DATABASE \"{}\"", request.temporary()));
     let accepted = PlanAction { allow_logical_replication_loss: true, ..action(&request) };
     let ended = plan(&request, accepted.clone());
@@ -210,6 +230,7 @@ fn everything_that_is_wrong_is_told_at_once_with_the_way_out() {
     for word in [
         "room for a second database, about 1 MiB (the present one has ",
         "1 replication slots keep it on the disk",
+        "subscription sub, which would go on writing",
     ] {
         assert!(
             read(&ended).warnings.iter().any(|warning| warning.contains(word)),
@@ -218,6 +239,8 @@ fn everything_that_is_wrong_is_told_at_once_with_the_way_out() {
         );
     }
     assert!(read(&ended).roles_without_password.contains(&"refused_owner".to_owned()));
+    let differences = read(&ended).different_settings;
+    assert!(differences.contains(&"max_connections = 40 here, 100 there".to_owned()), "{differences:?}");
 
     let new = PlanAction { strategy: RestoreStrategy::NewDatabase, ..accepted };
     plan(&request, new).expect(Outcome::Failed, restore::DATABASE_EXISTS);
@@ -253,14 +276,23 @@ fn a_backup_that_cannot_be_opened_is_refused() {
         .expect(Outcome::Failed, restore::NOTHING_TO_UNDO);
 }
 
-/// Extensions of the backup, and an older server.
+/// An older server, and an extension that came after it.
 #[test]
 fn a_server_that_lacks_something_is_refused() {
-    let fixture = backup("plan-lacks", &[*SEEDED]);
+    let name = "newer than 14";
+    POSTGRES.create_database(name);
+    POSTGRES.sql(name, "CREATE EXTENSION pg_walinspect");
+    let fixture = backup("plan-lacks", &[name]);
     let older = crate::servers::majors::start(14, "older-password");
-    let request = Request::new(&fixture, &older, *SEEDED, "u-plan-older");
+    let request = Request::new(&fixture, &older, name, "u-plan-older");
     let ended = plan(&request, action(&request));
     let found = refusals(&ended);
-    assert!(found.iter().any(|(reason, _)| reason == restore::SERVER_TOO_OLD), "{found:#?}");
+    for (reason, words) in [
+        (restore::SERVER_TOO_OLD, "restore to 15 or newer"),
+        (restore::EXTENSION_UNAVAILABLE, "no extension pg_walinspect"),
+    ] {
+        let is_told = |(found, message): &(String, String)| found == reason && message.contains(words);
+        assert!(found.iter().any(is_told), "{reason}: {found:#?}");
+    }
     assert_eq!(databases(&older).len(), 3);
 }
