@@ -6,6 +6,8 @@
 mod argo_cd;
 #[path = "restore_request/blows.rs"]
 mod blows;
+#[path = "restore_request/cron_jobs.rs"]
+mod cron_jobs;
 #[path = "restore_request/dumps.rs"]
 mod dumps;
 #[path = "restore_request/invalid.rs"]

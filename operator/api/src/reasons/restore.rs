@@ -99,9 +99,9 @@ reasons! {
     PAUSE_IGNORED = "PauseIgnored";
     /// An Application of Argo CD would start again what is to stop.
     HEALED_BY_ARGO_CD = "HealedByArgoCD";
-    /// Somebody started an application that is to be stopped, or took away what keeps it stopped.
+    /// Somebody started an application that is to be stopped, or something of it, or took away what keeps it stopped.
     SCALE_CONTESTED = "ScaleContested";
-    /// Pods of an application do not go.
+    /// Pods of an application do not go, or a Job of a CronJob does not end.
     PODS_REMAIN = "PodsRemain";
     /// Applications that came back are not ready in time.
     WORKLOADS_NOT_READY = "WorkloadsNotReady";

@@ -1,4 +1,4 @@
-//! Who has written the replicas of a workload, or an annotation, last, from the managed fields. Pure.
+//! Who has written the replicas of a workload, whether it is suspended, or an annotation, last, from the managed fields. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
@@ -6,6 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 /// The field manager, by the newest entry that owns `spec.replicas`.
 pub fn replicas_manager(fields: &[ManagedFieldsEntry]) -> Option<String> {
     newest(fields, &["f:spec", "f:replicas"]).map(|(manager, _)| manager)
+}
+
+/// The field manager, by the newest entry that owns `spec.suspend`.
+pub fn suspend_manager(fields: &[ManagedFieldsEntry]) -> Option<String> {
+    newest(fields, &["f:spec", "f:suspend"]).map(|(manager, _)| manager)
 }
 
 /// The field manager by the newest entry that owns an annotation, and its time. One that was removed is owned by nobody.
@@ -55,6 +60,10 @@ mod tests {
         assert_eq!(replicas_manager(&fields).as_deref(), Some("kubectl (scale)"));
         assert_eq!(replicas_manager(&fields[..1]).as_deref(), Some("argocd"));
         assert_eq!(replicas_manager(&fields[2..]), None);
+        let resumed =
+            entry("kubectl-patch", "2025-11-07T02:00:00Z", None, json!({"f:spec": {"f:suspend": {}}}));
+        assert_eq!(suspend_manager(&fields), None);
+        assert_eq!(suspend_manager(&[resumed]).as_deref(), Some("kubectl-patch"));
         let annotated = entry(
             "kubectl-annotate",
             "2025-11-07T05:00:00Z",

@@ -5,6 +5,7 @@
 
 mod act;
 mod argo_cd;
+mod cron_jobs;
 mod gather;
 mod keda;
 mod kept;

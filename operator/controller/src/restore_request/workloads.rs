@@ -11,7 +11,7 @@ use greenlang_backup_plan::restore_request::{
 };
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
@@ -19,8 +19,8 @@ use kube::core::Selector;
 use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
-use super::managers::replicas_manager;
-use super::{argo_cd, keda};
+use super::managers::{replicas_manager, suspend_manager};
+use super::{argo_cd, cron_jobs, keda};
 use crate::context::Context;
 use crate::errors::Error;
 use crate::pages::{LightPod, each};
@@ -110,7 +110,11 @@ impl Eye<'_> {
                 let Some(found) = self.api::<CronJob>().get_opt(name).await? else { return Ok(None) };
                 let mut state = self.common(workload, &found.metadata);
                 state.suspend = Some(found.spec.and_then(|spec| spec.suspend).unwrap_or_default());
-                state.pods = self.pods_of_cron_job(&found.metadata).await?;
+                state.managed_by =
+                    suspend_manager(found.metadata.managed_fields.as_deref().unwrap_or_default());
+                let under_way = cron_jobs::look(&found.metadata, self.namespace, self.context).await?;
+                state.pods = count(under_way.pods.iter());
+                state.jobs = under_way.jobs;
                 Ok(Some(state))
             }
         }
@@ -140,6 +144,7 @@ impl Eye<'_> {
             ready_replicas: 0,
             suspend: None,
             pods: 0,
+            jobs: vec![],
             ledger: ledger_of(metadata),
             managed_by: None,
             autoscaler: None,
@@ -153,34 +158,9 @@ impl Eye<'_> {
     async fn pods(&self, selector: &LabelSelector) -> Result<u32, Error> {
         // One that cannot be read selects nothing that could be counted, and the API server takes none.
         let Ok(selector) = Selector::try_from(selector.clone()) else { return Ok(0) };
-        let pods = self.list(&ListParams::default().labels_from(&selector)).await?;
+        let (which, mut pods) = (ListParams::default().labels_from(&selector), vec![]);
+        each(&self.api::<LightPod>(), &which, |pod| pods.push(Pod::from(pod))).await?;
         Ok(count(pods.iter()))
-    }
-
-    /// Pods of the Jobs that a CronJob has made.
-    async fn pods_of_cron_job(&self, cron_job: &ObjectMeta) -> Result<u32, Error> {
-        let is_of = |owner: &ObjectMeta, uid: &str| {
-            owner.owner_references.iter().flatten().any(|reference| reference.uid == uid)
-        };
-        let uid = cron_job.uid.clone().unwrap_or_default();
-        let jobs = self.api::<Job>().list_metadata(&ListParams::default()).await?;
-        let jobs: Vec<String> = jobs
-            .items
-            .iter()
-            .filter(|job| is_of(&job.metadata, &uid))
-            .filter_map(kube::ResourceExt::uid)
-            .collect();
-        if jobs.is_empty() {
-            return Ok(0);
-        }
-        let pods = self.list(&ListParams::default().labels("batch.kubernetes.io/job-name")).await?;
-        Ok(count(pods.iter().filter(|pod| jobs.iter().any(|job| is_of(&pod.metadata, job)))))
-    }
-
-    async fn list(&self, which: &ListParams) -> Result<Vec<Pod>, Error> {
-        let mut pods = vec![];
-        each(&self.api::<LightPod>(), which, |pod| pods.push(pod.into())).await?;
-        Ok(pods)
     }
 
     fn api<K>(&self) -> Api<K>

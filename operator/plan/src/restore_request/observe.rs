@@ -78,9 +78,11 @@ pub struct WorkloadState {
     pub suspend: Option<bool>,
     /// Pods of it that are there, those that are on their way out included; of a CronJob those of its Jobs.
     pub pods: u32,
+    /// Jobs of a CronJob that have not ended, with or without a Pod: each may start one.
+    pub jobs: Vec<String>,
     /// What it carries in the annotation `backup.greenlang.io/quiesced`.
     pub ledger: Option<Ledger>,
-    /// Field manager that wrote its replicas last.
+    /// Field manager that wrote its replicas, or whether it is suspended, last.
     pub managed_by: Option<String>,
     /// HorizontalPodAutoscaler that targets it.
     pub autoscaler: Option<String>,
@@ -96,6 +98,16 @@ impl WorkloadState {
     /// Whether it is stopped: nothing is asked for any more. Its Pods may still be there.
     pub fn is_stopped(&self) -> bool {
         self.replicas.is_none_or(|replicas| replicas == 0) && self.suspend.unwrap_or(true)
+    }
+
+    /// What of it still works, in words; none where nothing does.
+    pub(super) fn at_work(&self) -> Option<String> {
+        match (&*self.jobs, self.pods) {
+            ([], 0) => None,
+            ([], pods) => Some(format!("{pods} Pods")),
+            ([job], _) => Some(format!("Job {job}")),
+            ([job, others @ ..], _) => Some(format!("Job {job} and {} more", others.len())),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Quiescing: records the applications, stops them, and waits until their last Pod is gone. Pure.
+//! Quiescing: records the applications, stops them, and waits until their last Pod is gone and their last Job has ended. Pure.
 //!
 //! The ledger is stored before the first of them is touched, and a recorded count is never overwritten. Each carries its count
 //! itself, written in one request with the stop, so that it comes back although the status is lost. What KEDA scales is stopped by
@@ -22,7 +22,7 @@ use crate::pause::seconds_later;
 
 /// Seconds between two looks at Pods that are to go.
 const PODS_SECONDS: i64 = 1;
-/// Seconds in which the Pods of all applications must be gone.
+/// Seconds in which the Pods and Jobs of all applications must have ended.
 const LIMIT_SECONDS: i64 = 900;
 /// Seconds between two attempts to bring back a workload that the API server refuses to change.
 const REFUSED_SECONDS: i64 = 30;
@@ -92,7 +92,7 @@ fn started(pass: &Pass<'_>, entry: &QuiescedWorkload, state: &WorkloadState) -> 
     let asked = keda::stand_in(seen, entry).map_or_else(|| state.is_stopped(), keda::keeps_at_none);
     let was_stopped = pass.step.status.quiesced_time.is_some();
     match entry.state {
-        QuiesceState::Recorded if was_stopped => !asked || !state.is_stopped() || state.pods > 0,
+        QuiesceState::Recorded if was_stopped => !asked || !state.is_stopped() || state.at_work().is_some(),
         QuiesceState::Recorded => ledger::carries(request, seen, entry) && !asked,
         QuiesceState::Gone => !state.is_stopped(),
         QuiesceState::Resumed | QuiesceState::Taken => false,
@@ -108,6 +108,13 @@ fn starter(pass: &Pass<'_>, entry: &QuiescedWorkload, state: &WorkloadState) -> 
             "ScaledObject {} was told by {} to scale {workload} while it was to be paused",
             scaler.name,
             who.unwrap_or(ledger::NAMELESS)
+        );
+    }
+    // Nobody changed it itself, so whoever wrote it last has nothing to do with it.
+    if let Some(what) = state.at_work().filter(|_| state.is_stopped()) {
+        return format!(
+            "something of {workload} was started by itself while that was to be stopped: {what}; the events of the namespace may say by \
+             whom"
         );
     }
     let who = state.managed_by.as_deref().unwrap_or("an unknown field manager");
@@ -178,8 +185,8 @@ fn stop_workloads(pass: &mut Pass<'_>) -> Vec<String> {
             waits.push(entry.name.clone());
         } else if !state.is_stopped() {
             waits.push(format!("{} (KEDA is to scale it to 0)", entry.name));
-        } else if state.pods > 0 {
-            waits.push(format!("{} ({} Pods)", entry.name, state.pods));
+        } else if let Some(what) = state.at_work() {
+            waits.push(format!("{} ({what})", entry.name));
         }
     }
     pass.step.effects.extend(patches);

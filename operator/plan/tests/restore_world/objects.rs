@@ -64,6 +64,7 @@ pub fn workload(replicas: Option<i32>, suspend: Option<bool>) -> WorkloadState {
         ready_replicas: replicas.unwrap_or(0),
         suspend,
         pods: replicas.unwrap_or(0).unsigned_abs(),
+        jobs: vec![],
         ledger: None,
         managed_by: Some("helm".into()),
         autoscaler: None,

@@ -131,7 +131,7 @@ pub struct PlannedWorkload {
     /// Replicas that it has now, and comes back to; of a Deployment or StatefulSet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Who writes its replicas, by field manager.
+    /// Who writes its replicas (of a CronJob: whether it is suspended), by field manager.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
     /// HorizontalPodAutoscaler that targets it.

@@ -56,7 +56,7 @@ pub enum QuiesceWhen {
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadRef {
     /// What it is: a `Deployment` or a `StatefulSet` is scaled to 0 and back, a `CronJob` suspended until it is resumed, and its
-    /// Jobs that run are awaited. What KEDA scales is left to KEDA: its ScaledObject is paused at 0.
+    /// Jobs that have not ended are awaited; one that is suspended itself is not. What KEDA scales is left to KEDA: its ScaledObject is paused at 0.
     pub kind: WorkloadKind,
     /// Its name.
     #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
