@@ -180,8 +180,10 @@ fn reconciling(pass: &Pass<'_>) -> Verdict {
 fn stalled(pass: &Pass<'_>) -> Verdict {
     let (_, reason, message) = ready(pass);
     let status = &pass.step.status;
-    let failed = matches!(phase(status), RestorePhase::Failed | RestorePhase::Expired);
-    if failed || uncertain(pass).is_some() {
+    // Also of a request that was cancelled: tools that wait for readiness would wait for ever.
+    let ended =
+        matches!(phase(status), RestorePhase::Failed | RestorePhase::Expired | RestorePhase::Cancelled);
+    if ended || uncertain(pass).is_some() {
         verdict(State::True, &reason, message)
     } else {
         verdict(State::False, reasons::IDLE, "no person is needed")
