@@ -1,7 +1,8 @@
 //! Reads what became of a Job: still pending, running, or ended and how. Pure.
 
 use greenlang_backup_api::report::{Outcome, RunReport};
-use greenlang_backup_api::{conditions, reasons};
+use greenlang_backup_api::v1alpha1::RestoreJobKind;
+use greenlang_backup_api::{conditions, labels, reasons};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Pod};
@@ -115,8 +116,7 @@ fn unreported(job: &Job, pod: Option<&Pod>, ending: Option<&str>) -> RunReport {
     let container = pod.and_then(terminated);
     let container_reason = container.and_then(|state| state.reason.as_deref());
     if pod_reason(pod) == Some(DEADLINE_EXCEEDED) {
-        let message =
-            format!("Job {name} was stopped at its time limit: raise activeDeadlineSeconds of the schedule");
+        let message = format!("Job {name} was stopped at its time limit: {}", more_time(job));
         return silent(Outcome::Failed, reasons::DEADLINE_EXCEEDED, message);
     }
     if container_reason == Some("OOMKilled") {
@@ -142,6 +142,19 @@ fn unreported(job: &Job, pod: Option<&Pod>, ending: Option<&str>) -> RunReport {
         (None, None) => "its Pod was deleted, as by a drain".to_owned(),
     };
     silent(outcome, reasons::REPORT_LOST, format!("Job {name} left no report: {end}"))
+}
+
+/// What gives a Job of this kind more time.
+fn more_time(job: &Job) -> &'static str {
+    let labels = job.metadata.labels.as_ref();
+    let label = |key: &str| labels.and_then(|labels| labels.get(key)).map_or("", String::as_str);
+    match (label(labels::TASK), label(labels::ACTION)) {
+        (labels::TASK_BACKUP, _) => "raise activeDeadlineSeconds of the schedule, or find out why it is slow",
+        (labels::TASK_RESTORE, action) if action == RestoreJobKind::CheckJob.as_str() => {
+            "raise its timeoutSeconds in spec.checks.jobs, or find out why it is slow"
+        }
+        _ => "nothing raises that, so find out why it is slow",
+    }
 }
 
 fn silent(outcome: Outcome, reason: &str, message: String) -> RunReport {
@@ -192,6 +205,25 @@ mod tests {
             pod(None, &json!({"waiting": {"reason": "ImagePullBackOff", "message": "x".repeat(100_000)}}));
         let JobState::Pending(Some(why)) = read(&active, Some(&endless)) else { panic!("not pending") };
         assert_eq!(why.len(), 1_024);
+    }
+
+    #[test]
+    fn a_time_limit_is_told_with_what_raises_it() {
+        let stopped = pod(Some("DeadlineExceeded"), &json!({"terminated": {"exitCode": 137}}));
+        for (task, action, expected) in [
+            ("backup", "", Some("activeDeadlineSeconds of the schedule")),
+            ("restore", "check-job", Some("timeoutSeconds in spec.checks.jobs")),
+            ("restore", "load", None),
+            ("probe", "", None),
+        ] {
+            let mut failed = job(&json!([{"type": "Failed", "status": "True"}]));
+            let made = [(labels::TASK, task), (labels::ACTION, action)];
+            failed.metadata.labels = Some(made.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+            let JobState::Ended(ended) = read(&failed, Some(&stopped)) else { panic!("not ended") };
+            let said = &ended.report.message;
+            assert_eq!(said.contains("Seconds"), expected.is_some(), "{said}");
+            assert!(expected.is_none_or(|expected| said.contains(expected)), "{said}");
+        }
     }
 
     #[test]

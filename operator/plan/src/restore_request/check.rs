@@ -61,15 +61,20 @@ fn next(pass: &mut Pass<'_>, done: Option<&ActiveRestoreJob>) {
 
 fn passed(active: &ActiveRestoreJob, ended: &Ended) -> bool {
     match active.kind {
-        RestoreJobKind::CheckJob => ended.exit_code == Some(0),
+        // A program that is told to stop may end well without having come to its end.
+        RestoreJobKind::CheckJob => {
+            ended.exit_code == Some(0) && ended.report.reason != reasons::DEADLINE_EXCEEDED
+        }
         _ => ended.report.outcome.is_success(),
     }
 }
 
 fn describe(active: &ActiveRestoreJob, ended: &Ended) -> String {
     let RunReport { reason, message, restore, .. } = &ended.report;
+    // Kubernetes ended the program: its code says nothing of the check.
+    let cut_off = [reasons::DEADLINE_EXCEEDED, reasons::OUT_OF_MEMORY].contains(&reason.as_str());
     match (&active.check, restore) {
-        (Some(name), _) => match ended.exit_code {
+        (Some(name), _) => match ended.exit_code.filter(|_| !cut_off) {
             Some(code) => format!("{name} ended with code {code}: see the log of its Pod"),
             None => format!("{name}: {reason}: {message}"),
         },

@@ -118,6 +118,21 @@ fn a_job_that_does_not_start_in_its_time_is_given_up() {
     assert_eq!(world.made.len(), 6, "three attempts");
 }
 
+/// It may end well when it is told to stop, which is not to have passed.
+#[test]
+fn a_check_that_runs_into_its_time_limit_has_failed_and_its_limit_is_named() {
+    let job = json!({"name": "smoke", "image": "smoke:1", "timeoutSeconds": 42});
+    let mut world = World::new(&json!({"spec": {"checks": {"jobs": [job]}}}));
+    world.fates = vec![("check-job", Fate::RunsOut)];
+    world.run_to_end();
+    assert_eq!(world.phase(), RestorePhase::Failed);
+    let failure = world.status().failure.unwrap();
+    assert_eq!(failure.reason, "CheckFailed");
+    let said = &failure.message;
+    assert!(said.contains("smoke: DeadlineExceeded: ") && said.contains("timeoutSeconds"), "{said}");
+    assert!(!said.contains("schedule"), "{said}");
+}
+
 #[test]
 fn a_status_that_lacks_what_a_job_needs_ends_the_request() {
     let mut world = World::new(&swap());

@@ -8,7 +8,10 @@ use greenlang_backup_api::restore::{
     RestoreAction, RestoreReport, RestoreTask, SwitchAction, SwitchReport,
 };
 use greenlang_backup_api::v1alpha1::{ChosenBackup, NamedDatabase, RestoredData};
-use greenlang_backup_plan::job_state::{Ended, JobState};
+use greenlang_backup_plan::job::CONTAINER;
+use greenlang_backup_plan::job_state::{Ended, JobState, job_state};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
 
 use super::{DATABASE, Database, Fate, World};
 
@@ -61,7 +64,7 @@ impl World {
                 let report = RunReport::new(Outcome::Failed, "AccessDenied", "it is gone; no right to write");
                 (RunReport { restore: done.restore, ..report }, details)
             }
-            Fate::IsKilled | Fate::NeverStarts | Fate::IsLost => (lost(), String::new()),
+            Fate::IsKilled | Fate::NeverStarts | Fate::IsLost | Fate::RunsOut => (lost(), String::new()),
             Fate::FailsForNow => {
                 (RunReport::new(Outcome::Retryable, "ConnectionFailed", "away"), String::new())
             }
@@ -81,19 +84,32 @@ impl World {
         self.end(at, report, details, None);
     }
 
-    /// Whether it does not come to an end.
+    /// Whether it does not come to an end of its own.
     fn hangs(&mut self, at: usize, fate: Fate) -> bool {
-        let state = &mut self.jobs[at].seen.state;
-        match fate {
-            Fate::NeverStarts => *state = JobState::Pending(Some("Unschedulable: no node has room".into())),
+        self.jobs[at].seen.state = match fate {
+            Fate::NeverStarts => JobState::Pending(Some("Unschedulable: no node has room".into())),
             Fate::IsLost => {
                 let report = RunReport::new(Outcome::Retryable, reasons::NODE_LOST, "its node is lost");
                 let ended = Ended { time: self.now, report, container_ended: false, exit_code: None };
-                *state = JobState::Ended(Box::new(ended));
+                JobState::Ended(Box::new(ended))
             }
+            Fate::RunsOut => self.run_out(at),
             _ => return false,
-        }
+        };
         true
+    }
+
+    /// How a Job is read that Kubernetes has stopped at its time limit.
+    fn run_out(&self, at: usize) -> JobState {
+        let name = Some(&self.jobs[at].seen.name);
+        let mut job = self.made.iter().find(|job| job.metadata.name.as_ref() == name).unwrap().clone();
+        let failed = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        job.status = serde_json::from_value(failed).unwrap();
+        let state = json!({"terminated": {"exitCode": 0}});
+        let container = json!({"name": CONTAINER, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+        let status = json!({"reason": "DeadlineExceeded", "containerStatuses": [container]});
+        let pod: Pod = serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap();
+        job_state(&job, Some(&pod), self.now)
     }
 
     fn end(&mut self, at: usize, report: RunReport, details: String, exit_code: Option<i32>) {

@@ -52,6 +52,8 @@ pub enum Fate {
     NeverStarts,
     /// Nobody hears of its node any more.
     IsLost,
+    /// Kubernetes stops it at its time limit, and its program then ends well.
+    RunsOut,
 }
 
 /// What comes from outside, once.
