@@ -20,6 +20,8 @@ mod keda;
 mod kept;
 #[path = "restore_request/lost.rs"]
 mod lost;
+#[path = "restore_request/missing.rs"]
+mod missing;
 #[path = "restore_request/others.rs"]
 mod others;
 #[path = "restore_request/owners.rs"]

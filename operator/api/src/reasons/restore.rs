@@ -19,7 +19,7 @@ reasons! {
     QUIESCING = "Quiescing";
     /// The applications are stopped.
     QUIESCED = "Quiesced";
-    /// There is no application to stop.
+    /// No application is stopped: there is none, or none was recorded yet.
     NOTHING_TO_QUIESCE = "NothingToQuiesce";
     /// The data is being loaded.
     RESTORING = "Restoring";
@@ -27,7 +27,7 @@ reasons! {
     VERIFYING = "Verifying";
     /// The databases are being renamed.
     SWITCHING = "Switching";
-    /// The applications are coming back.
+    /// The applications are coming back. Of `Quiesced=False`: they are back, to the end and afterwards.
     RESUMING = "Resuming";
     /// The checks run.
     CHECKING = "Checking";
@@ -130,7 +130,7 @@ reasons! {
     TOO_LATE_TO_CANCEL = "TooLateToCancel";
     /// `spec.startBefore` passed before the request began.
     EXPIRED = "Expired";
-    /// The request, or its namespace, is being deleted.
+    /// The request was deleted while it went on.
     DELETED = "Deleted";
 
     /// Event: the request began.
@@ -149,6 +149,6 @@ reasons! {
     PREVIOUS_DROPPED = "PreviousDropped";
     /// Event: a replaced database was not there any more when its time was over, as after an undo.
     PREVIOUS_GONE = "PreviousGone";
-    /// Event and condition: applications are down, and will be until a person acts.
+    /// Event: applications are down, and will be until a person acts or the cause passes.
     APPLICATIONS_DOWN = "ApplicationsDown";
 }

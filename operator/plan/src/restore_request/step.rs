@@ -161,7 +161,7 @@ pub(super) fn too_late(pass: &Pass<'_>) -> bool {
 /// Once: nothing but `cancel` can change in a spec.
 fn tell_too_late(pass: &mut Pass<'_>) {
     if too_late(pass) && pass.stored.observed_generation != Some(pass.request.generation) {
-        let message = summary::why_too_late(pass.request);
+        let message = summary::why_too_late(pass);
         pass.event(true, reasons::restore::TOO_LATE_TO_CANCEL, message);
     }
 }

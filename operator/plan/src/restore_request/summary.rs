@@ -5,13 +5,12 @@ use greenlang_backup_api::conditions::{
     VERIFIED,
 };
 use greenlang_backup_api::reasons::{self, restore as why};
-use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase, RestoreRequestStatus, RestoreStrategy};
+use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase, RestoreRequestStatus};
 use jiff::Timestamp;
 
 use super::pass::{Pass, owes};
 use super::step::too_late;
-use super::switch::{fate_of, way_out};
-use super::validate::ValidatedRestore;
+use super::switch::{fate_of, outgoing, way_out};
 use super::{Lock, dumps};
 use crate::backup_policy::Event;
 use crate::backup_policy::decide::not_served;
@@ -98,14 +97,14 @@ fn uncertain(pass: &Pass<'_>) -> Option<String> {
 }
 
 /// Why `spec.cancel` changes nothing any more, and what does.
-pub(super) fn why_too_late(request: &ValidatedRestore) -> String {
+pub(super) fn why_too_late(pass: &Pass<'_>) -> String {
     let begin = "spec.cancel came too late, for the databases were being switched already: the request goes on to its end";
-    match request.strategy {
-        RestoreStrategy::Swap => format!(
+    match outgoing(pass.request, &pass.step.status) {
+        Some(_) => format!(
             "{begin}; to go back, apply a RestoreRequest with spec.source.undoOf.name: {} then",
-            request.identity.name
+            pass.request.identity.name
         ),
-        RestoreStrategy::Replace | RestoreStrategy::NewDatabase => begin.to_owned(),
+        None => begin.to_owned(),
     }
 }
 
@@ -162,7 +161,7 @@ fn going_on(pass: &Pass<'_>, phase: RestorePhase) -> (&'static str, String) {
     let words = error.or_else(|| status.progress.clone());
     let words = words.unwrap_or_else(|| format!("{} goes on", phase.as_str()));
     if too_late(pass) {
-        return (why::TOO_LATE_TO_CANCEL, format!("{words}. {}", why_too_late(pass.request)));
+        return (why::TOO_LATE_TO_CANCEL, format!("{words}. {}", why_too_late(pass)));
     }
     (reason, words)
 }

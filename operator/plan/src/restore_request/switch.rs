@@ -234,10 +234,11 @@ fn what_stays(pass: &Pass<'_>) -> String {
         ),
         None => "nothing else is left".to_owned(),
     };
+    let was_there = pass.step.status.databases.as_ref().is_some_and(|known| known.target_oid.is_some());
     let unswitched = match request.strategy {
-        RestoreStrategy::Swap => format!("database {database} is as it was"),
-        RestoreStrategy::Replace => format!("database {database} was dropped before"),
-        RestoreStrategy::NewDatabase => format!("there is no database {database}"),
+        RestoreStrategy::Swap if was_there => format!("database {database} is as it was"),
+        RestoreStrategy::Replace if was_there => format!("database {database} was dropped before"),
+        _ => format!("there is no database {database}"),
     };
     format!(
         "a person ended it before it was known whether the databases were switched. If there is no database {incoming}, they were: \
