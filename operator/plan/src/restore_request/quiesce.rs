@@ -24,6 +24,8 @@ use crate::pause::seconds_later;
 const PODS_SECONDS: i64 = 1;
 /// Seconds in which the Pods and Jobs of all applications must have ended.
 const LIMIT_SECONDS: i64 = 900;
+/// Seconds between two looks at applications that are stopped, while what they left has its time.
+const DRAIN_LOOK_SECONDS: i64 = 10;
 /// Seconds between two attempts to bring back a workload that the API server refuses to change.
 const REFUSED_SECONDS: i64 = 30;
 
@@ -218,7 +220,10 @@ fn drain(pass: &mut Pass<'_>) {
         if pass.step.status.quiesced.is_empty() { 0 } else { i64::from(pass.request.drain_seconds) };
     let end = seconds_later(quiesced.0, seconds);
     if pass.now() < end {
+        pass.status().progress = Some(format!("the last Pod is gone, and drainSeconds last until {end}"));
         pass.wake_at(end);
+        // Nothing else tells that somebody starts an application meanwhile.
+        pass.wake_in(DRAIN_LOOK_SECONDS);
         return;
     }
     let loaded = pass.step.status.restored.is_some() || pass.request.is_undo();

@@ -144,6 +144,29 @@ fn whoever_starts_an_application_while_data_is_loaded_is_named_and_all_is_undone
     assert_untouched(&world, "scaled up");
 }
 
+/// Its time may be an hour, and nobody waits so long for a word.
+#[test]
+fn whoever_starts_an_application_while_it_drains_is_told_within_seconds() {
+    let mut world = World::new(&json!({"spec": {"quiesce": {"drainSeconds": 3_600}}}));
+    world.run_until(RestorePhase::Quiescing);
+    while world.status().quiesced_time.is_none() {
+        world.turn();
+    }
+    world.turn();
+    let said = world.status().progress.unwrap();
+    assert!(said.contains("drainSeconds last until"), "{said}");
+    let began = world.now;
+    let state = world.workloads.get_mut(&api()).unwrap();
+    (state.replicas, state.managed_by) = (Some(1), Some("kubectl-scale".into()));
+    while world.phase() == RestorePhase::Quiescing {
+        world.turn();
+    }
+    assert!(world.now.duration_since(began).as_secs() <= 30, "at {}", world.now);
+    assert_eq!(world.status().failure.unwrap().reason, "ScaleContested");
+    world.run_to_end();
+    assert_untouched(&world, "scaled up while it drained");
+}
+
 #[test]
 fn an_application_that_is_made_anew_of_a_copy_of_itself_comes_back() {
     let mut world = World::new(&swap());
