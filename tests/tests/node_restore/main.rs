@@ -150,7 +150,12 @@ async fn a_restore_goes_on_to_its_end_although_the_operator_is_killed_in_each_ph
     })
     .await?;
     assert_eq!(status.phase, Some(RestorePhase::Succeeded), "{status:#?}");
-    assert!(killed.len() >= 4, "only killed in {killed:?}");
+    // Those that last longer than a look; the others may pass between two.
+    let lasting: BTreeSet<_> = {
+        use RestorePhase::{Planning, Quiescing, Restoring, Resuming, Switching};
+        [Planning, Quiescing, Restoring, Switching, Resuming].into()
+    };
+    assert!(killed.is_superset(&lasting), "only killed in {killed:?}");
     expect_equal(&cluster, namespace, "cut", &before).await?;
     expect_resumed(&cluster, namespace).await?;
     let temporary = databases(&cluster, namespace).await?;
