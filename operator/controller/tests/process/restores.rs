@@ -1,7 +1,12 @@
 //! RestoreRequests on a real API server, with the rights of the chart: whatever happens, applications come back and nothing is done twice.
 
+mod away;
+mod checks;
 mod dumps;
+mod elsewhere;
+mod limit;
 mod refused;
+mod workloads;
 
 use std::time::Duration;
 
@@ -44,21 +49,27 @@ pub struct World {
     pub operator: Replica,
     pub server: Server,
     pub folder: TempDir,
+    variables: &'static [(&'static str, &'static str)],
 }
 
 impl World {
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// With these variables of the operator.
+    async fn start_with(variables: &'static [(&'static str, &'static str)]) -> Result<Self> {
         let api = ApiServer::start().await?;
         install(&api).await?;
         install_chart(&api.cluster, "greenlang-backup-crds", json!({})).await?;
         let proxy = Proxy::start(&api).await?;
         proxy.inject(Fault::Text(PLAN_LINE.to_owned()), "GET", "/log", usize::MAX);
         let folder = tempfile::tempdir()?;
-        let operator = operator(&proxy, &folder)?;
+        let operator = operator(&proxy, &folder, variables)?;
         operator.said("this replica leads").await?;
         apply_policy(&api, "main").await?;
         let server = Server::play(&api, DATABASE);
-        let world = Self { api, proxy, operator, server, folder };
+        let world = Self { api, proxy, operator, server, folder, variables };
         world.application().await?;
         Ok(world)
     }
@@ -84,7 +95,7 @@ impl World {
     /// Starts an operator that has died again, as Kubernetes does.
     pub fn tend(&mut self) -> Result<()> {
         if !self.operator.runs()? {
-            self.operator = operator(&self.proxy, &self.folder)?;
+            self.operator = operator(&self.proxy, &self.folder, self.variables)?;
         }
         Ok(())
     }
@@ -195,9 +206,18 @@ impl World {
     }
 }
 
-fn operator(proxy: &Proxy, folder: &TempDir) -> Result<Replica> {
+fn operator(proxy: &Proxy, folder: &TempDir, variables: &[(&str, &str)]) -> Result<Replica> {
     let file = folder.path().join("cut").display().to_string();
-    Replica::start_with(&proxy.kubeconfig, "operator", &[(CUT_FILE, &file)])
+    let cut = [(CUT_FILE, &*file)];
+    Replica::start_with(&proxy.kubeconfig, "operator", &[&cut[..], variables].concat())
+}
+
+/// Whether a phase has a Job that the operator knows, so that whatever comes then meets it at work.
+fn works(phase: RestorePhase) -> impl Fn(&RestoreRequestStatus) -> bool {
+    move |status| {
+        let active = status.active.as_ref().filter(|_| status.phase == Some(phase));
+        active.is_some_and(|active| active.job_uid.is_some())
+    }
 }
 
 /// What a restore does, each once.

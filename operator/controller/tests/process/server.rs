@@ -16,11 +16,12 @@ use greenlang_backup_api::v1alpha1::{ChosenBackup, NamedDatabase, RestoredData};
 use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::kubelet::{self, Watched};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
@@ -41,6 +42,8 @@ struct Known {
     held: BTreeSet<&'static str>,
     /// How often each action of each request was carried out.
     done: BTreeMap<String, u32>,
+    /// Codes that programs of the user's end with, by their image, where they do not end well.
+    codes: BTreeMap<&'static str, i32>,
     next: u32,
 }
 
@@ -67,6 +70,11 @@ impl Server {
         } else {
             known.held.remove(action);
         }
+    }
+
+    /// From now on the user's program of this image ends with this code.
+    pub fn end_with(&self, image: &'static str, code: i32) {
+        lock(&self.known).codes.insert(image, code);
     }
 
     /// OID of the database that has a name.
@@ -128,9 +136,12 @@ async fn round(
         if lock(known).held.contains(action.as_str()) {
             continue;
         }
-        let report = lock(known).carry_out(&job)?;
+        let (report, code) = lock(known).carry_out(&job)?;
         ended.insert(uid.clone());
-        kubelet::end(client, &pods[&uid], &report).await?;
+        match code {
+            Some(code) => kubelet::exit(client, &pods[&uid], code).await?,
+            None => kubelet::end(client, &pods[&uid], &report).await?,
+        }
         kubelet::count(client, &job, &report).await?;
     }
     Ok(())
@@ -140,25 +151,46 @@ async fn round(
 async fn make_ready(client: &Client) -> Result<()> {
     let deployments = Api::<Deployment>::namespaced(client.clone(), SERVED);
     for deployment in deployments.list(&ListParams::default()).await? {
-        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-        let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or_default();
-        if wanted != ready {
-            let status = json!({"status": {"replicas": wanted, "readyReplicas": wanted}});
-            let (name, patch) = (deployment.name_any(), Patch::Merge(status));
-            deployments.patch_status(&name, &PatchParams::default(), &patch).await?;
-        }
+        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+        let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas);
+        set_ready(&deployments, &deployment, wanted, ready).await?;
+    }
+    let sets = Api::<StatefulSet>::namespaced(client.clone(), SERVED);
+    for set in sets.list(&ListParams::default()).await? {
+        let wanted = set.spec.as_ref().and_then(|spec| spec.replicas);
+        let ready = set.status.as_ref().and_then(|status| status.ready_replicas);
+        set_ready(&sets, &set, wanted, ready).await?;
     }
     Ok(())
 }
 
-fn task(job: &Job) -> Result<RestoreTask> {
+async fn set_ready<K>(all: &Api<K>, one: &K, wanted: Option<i32>, ready: Option<i32>) -> Result<()>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned + ResourceExt,
+{
+    let wanted = wanted.unwrap_or(1);
+    if wanted != ready.unwrap_or_default() {
+        let status = json!({"status": {"replicas": wanted, "readyReplicas": wanted}});
+        all.patch_status(&one.name_any(), &PatchParams::default(), &Patch::Merge(status)).await?;
+    }
+    Ok(())
+}
+
+/// What a Job is told to do; none where it is a program of the user's.
+pub fn task(job: &Job) -> Result<Option<RestoreTask>> {
     let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).context("no Pod")?;
     let variables = pod.containers.iter().flat_map(|container| container.env.iter().flatten());
     let value = variables.filter(|variable| variable.name == TASK_ENV).find_map(|found| found.value.clone());
-    match Task::decode(&value.context("no Task")?)? {
-        Task::Restore(task) => Ok(task),
+    let Some(value) = value else { return Ok(None) };
+    match Task::decode(&value)? {
+        Task::Restore(task) => Ok(Some(task)),
         other => anyhow::bail!("no restore: {other:?}"),
     }
+}
+
+fn image(job: &Job) -> Option<&str> {
+    let pod = job.spec.as_ref()?.template.spec.as_ref()?;
+    pod.containers.first()?.image.as_deref()
 }
 
 impl Known {
@@ -166,13 +198,18 @@ impl Known {
         self.databases.iter().find(|(_, known)| *known == name).map(|(oid, _)| *oid)
     }
 
-    fn carry_out(&mut self, job: &Job) -> Result<RunReport> {
-        let task = task(job)?;
-        let action = job.labels().get(labels::ACTION).context("no action")?;
-        *self.done.entry(format!("{} {action}", task.request.name)).or_default() += 1;
+    /// What a Job reports, and of a program of the user's the code that it ends with.
+    fn carry_out(&mut self, job: &Job) -> Result<(RunReport, Option<i32>)> {
+        let label = |key: &str| job.labels().get(key).with_context(|| format!("no label {key}"));
+        *self.done.entry(format!("{} {}", label(labels::RESTORE)?, label(labels::ACTION)?)).or_default() += 1;
         let mut report = RunReport::new(Outcome::Done, reasons::SUCCEEDED, "done");
+        let Some(task) = task(job)? else {
+            let code = image(job).and_then(|image| self.codes.get(image).copied()).unwrap_or_default();
+            report.outcome = if code == 0 { Outcome::Done } else { Outcome::Failed };
+            return Ok((report, Some(code)));
+        };
         report.restore = Some(self.act(&task)?);
-        Ok(report)
+        Ok((report, None))
     }
 
     fn act(&mut self, task: &RestoreTask) -> Result<RestoreReport> {
