@@ -106,7 +106,7 @@ async fn work(
     let controllers = future::join3(
         backup_policy::run(policies, context.clone(), admin.stop.clone()),
         restore_request::run(controller, context.clone(), admin.stop.clone()),
-        restore_request::run_kept(context, admin.stop.clone()),
+        restore_request::run_kept(context, &wake, admin.stop.clone()),
     );
     let led = tokio::select! {
         _ = controllers => Ok(()),

@@ -63,10 +63,11 @@ impl Children {
             let (jobs, seen) = watch::<LightJob, Job>(Api::namespaced(client.clone(), namespace), trim_job);
             let (places, all, of) = (places.clone(), jobs.store.clone(), namespace.clone());
             let seen = seen.inspect(move |news| places.jobs(&of, news, || all.state()));
-            let seen = seen.inspect(restores.on());
+            let seen = seen.inspect(restores.on(labels::RESTORE));
             controller = controller.watches_stream(applied(seen), policy_of);
             let (pods, seen) = watch::<LightPod, Pod>(Api::namespaced(client.clone(), namespace), trim_pod);
-            controller = controller.watches_stream(applied(seen.inspect(restores.on())), policy_of);
+            controller =
+                controller.watches_stream(applied(seen.inspect(restores.on(labels::RESTORE))), policy_of);
             watched.insert(namespace.clone(), (jobs, pods));
         }
         (Self { namespaces: watched, patience: Instant::now() + FIRST_LISTS }, controller)

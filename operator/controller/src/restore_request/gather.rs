@@ -4,8 +4,7 @@ use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{BackupPolicy, RestoreRequest};
 use greenlang_backup_plan::backup_policy::Invalid;
 use greenlang_backup_plan::restore_request::{
-    Lock, Observed, OngoingDump, ValidatedRestore, kept_name, leftover, may_wait_for_dumps, read_kept,
-    validate,
+    Kept, Lock, Observed, OngoingDump, ValidatedRestore, kept_name, leftover, may_wait_for_dumps, validate,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
@@ -61,7 +60,7 @@ pub async fn gather(
         workloads: vec![],
         scaled_objects: Ok(vec![]),
         applications: vec![],
-        kept: None,
+        kept: Kept::Absent,
         dumps: vec![],
         past: context.restores.past(&namespace),
     };
@@ -83,8 +82,7 @@ pub async fn gather(
         observed.lock = found.lock.clone();
         held = Some(found);
         let config_maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
-        let kept = config_maps.get_opt(&kept_name(&valid.identity)).await?;
-        observed.kept = kept.as_ref().and_then(read_kept).map(|kept| kept.drop_after);
+        observed.kept = Kept::of(config_maps.get_opt(&kept_name(&valid.identity)).await?.as_ref());
         if request.status.as_ref().is_some_and(may_wait_for_dumps) {
             observed.dumps = dumps(&namespace, context).await?;
         }

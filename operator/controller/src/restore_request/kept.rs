@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::StreamExt as _;
 use futures::future::join_all;
 use greenlang_backup_api::labels;
-use greenlang_backup_api::restore::{KeptDatabase, RequestIdentity};
+use greenlang_backup_api::restore::KeptDatabase;
 use greenlang_backup_api::v1alpha1::RestoreRequest;
 use greenlang_backup_plan::backup_policy::Event;
-use greenlang_backup_plan::restore_request::{KeptStep, holds, kept_step, read_kept};
+use greenlang_backup_plan::restore_request::{KeptStep, holds, kept_step, read_kept, without_previous};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -20,6 +21,7 @@ use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
+use super::Wake;
 use crate::context::Context;
 use crate::errors::Error;
 use crate::family::Family;
@@ -34,18 +36,27 @@ const CONCURRENCY: u16 = 4;
 /// A ConfigMap as the watch has it.
 type Named = PartialObjectMeta<ConfigMap>;
 
-/// Looks after the kept databases of all served namespaces until told to stop.
-pub async fn run(context: Arc<Context>, stop: CancellationToken) {
-    let namespaces = context.namespaces.iter().map(|namespace| in_namespace(namespace, &context, &stop));
-    join_all(namespaces).await;
+/// Looks after the kept databases of all served namespaces until told to stop. What becomes of a ConfigMap is told to its request.
+pub async fn run(context: Arc<Context>, requests: &Wake, stop: CancellationToken) {
+    let namespaces = context.namespaces.iter();
+    join_all(namespaces.map(|namespace| in_namespace(namespace, &context, requests, &stop))).await;
 }
 
-async fn in_namespace(namespace: &str, context: &Arc<Context>, stop: &CancellationToken) {
+async fn in_namespace(namespace: &str, context: &Arc<Context>, requests: &Wake, stop: &CancellationToken) {
     // Anybody may make ConfigMaps with this label, of a MB each: all that is held of them is that they are there.
     let config_maps: Api<Named> = Api::namespaced(context.client.clone(), namespace);
     let ours = watcher::Config::default().labels(labels::KEPT_DATABASE).page_size(PAGE);
     let (store, writer) = reflector::store();
-    let seen = watcher(config_maps, ours).modify(trim).reflect(writer).applied_objects();
+    let mut tell = requests.on(labels::KEPT_DATABASE);
+    let seen = watcher(config_maps, ours)
+        .modify(trim)
+        .inspect(move |news| {
+            if let Ok(news) = news {
+                tell(news);
+            }
+        })
+        .reflect(writer)
+        .applied_objects();
     let passes = Controller::for_stream(seen, store)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
@@ -84,7 +95,7 @@ async fn pass(cached: &Named, context: &Context) -> Result<Action, Error> {
     }
     let held = now >= kept.drop_after && is_held(&kept, context).await?;
     let step = kept_step(&config_map, &family.observe(now), held, now, &context.runner);
-    let step = act(&config_map, read, &kept.request, step, now, context).await?;
+    let step = act(&config_map, read, &kept, step, now, context).await?;
     Ok(Action::requeue(pause(step.wake, &config_map.metadata)))
 }
 
@@ -107,7 +118,7 @@ async fn is_held(kept: &KeptDatabase, context: &Context) -> Result<bool, Error> 
 async fn act(
     config_map: &ConfigMap,
     read: Instant,
-    request: &RequestIdentity,
+    kept: &KeptDatabase,
     mut step: KeptStep,
     now: Timestamp,
     context: &Context,
@@ -117,14 +128,23 @@ async fn act(
         writes::delete_job(name, uid, &jobs).await?;
     }
     if let Some(job) = &step.create {
-        let label = (labels::RESTORE_UID, request.uid.as_str());
+        let label = (labels::RESTORE_UID, kept.request.uid.as_str());
         let refused = writes::create_job(config_map, read, label, job, &context.client).await?;
         if let Some(refusal) = refused {
             step = step.refused(config_map, &refusal, now);
         }
     }
-    if let Some(event) = &step.event {
-        tell(config_map, request, event, context).await?;
+    if step.event.is_some() || step.forget {
+        let request = request(config_map, kept, context).await?;
+        let gone = request.as_ref().filter(|_| step.forget);
+        if let Some((request, status)) =
+            gone.and_then(|found| Some((found, without_previous(found, kept, now)?)))
+        {
+            writes::replace_status(request, status, &context.client).await?;
+        }
+        if let Some(event) = &step.event {
+            tell(config_map, request.as_ref(), event, context);
+        }
     }
     if step.forget {
         forget(config_map, context).await?;
@@ -132,21 +152,25 @@ async fn act(
     Ok(step)
 }
 
-/// On the ConfigMap, and on the request if it is still there.
-async fn tell(
+/// The request that has replaced the database, if it is still there.
+async fn request(
     config_map: &ConfigMap,
-    request: &RequestIdentity,
-    event: &Event,
+    kept: &KeptDatabase,
     context: &Context,
-) -> Result<(), Error> {
+) -> Result<Option<RestoreRequest>, Error> {
+    // Whatever the ConfigMap says, it is about its own namespace.
+    let namespace = config_map.namespace().unwrap_or_default();
+    let requests: Api<RestoreRequest> = Api::namespaced(context.client.clone(), &namespace);
+    let found = requests.get_opt(&kept.request.name).await?;
+    Ok(found.filter(|found| found.uid().as_ref() == Some(&kept.request.uid)))
+}
+
+/// On the ConfigMap, and on the request if it is still there.
+fn tell(config_map: &ConfigMap, request: Option<&RestoreRequest>, event: &Event, context: &Context) {
     context.events.tell(&config_map.object_ref(&()), event);
-    let requests: Api<RestoreRequest> = Api::namespaced(context.client.clone(), &request.namespace);
-    let found =
-        requests.get_opt(&request.name).await?.filter(|found| found.uid().as_ref() == Some(&request.uid));
-    if let Some(found) = found {
-        context.events.tell(&found.object_ref(&()), event);
+    if let Some(request) = request {
+        context.events.tell(&request.object_ref(&()), event);
     }
-    Ok(())
 }
 
 /// The database is gone: its ConfigMap goes, and with that the Jobs.

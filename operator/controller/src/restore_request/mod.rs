@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::{StreamExt as _, TryStreamExt as _};
-use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest};
 use greenlang_backup_plan::backup_policy::OngoingRestore;
 use greenlang_backup_plan::restore_request::{self as plan, PastLoad, Step, farewell, reject, step};
@@ -51,7 +50,7 @@ type RequestRef = ObjectRef<DeserializeGuard<RestoreRequest>>;
 /// The controller of all requests, not yet running.
 pub type Restores = Controller<DeserializeGuard<RestoreRequest>>;
 
-/// Asks for a pass over a request because of what became of a Job or Pod of it.
+/// Asks for a pass over a request because of what became of a Job or Pod of it, or of the ConfigMap of what it replaced.
 pub struct Wake(UnboundedSender<RequestRef>);
 
 impl Wake {
@@ -61,13 +60,13 @@ impl Wake {
         (Self(wake), woken)
     }
 
-    /// Takes in news of Jobs or Pods.
-    pub fn on<K: Resource<DynamicType = ()>>(&self) -> impl FnMut(&Event<K>) + use<K> {
+    /// Takes in news of objects that name their request in this label.
+    pub fn on<K: Resource<DynamicType = ()>>(&self, label: &'static str) -> impl FnMut(&Event<K>) + use<K> {
         let wake = self.0.clone();
         move |news| {
             let (Event::Apply(child) | Event::InitApply(child) | Event::Delete(child)) = news else { return };
             let namespace = child.meta().namespace.as_deref().unwrap_or_default();
-            if let Some(name) = child.labels().get(labels::RESTORE) {
+            if let Some(name) = child.labels().get(label) {
                 // Fails only when the controller has ended.
                 let _ = wake.unbounded_send(ObjectRef::new(name).within(namespace));
             }

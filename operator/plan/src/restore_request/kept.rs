@@ -5,12 +5,13 @@ use greenlang_backup_api::names::job_name;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::RunReport;
 use greenlang_backup_api::restore::{KEPT_KEY, KeptDatabase, RequestIdentity, RestoreReport};
-use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest};
+use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest, RestoreRequestStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 
+use super::observe::Kept;
 use super::task::drop_previous_job;
 use crate::backup_policy::Event;
 use crate::job::RunnerSettings;
@@ -68,6 +69,40 @@ pub fn kept_config_map(kept: &KeptDatabase) -> ConfigMap {
 /// Reads a ConfigMap; none when it is not one of these.
 pub fn read_kept(config_map: &ConfigMap) -> Option<KeptDatabase> {
     serde_json::from_str(config_map.data.as_ref()?.get(KEPT_KEY)?).ok()
+}
+
+impl Kept {
+    /// What is to be seen of a ConfigMap.
+    pub fn of(config_map: Option<&ConfigMap>) -> Self {
+        let Some(config_map) = config_map else { return Self::Absent };
+        read_kept(config_map).map_or(Self::Unreadable, |kept| Self::Until(kept.drop_after))
+    }
+
+    /// When the database is dropped, where that is said.
+    pub(super) const fn until(self) -> Option<Timestamp> {
+        match self {
+            Self::Until(time) => Some(time),
+            Self::Absent | Self::Unreadable => None,
+        }
+    }
+}
+
+/// The status of a request once the database that it replaced is gone; none where it says so already, or is of another one. It is written
+/// before the ConfigMap goes: one that goes without it was deleted by a person, who wants to keep the database.
+pub fn without_previous(
+    request: &RestoreRequest,
+    kept: &KeptDatabase,
+    now: Timestamp,
+) -> Option<RestoreRequestStatus> {
+    let mut status =
+        request.status.clone().filter(|_| request.metadata.uid.as_ref() == Some(&kept.request.uid))?;
+    let previous = status.previous.as_mut().filter(|previous| previous.dropped_time.is_none())?;
+    if (&previous.name, previous.oid) != (&kept.previous.name, kept.previous.oid) {
+        return None;
+    }
+    previous.dropped_time = Some(Time(now));
+    previous.message = None;
+    Some(status)
 }
 
 /// Whether a request keeps a replaced database from being dropped: the one that replaced it, or that is about to, and one that is to

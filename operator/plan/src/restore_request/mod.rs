@@ -30,9 +30,9 @@ mod validate;
 
 pub use crate::backup_policy::{Event, Invalid};
 pub use dumps::{OngoingDump, may_wait_for_dumps};
-pub use kept::{KeptStep, holds, kept_config_map, kept_name, kept_step, read_kept};
+pub use kept::{KeptStep, holds, kept_config_map, kept_name, kept_step, read_kept, without_previous};
 pub use observe::{
-    ApplicationRef, ApplicationState, Forbidden, Lock, Observed, ObservedApplication, ObservedWorkload,
+    ApplicationRef, ApplicationState, Forbidden, Kept, Lock, Observed, ObservedApplication, ObservedWorkload,
     PartOf, PatchRefusal, Patched, ScaledObjectState, WorkloadState,
 };
 pub use past::PastLoad;

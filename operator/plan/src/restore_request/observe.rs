@@ -34,13 +34,23 @@ pub struct Observed {
     pub scaled_objects: Result<Vec<ScaledObjectState>, Forbidden>,
     /// The Applications of Argo CD that these workloads are marked as parts of, or that the ledger names.
     pub applications: Vec<ObservedApplication>,
-    /// When the replaced database is dropped, as the ConfigMap says that remembers it ([`super::read_kept`]); none where there is
-    /// none.
-    pub kept: Option<Timestamp>,
+    /// What the ConfigMap says that remembers the replaced database.
+    pub kept: Kept,
     /// Dumps that go on in the namespace; only asked for where one may be waited for ([`super::may_wait_for_dumps`]).
     pub dumps: Vec<OngoingDump>,
     /// What earlier requests of the namespace tell of the time that loading takes.
     pub past: Vec<PastLoad>,
+}
+
+/// The ConfigMap that remembers a replaced database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// There is none.
+    Absent,
+    /// It cannot be read: a person may have mistyped the time.
+    Unreadable,
+    /// The database is dropped at this time.
+    Until(Timestamp),
 }
 
 /// Who works on a database.

@@ -192,5 +192,8 @@ fn recover(pass: &mut Pass<'_>, known: &KnownRestore) {
     });
     pass.status().switch_started_time = Some(Time(now));
     pass.status().quiesced_time = Some(Time(now));
+    if known.state == RecordState::Switched {
+        pass.status().switched_time = Some(Time(now));
+    }
     pass.enter(if restored.is_some() { RestorePhase::Switching } else { RestorePhase::Restoring });
 }

@@ -79,9 +79,9 @@ fn wait(mut pass: Pass<'_>, invalid: &Invalid) -> Step {
 pub fn farewell(request: &RestoreRequest) -> Option<Event> {
     let previous =
         request.status.as_ref()?.previous.as_ref().filter(|previous| previous.dropped_time.is_none())?;
-    let message = format!(
-        "the request was deleted; the database {} that it replaced stays until {}",
-        previous.name, previous.drop_after.0
-    );
+    let fate = previous.message.clone().unwrap_or_else(|| {
+        format!("the database {} that it replaced stays until {}", previous.name, previous.drop_after.0)
+    });
+    let message = format!("the request was deleted; {fate}");
     Some(Event { warning: false, reason: reasons::restore::PREVIOUS_KEPT, message })
 }

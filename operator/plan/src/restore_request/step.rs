@@ -8,7 +8,8 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
-use super::observe::{Lock, Observed, PatchRefusal, Patched};
+use super::kept::kept_name;
+use super::observe::{Kept, Lock, Observed, PatchRefusal, Patched};
 use super::pass::{Pass, owes};
 use super::validate::ValidatedRestore;
 use super::{check, dumps, follow, ledger, load, plan, quiesce, resume, skipped, summary, switch, undo};
@@ -21,7 +22,7 @@ use crate::pause::seconds_later;
 pub(super) const REFUSED_SECONDS: i64 = 60;
 /// Seconds between two looks at who holds the lock.
 const LOCK_SECONDS: i64 = 10;
-/// Seconds between two looks whether a replaced database was dropped.
+/// Seconds between two looks at what remembers a replaced database.
 const DROPPED_SECONDS: i64 = 600;
 
 /// What to do, and what status will then say.
@@ -257,22 +258,40 @@ fn rest(pass: &mut Pass<'_>) {
     follow_previous(pass);
 }
 
-/// What was replaced stays until the ConfigMap says, which a person may have changed, and is gone when that is.
+/// What was replaced stays until the ConfigMap says, which a person may have changed. Whoever deletes it, or mistypes its time, does not want
+/// the database to be dropped as before: it is not made again.
 fn follow_previous(pass: &mut Pass<'_>) {
-    let (now, kept) = (pass.now(), pass.seen.kept);
-    let Some(previous) = &mut pass.step.status.previous else { return };
-    if previous.dropped_time.is_some() {
+    let (now, config_map) = (pass.now(), kept_name(&pass.request.identity));
+    let Some(previous) =
+        pass.step.status.previous.as_mut().filter(|previous| previous.dropped_time.is_none())
+    else {
         return;
-    }
-    if let Some(drop_after) = kept {
-        previous.drop_after = Time(drop_after);
-        pass.wake_at(drop_after.max(seconds_later(now, DROPPED_SECONDS)));
-    } else if now >= previous.drop_after.0 {
-        previous.dropped_time = Some(Time(now));
-    } else if let Some(kept) = switch::to_keep(pass) {
-        // Somebody deleted it too early: without it nobody would drop the database.
-        pass.effect(Effect::KeepDatabase(Box::new(kept)));
-        pass.wake_in(1);
+    };
+    let database = &previous.name;
+    let (warning, reason, message) = match pass.seen.kept {
+        Kept::Until(drop_after) => {
+            previous.drop_after = Time(drop_after);
+            previous.message = None;
+            pass.wake_at(drop_after.max(seconds_later(now, DROPPED_SECONDS)));
+            return;
+        }
+        Kept::Absent => {
+            let message = format!(
+                "ConfigMap {config_map} was deleted, so database {database} is left to you: it stays until you drop it"
+            );
+            (false, reasons::restore::PREVIOUS_KEPT, message)
+        }
+        Kept::Unreadable => {
+            let message = format!(
+                "ConfigMap {config_map} cannot be read, so database {database} stays: correct its kept.json, or delete it and drop the \
+                 database yourself"
+            );
+            (true, reasons::restore::DROP_FAILED, message)
+        }
+    };
+    if previous.message.as_ref() != Some(&message) {
+        previous.message = Some(message.clone());
+        pass.event(warning, reason, message);
     }
 }
 

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::follow::{self, Followed};
+use super::observe::Kept;
 use super::pass::Pass;
 use super::step::Effect;
 use super::validate::ValidatedRestore;
@@ -51,9 +52,15 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
 }
 
 /// Whether a ConfigMap remembers what is to be replaced, where anything is; else it is made. It comes before the point of no return, so that
-/// where it cannot be made the applications come back. One that was deleted since is made again.
+/// where it cannot be made the applications come back. One that was deleted since is made again, but not once the databases were switched.
 fn is_remembered(pass: &mut Pass<'_>) -> bool {
-    let Some(kept) = to_keep(pass).filter(|_| pass.seen.kept.is_none()) else { return true };
+    let is_there = match pass.seen.kept {
+        Kept::Until(_) => true,
+        // Past that point a person has written to it.
+        Kept::Unreadable => pass.is_past_return(),
+        Kept::Absent => pass.step.status.switched_time.is_some(),
+    };
+    let Some(kept) = to_keep(pass).filter(|_| !is_there) else { return true };
     pass.effect(Effect::KeepDatabase(Box::new(kept)));
     pass.wake_in(1);
     false
@@ -96,7 +103,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, active: ActiveRestoreJob, ended: &Ended
 fn drop_after(pass: &Pass<'_>) -> Timestamp {
     let status = &pass.step.status;
     let told = status.previous.as_ref().map(|previous| previous.drop_after.0);
-    pass.seen.kept.or(told).unwrap_or_else(|| {
+    pass.seen.kept.until().or(told).unwrap_or_else(|| {
         let started = status.switch_started_time.as_ref().map_or(pass.now(), |time| time.0);
         seconds_later(started, i64::from(pass.request.keep_previous_hours) * SECONDS_PER_HOUR)
     })
@@ -104,6 +111,9 @@ fn drop_after(pass: &Pass<'_>) -> Timestamp {
 
 /// What becomes of what was replaced, in words.
 pub(super) fn fate_of(previous: &PreviousDatabase, now: Timestamp) -> String {
+    if let Some(message) = &previous.message {
+        return message.clone();
+    }
     if now < previous.drop_after.0 {
         format!("what was replaced is kept as {} until {}", previous.name, previous.drop_after.0)
     } else {
@@ -145,6 +155,7 @@ fn done(pass: &mut Pass<'_>, switched: &SwitchReport) {
         oid,
         drop_after,
         dropped_time: None,
+        message: None,
     });
     status.active = None;
     let database = &pass.request.database;

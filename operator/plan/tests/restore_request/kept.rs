@@ -6,7 +6,9 @@ use greenlang_backup_api::restore::{DropReport, KeptDatabase, RestoreReport};
 use greenlang_backup_api::v1alpha1::RestorePhase;
 use greenlang_backup_plan::job_state::{Ended, JobState};
 use greenlang_backup_plan::jobs::{ObservedJob, Refusal};
-use greenlang_backup_plan::restore_request::{KeptStep, holds, kept_config_map, kept_step, read_kept};
+use greenlang_backup_plan::restore_request::{
+    Kept, KeptStep, holds, kept_config_map, kept_step, read_kept, without_previous,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
@@ -59,6 +61,10 @@ fn it_is_dropped_when_its_time_is_over() {
     let (mut world, kept) = replaced();
     let config_map = config_map(&kept);
     assert_eq!(read_kept(&config_map), Some(kept.clone()));
+    assert_eq!(Kept::of(Some(&config_map)), Kept::Until(kept.drop_after));
+    let text = config_map.data.as_ref().unwrap()["kept.json"].replace("Z\"", "\"");
+    let mistyped = ConfigMap { data: Some([("kept.json".to_owned(), text)].into()), ..ConfigMap::default() };
+    assert_eq!([Kept::of(Some(&mistyped)), Kept::of(None)], [Kept::Unreadable, Kept::Absent]);
     assert!(config_map.metadata.owner_references.is_none(), "it outlives the request");
     let early = at(&kept, &[], world.now);
     assert!(early.create.is_none() && early.wake == Some(kept.drop_after));
@@ -67,11 +73,14 @@ fn it_is_dropped_when_its_time_is_over() {
     let later = at(&kept, &[], kept.drop_after + SignedDuration::from_secs(3_599));
     assert_eq!(first, name(later), "one attempt an hour");
     assert_ne!(first, name(at(&kept, &[], kept.drop_after + HOUR)));
-    // Once the ConfigMap is gone, the request says that the database is.
+    // The request is told before the ConfigMap goes.
     world.now = kept.drop_after;
-    world.kept = None;
+    world.drop_kept();
+    let events = world.events.len();
     world.turn();
-    assert!(world.status().previous.unwrap().dropped_time.is_some());
+    let previous = world.status().previous.unwrap();
+    assert_eq!((previous.dropped_time.map(|time| time.0), previous.message), (Some(kept.drop_after), None));
+    assert_eq!((world.kept, world.events.len()), (None, events), "nothing more is to be said");
 }
 
 #[test]
@@ -206,18 +215,14 @@ fn with_no_hours_it_goes_once_the_request_has_ended_and_not_before() {
         let kept = world.kept.clone().unwrap();
         let held = holds(&world.request, &kept);
         assert!(kept_step(&config_map(&kept), &[], held, world.now, &runner()).create.is_some());
-        let message = |world: &World| {
-            let status = world.status();
-            conditions::find(&status.conditions, conditions::READY).unwrap().message.clone()
-        };
-        let told = message(&world);
-        assert!(told.contains("is dropped once the request has ended"), "{told}");
-        assert!(!told.contains("undoOf"), "there is nothing to go back to: {told}");
-        world.kept = None;
+        let said = ready(&world);
+        assert!(said.contains("is dropped once the request has ended"), "{said}");
+        assert!(!said.contains("undoOf"), "there is nothing to go back to: {said}");
+        world.drop_kept();
         world.turn();
         assert!(world.status().previous.unwrap().dropped_time.is_some());
         if !check_fails {
-            assert_eq!(message(&world), "all was done");
+            assert_eq!(ready(&world), "all was done");
         }
     }
 }
@@ -244,18 +249,96 @@ fn its_time_stays_the_same_although_status_is_lost() {
 }
 
 #[test]
-fn what_people_do_to_its_config_map_is_taken_in() {
+fn a_later_time_in_its_config_map_counts() {
     let (mut world, kept) = replaced();
-    // Deleted: it is made again, or nobody would drop the database.
-    world.kept = None;
-    world.turn();
-    assert_eq!(world.kept, Some(kept.clone()));
-    assert!(world.status().previous.unwrap().dropped_time.is_none());
-    // A later time counts.
     let later = kept.drop_after + HOUR;
     world.kept = Some(KeptDatabase { drop_after: later, ..kept.clone() });
     world.now = kept.drop_after;
     world.turn();
     let previous = world.status().previous.unwrap();
     assert_eq!((previous.drop_after.0, previous.dropped_time), (later, None));
+}
+
+/// As the manual says: whoever deletes it has the database left alone.
+#[test]
+fn whoever_deletes_its_config_map_keeps_the_database() {
+    for status_lost in [false, true] {
+        let (mut world, kept) = replaced();
+        world.kept = None;
+        if status_lost {
+            world.request.status = None;
+            world.run_to_end();
+        }
+        for now in [world.now, kept.drop_after, kept.drop_after + HOUR * 100] {
+            world.now = now;
+            world.turn();
+            assert_eq!(world.kept, None, "it is not made again");
+            let previous = world.status().previous.unwrap();
+            assert_eq!(previous.dropped_time, None);
+            let message = previous.message.unwrap();
+            assert!(message.contains("was deleted") && message.contains(&kept.previous.name), "{message}");
+        }
+        assert!(ready(&world).contains("it stays until you drop it"), "{}", ready(&world));
+        assert_eq!(told(&world, "PreviousKept"), 1, "once");
+    }
+}
+
+#[test]
+fn a_config_map_that_cannot_be_read_is_told_once_and_left_as_it_is() {
+    let (mut world, kept) = replaced();
+    world.kept_is_unreadable = true;
+    for now in [world.now, kept.drop_after, kept.drop_after + HOUR * 100] {
+        world.now = now;
+        world.turn();
+        assert!(world.kept_is_unreadable, "the time that a person wanted would be lost");
+        let previous = world.status().previous.unwrap();
+        assert_eq!(previous.dropped_time, None);
+        assert!(previous.message.unwrap().contains("cannot be read"));
+    }
+    assert_eq!(told(&world, "DropFailed"), 1);
+    // Corrected it counts again.
+    world.kept_is_unreadable = false;
+    world.turn();
+    let previous = world.status().previous.unwrap();
+    assert_eq!((previous.drop_after.0, previous.message), (kept.drop_after, None));
+}
+
+/// Before the switch one of its name is in the way, and after the point of no return a person has written to it.
+#[test]
+fn what_cannot_be_read_is_replaced_before_the_point_of_no_return_only() {
+    for past in [false, true] {
+        let mut world = World::new(&swap());
+        world.run_until(RestorePhase::Switching);
+        while past && world.status().switch_started_time.is_none() {
+            world.turn();
+        }
+        world.kept_is_unreadable = true;
+        world.run_to_end();
+        assert_eq!(world.phase(), RestorePhase::Succeeded);
+        assert_eq!(world.kept_is_unreadable, past);
+        assert_eq!(world.status().previous.unwrap().message.is_some(), past);
+    }
+}
+
+#[test]
+fn a_request_is_told_of_its_own_database_only() {
+    let (world, kept) = replaced();
+    let gone = without_previous(&world.request, &kept, world.now).unwrap();
+    assert_eq!(gone.previous.unwrap().dropped_time.unwrap().0, world.now);
+    let mut others = [kept.clone(), kept.clone(), kept];
+    others[0].request.uid = "u-2".into();
+    others[1].previous.oid += 1;
+    others[2].previous.name.push('x');
+    for other in others {
+        assert_eq!(without_previous(&world.request, &other, world.now), None, "{other:?}");
+    }
+}
+
+fn ready(world: &World) -> String {
+    let status = world.status();
+    conditions::find(&status.conditions, conditions::READY).unwrap().message.clone()
+}
+
+fn told(world: &World, reason: &str) -> usize {
+    world.events.iter().filter(|event| **event == reason).count()
 }

@@ -18,9 +18,9 @@ use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::job_state::JobState;
 use greenlang_backup_plan::jobs::{ObservedJob, Refusal};
 use greenlang_backup_plan::restore_request::{
-    ApplicationRef, ApplicationState, Effect, Invalid, Lock, Observed, ObservedWorkload, OngoingDump,
+    ApplicationRef, ApplicationState, Effect, Invalid, Kept, Lock, Observed, ObservedWorkload, OngoingDump,
     PastLoad, PatchRefusal, ScaledObjectState, Step, ValidatedRestore, WorkloadState, kept_name, leftover,
-    reject, step, validate,
+    reject, step, validate, without_previous,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
@@ -118,6 +118,8 @@ pub struct World {
     pub record_pair: (Option<NamedDatabase>, Option<NamedDatabase>),
     pub lock: Lock,
     pub kept: Option<KeptDatabase>,
+    /// Whether somebody has written something else to its ConfigMap.
+    pub kept_is_unreadable: bool,
     /// Dumps that go on.
     pub dumps: Vec<OngoingDump>,
     /// What earlier requests tell.
@@ -175,6 +177,7 @@ impl World {
             record_pair: (None, None),
             lock: Lock::Free,
             kept: None,
+            kept_is_unreadable: false,
             dumps: vec![],
             past: vec![],
             events: vec![],
@@ -246,10 +249,25 @@ impl World {
             workloads: workloads.collect(),
             scaled_objects: self.observe_scaled_objects(),
             applications: self.observe_applications(),
-            kept: self.kept.as_ref().map(|kept| kept.drop_after),
+            kept: self.observe_kept(),
             dumps: self.dumps.clone(),
             past: self.past.clone(),
         }
+    }
+
+    fn observe_kept(&self) -> Kept {
+        if self.kept_is_unreadable {
+            return Kept::Unreadable;
+        }
+        self.kept.as_ref().map_or(Kept::Absent, |kept| Kept::Until(kept.drop_after))
+    }
+
+    /// What was replaced is dropped: the request is told, and the ConfigMap goes.
+    pub fn drop_kept(&mut self) {
+        let kept = self.kept.take().unwrap();
+        self.databases.remove(&kept.previous.oid).unwrap();
+        let status = without_previous(&self.request, &kept, self.now);
+        self.request.status = Some(status.unwrap());
     }
 
     /// As the controller: what cannot be carried out is looked at all the same.
@@ -379,7 +397,9 @@ impl World {
             Effect::RemoveFinalizer => self.request.metadata.finalizers = None,
             Effect::AcquireLock => self.lock = Lock::Ours,
             Effect::ReleaseLock => self.lock = Lock::Free,
-            Effect::KeepDatabase(kept) => self.kept = Some((**kept).clone()),
+            Effect::KeepDatabase(kept) => {
+                (self.kept, self.kept_is_unreadable) = (Some((**kept).clone()), false);
+            }
             Effect::Patch { target, patch } => return self.patch(target, patch),
         }
         Ok(())

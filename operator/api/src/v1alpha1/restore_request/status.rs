@@ -379,6 +379,9 @@ pub struct PreviousDatabase {
     /// When it was found to be gone: dropped, or back in its place after an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped_time: Option<Time>,
+    /// Why it stays beyond its time: the ConfigMap that remembers it was deleted, or cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// What was restored.
