@@ -3,6 +3,7 @@
 //! Every action may be cut off anywhere and asked for again: each looks first how far it came, by the OIDs and marks of databases
 //! and by the record in the bucket, and goes on from there.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::RequestIdentity;
@@ -179,6 +180,9 @@ pub struct DropAction {
     pub oid: Option<u32>,
     /// Write the record ([`super::RecordState::RolledBack`]) afterwards, unless it says that the databases were switched.
     pub rolls_back: bool,
+    /// Not before this time, by the clock of the database server: that of the operator may be ahead. Only of a replaced database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
 }
 
 /// Ask URLs and run queries, all of them, and say which failed.

@@ -167,6 +167,7 @@ impl ValidatedRestore {
                     .and_then(|databases| databases.temporary_oid)
                     .filter(|_| !self.is_undo()),
                 rolls_back: true,
+                not_before: None,
             }),
             RestoreJobKind::DropPrevious | RestoreJobKind::CheckJob => return None,
         };
@@ -294,6 +295,7 @@ pub(super) fn drop_previous_job(
             name: kept.previous.name.clone(),
             oid: Some(kept.previous.oid),
             rolls_back: false,
+            not_before: Some(kept.drop_after),
         }),
     });
     let ours = [

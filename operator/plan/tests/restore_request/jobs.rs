@@ -28,7 +28,8 @@ fn pod(job: &Job) -> &PodSpec {
     job.spec.as_ref().unwrap().template.spec.as_ref().unwrap()
 }
 
-fn task(job: &Job) -> RestoreTask {
+/// What a Job is asked to do.
+pub fn task(job: &Job) -> RestoreTask {
     let env = pod(job).containers[0].env.as_ref().unwrap();
     let value = env.iter().find(|variable| variable.name == TASK_ENV).unwrap().value.as_ref().unwrap();
     match Task::decode(value).unwrap() {
@@ -124,6 +125,7 @@ fn an_undo_that_fails_drops_nothing() {
     world.run_to_end();
     let RestoreAction::Drop(drop) = task(world.made.last().unwrap()).action else { panic!("no drop") };
     assert!(drop.name.starts_with("greenlang_restore_") && drop.oid.is_none() && drop.rolls_back);
+    assert!(drop.not_before.is_none(), "what a failed request has made goes at once");
     assert!(world.databases.contains_key(&300));
 }
 

@@ -2,7 +2,7 @@
 
 use greenlang_backup_api::conditions;
 use greenlang_backup_api::report::{Outcome, RunReport};
-use greenlang_backup_api::restore::{DropReport, KeptDatabase, RestoreReport};
+use greenlang_backup_api::restore::{DropReport, KeptDatabase, RestoreAction, RestoreReport};
 use greenlang_backup_api::v1alpha1::RestorePhase;
 use greenlang_backup_plan::job_state::{Ended, JobState};
 use greenlang_backup_plan::jobs::{ObservedJob, Refusal};
@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 
+use super::jobs::task;
 use super::restore_world::{Fate, World, request, runner};
 use super::swap;
 
@@ -73,6 +74,10 @@ fn it_is_dropped_when_its_time_is_over() {
     let later = at(&kept, &[], kept.drop_after + SignedDuration::from_secs(3_599));
     assert_eq!(first, name(later), "one attempt an hour");
     assert_ne!(first, name(at(&kept, &[], kept.drop_after + HOUR)));
+    let RestoreAction::Drop(drop) = task(&at(&kept, &[], kept.drop_after).create.unwrap()).action else {
+        panic!("no drop");
+    };
+    assert_eq!((drop.oid, drop.not_before), (Some(kept.previous.oid), Some(kept.drop_after)));
     // The request is told before the ConfigMap goes.
     world.now = kept.drop_after;
     world.drop_kept();

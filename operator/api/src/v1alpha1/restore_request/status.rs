@@ -374,7 +374,7 @@ pub struct PreviousDatabase {
     pub name: String,
     /// Its OID.
     pub oid: u32,
-    /// When it is dropped, but not before the request has ended, nor while an undo of it goes on.
+    /// When it is dropped, by the clocks of operator and server; not before the request has ended, nor while an undo of it goes on.
     pub drop_after: Time,
     /// When it was found to be gone: dropped, or back in its place after an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]

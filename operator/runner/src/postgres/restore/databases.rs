@@ -3,6 +3,7 @@
 
 use greenlang_backup_api::restore::RequestIdentity;
 use greenlang_backup_api::v1alpha1::NamedDatabase;
+use jiff::Timestamp;
 use tokio_postgres::{Error, Row};
 use tracing::{info, warn};
 
@@ -91,6 +92,17 @@ pub fn marked(request: &RequestIdentity, own: Option<&str>) -> String {
 pub fn comment_on(name: &str, comment: Option<&str>) -> String {
     let comment = comment.map_or_else(|| "NULL".to_owned(), quoted_literal);
     format!("COMMENT ON DATABASE {} IS {comment}", quoted_identifier(name))
+}
+
+/// Fails where it is not time yet, as the server says: whoever asks may have a clock that is ahead.
+pub async fn expect_due(session: &Session, name: &str, not_before: Timestamp) -> Result<(), RunError> {
+    const NOW: &str = "SELECT pg_catalog.floor(pg_catalog.date_part('epoch', pg_catalog.now()))::int8";
+    let now: i64 = session.value(NOW).await?;
+    if now >= not_before.as_second() {
+        return Ok(());
+    }
+    let now = Timestamp::from_second(now).unwrap_or(Timestamp::MIN);
+    Err(RestoreError::TooEarly { database: name.to_owned(), not_before, now }.into())
 }
 
 /// Drops a database if it is there under this name, with this OID if that is known, and ours. One that is gone is none.

@@ -5,6 +5,7 @@ use std::io;
 use greenlang_backup_api::reasons;
 use greenlang_backup_api::reasons::restore;
 use greenlang_backup_store::ReadError;
+use jiff::Timestamp;
 
 use super::part::PartError;
 
@@ -96,6 +97,18 @@ pub enum RestoreError {
         database: String,
         /// What tells.
         why: String,
+    },
+    /// A replaced database that is to be dropped, and whose server says that it is not time yet.
+    #[error(
+        "database {database} is kept until {not_before}, and the clock of its server says {now}: one of the clocks of server and operator is wrong"
+    )]
+    TooEarly {
+        /// Its name.
+        database: String,
+        /// When it may be dropped.
+        not_before: Timestamp,
+        /// What the server says.
+        now: Timestamp,
     },
     /// A database is not the one that was planned with. Whether anything was renamed is for the switch to say.
     #[error("{0}: look at the server, and make a new request")]
@@ -203,6 +216,7 @@ impl RestoreError {
             Self::ServerTooOld { .. } => restore::SERVER_TOO_OLD,
             Self::Standby(_) => restore::SERVER_IS_STANDBY,
             Self::NotOurs { .. } => restore::DATABASE_EXISTS,
+            Self::TooEarly { .. } => restore::DROP_FAILED,
             Self::DatabaseChanged(_) => restore::DATABASE_CHANGED,
             Self::NotSupported(_) => restore::NOT_SUPPORTED,
             Self::SessionsRemain(_) => restore::SESSIONS_REMAIN,
@@ -222,7 +236,7 @@ impl RestoreError {
         match self {
             Self::Read(error) => error.is_retryable(),
             Self::Load { may_pass, .. } => *may_pass,
-            Self::SessionsRemain(_) | Self::SwitchUncertain(_) => true,
+            Self::TooEarly { .. } | Self::SessionsRemain(_) | Self::SwitchUncertain(_) => true,
             Self::Start { error, .. } => {
                 !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
             }

@@ -61,6 +61,9 @@ fn done(message: String, restore: RestoreReport) -> RunReport {
 async fn drop_database(task: &RestoreTask, action: &DropAction) -> Result<RunReport, RunError> {
     let endpoint = Endpoint::open(&task.server)?;
     let session = endpoint.connect_to_change(&task.server.maintenance_database).await?;
+    if let Some(time) = action.not_before {
+        databases::expect_due(&session, &action.name, time).await?;
+    }
     let dropped = databases::drop_ours(&session, &task.request, &action.name, action.oid).await?;
     let message = match &dropped {
         Some(dropped) => format!("database {} was dropped, {} bytes", action.name, dropped.bytes),

@@ -98,6 +98,7 @@ fn a_plan_says_what_will_be_done_and_claims_its_name_once() {
         name: request.temporary(),
         oid: None,
         rolls_back: true,
+        not_before: None,
     });
     fixture.start_task(&Task::Restore(rolled_back), &[]).end().expect(Outcome::Done, reasons::SUCCEEDED);
     let claim = PlanAction { claim: true, ..action(&other) };

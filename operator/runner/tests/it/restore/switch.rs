@@ -7,6 +7,7 @@ use greenlang_backup_api::restore::{
 };
 use greenlang_backup_api::task::Task;
 use greenlang_backup_api::v1alpha1::NamedDatabase;
+use jiff::{SignedDuration, Timestamp};
 
 use super::load::TARGET;
 use super::plan::{self, plan};
@@ -84,7 +85,13 @@ fn a_database_comes_back_and_an_undo_takes_it_away_again() {
     comment("NULL");
     dropped.drop_database(&left, Some(loaded.oid)).expect(Outcome::Failed, restore::DATABASE_EXISTS);
     comment(&format!("'{mark}'"));
-    dropped.drop_database(&left, Some(loaded.oid)).expect(Outcome::Done, reasons::SUCCEEDED);
+    // Whoever asks may have a clock that is ahead: that of the server counts.
+    let hours = |hours| Some(Timestamp::now() + SignedDuration::from_hours(hours));
+    let early = dropped.drop_not_before(&left, Some(loaded.oid), hours(1));
+    early.expect(Outcome::Retryable, restore::DROP_FAILED);
+    early.expect_message(&["is kept until", "the clock of its server says"]);
+    assert!(databases(&POSTGRES).contains(&left));
+    dropped.drop_not_before(&left, Some(loaded.oid), hours(-1)).expect(Outcome::Done, reasons::SUCCEEDED);
     assert!(!databases(&POSTGRES).contains(&left));
 }
 

@@ -11,6 +11,7 @@ use greenlang_backup_api::restore::{
 };
 use greenlang_backup_api::task::Task;
 use greenlang_backup_api::v1alpha1::{ChosenBackup, RestoreGlobals, VerifyRestored};
+use jiff::Timestamp;
 
 use crate::fixture::{Ended, Fixture, ID, Started};
 use crate::servers::{Postgres, tasks};
@@ -98,7 +99,13 @@ impl<'a> Request<'a> {
 
     /// The same request, to drop a database.
     pub fn drop_database(&self, name: &str, oid: Option<u32>) -> Ended {
-        let action = RestoreAction::Drop(DropAction { name: name.into(), oid, rolls_back: false });
+        self.drop_not_before(name, oid, None)
+    }
+
+    /// As [`Self::drop_database`], but not before a time.
+    pub fn drop_not_before(&self, name: &str, oid: Option<u32>, not_before: Option<Timestamp>) -> Ended {
+        let action =
+            RestoreAction::Drop(DropAction { name: name.into(), oid, rolls_back: false, not_before });
         self.fixture.start_task(&Task::Restore(RestoreTask { action, ..self.task.clone() }), &[]).end()
     }
 
