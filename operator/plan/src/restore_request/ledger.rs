@@ -33,6 +33,11 @@ pub(super) fn carries_ours(pass: &Pass<'_>) -> bool {
     workloads.any(|workload| ours(request, seen, workload).is_some()) || skipped::carries_ours(request, seen)
 }
 
+/// Whether a request without status has begun: its status was lost. There is no finalizer before anything is touched.
+pub(super) fn has_begun(pass: &Pass<'_>) -> bool {
+    pass.seen.has_finalizer || carries_ours(pass)
+}
+
 /// Why a workload is not touched that another request has stopped and will bring back, and what to do; none where it has not.
 pub(super) fn taken(request: &ValidatedRestore, seen: &Observed, workload: &WorkloadRef) -> Option<String> {
     let mut all = carried(seen, workload);

@@ -8,7 +8,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::follow::{self, Followed};
 use super::pass::Pass;
-use super::step::Effect;
 use super::{ledger, quiesce, switch};
 use crate::job_state::Ended;
 
@@ -23,9 +22,7 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
         }
     }
     // What is made from here on is undone even if the request is deleted.
-    if !pass.seen.has_finalizer && !pass.seen.deleting {
-        pass.effect(Effect::AddFinalizer);
-        pass.wake_in(1);
+    if !pass.is_held() {
         return;
     }
     if pass.request.strategy == RestoreStrategy::Replace && !pass.is_past_return() {

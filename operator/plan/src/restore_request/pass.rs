@@ -115,6 +115,17 @@ impl<'a> Pass<'a> {
         self.step.status.phases.last().map_or(self.now(), |times| times.start_time.0)
     }
 
+    /// Whether the finalizer is there that keeps a request until what was done is undone, or done; else it is added. One that is being
+    /// deleted gets none any more.
+    pub fn is_held(&mut self) -> bool {
+        if self.seen.has_finalizer || self.seen.deleting {
+            return true;
+        }
+        self.effect(Effect::AddFinalizer);
+        self.wake_in(1);
+        false
+    }
+
     /// Whether the databases may have been renamed, or the old one dropped, so that nothing can be undone.
     pub fn is_past_return(&self) -> bool {
         self.step.status.switch_started_time.is_some()

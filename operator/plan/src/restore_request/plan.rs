@@ -77,6 +77,11 @@ fn give_up(pass: &mut Pass<'_>, reason: &str, message: &str) {
 }
 
 fn planned(pass: &mut Pass<'_>, active: ActiveRestoreJob, found: &PlanReport, mut plan: RestorePlan) {
+    let known = found.known.as_ref().filter(|known| known.state != RecordState::Started);
+    // It goes on past the point of no return.
+    if known.is_some() && !pass.is_held() {
+        return;
+    }
     look_at_workloads(pass, &mut plan);
     look_at_databases(pass, found, &mut plan);
     plan.expected_seconds = past::expected(pass, found, &plan);
@@ -87,7 +92,7 @@ fn planned(pass: &mut Pass<'_>, active: ActiveRestoreJob, found: &PlanReport, mu
     status.plan = Some(plan);
     status.backup.clone_from(&found.backup);
     status.active = None;
-    if let Some(known) = found.known.as_ref().filter(|known| known.state != RecordState::Started) {
+    if let Some(known) = known {
         recover(pass, known);
         return;
     }

@@ -34,9 +34,7 @@ pub(super) fn advance(pass: &mut Pass<'_>) {
         record(pass);
         return;
     }
-    if !pass.step.status.quiesced.is_empty() && !pass.seen.has_finalizer && !pass.seen.deleting {
-        pass.effect(Effect::AddFinalizer);
-        pass.wake_in(1);
+    if !pass.step.status.quiesced.is_empty() && !pass.is_held() {
         return;
     }
     ledger::note_gone(pass);

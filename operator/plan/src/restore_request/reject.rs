@@ -42,14 +42,12 @@ pub fn reject(
 
 /// Nothing starts; a policy that is missing may come.
 fn wait(mut pass: Pass<'_>, invalid: &Invalid) -> Step {
-    if step::expires(&mut pass) {
+    // One whose status was lost keeps its finalizer, which says that it has begun.
+    if !ledger::has_begun(&pass) && step::expires(&mut pass) {
         summary::summarise(&mut pass);
         return pass.step;
     }
-    // Of one whose status was lost: others may work meanwhile.
-    if pass.seen.has_finalizer {
-        pass.effect(Effect::RemoveFinalizer);
-    }
+    // Others may work meanwhile.
     if pass.seen.lock == Lock::Ours {
         pass.effect(Effect::ReleaseLock);
     }

@@ -211,7 +211,7 @@ pub(super) fn expires(pass: &mut Pass<'_>) -> bool {
 fn begin(pass: &mut Pass<'_>) {
     let request = pass.request;
     // One whose status was lost has begun already.
-    if !ledger::carries_ours(pass) && expires(pass) {
+    if !ledger::has_begun(pass) && expires(pass) {
         return;
     }
     if !request.dry_run {

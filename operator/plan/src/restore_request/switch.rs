@@ -26,6 +26,10 @@ const SECONDS_PER_HOUR: i64 = 3_600;
 const REFUSED_SECONDS: i64 = 60;
 
 pub(super) fn advance(pass: &mut Pass<'_>) {
+    // It tells as well that a request whose status is lost has begun; an undo without applications has none until here.
+    if !pass.is_held() {
+        return;
+    }
     if !pass.is_past_return() {
         // Everything before this line can be undone, nothing after it.
         ledger::note_gone(pass);

@@ -3,7 +3,8 @@
 use greenlang_backup_api::conditions;
 use greenlang_backup_api::v1alpha1::RestorePhase;
 use greenlang_backup_plan::restore_request::Lock;
-use serde_json::Value;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
 
 use super::restore_world::{Blow, Fate};
 use super::{assert_back, assert_switched, assert_untouched, ways, world};
@@ -105,6 +106,36 @@ fn a_lost_status_is_taken_up_again() {
             assert_eq!(world.phase(), RestorePhase::Succeeded, "{what}: {:#?}", world.status());
             assert_switched(&world, way, &what);
         }
+    }
+}
+
+/// Without applications its finalizer is all that is left to know it by.
+#[test]
+fn one_whose_status_is_lost_does_not_expire_once_it_has_begun() {
+    for of in ["swap without applications", "undo without applications", "swap, stopping late"] {
+        let (way, mut change) = ways().into_iter().find(|(way, _)| *way == of).unwrap();
+        change["spec"]["startBefore"] = json!("2025-11-08T00:00:00Z");
+        let mut ends = [0, 0];
+        for at in 0..writes(way, &change) {
+            let mut world = world(way, &change);
+            world.blow = Some((at, Blow::Wipe));
+            while world.blow.is_some() {
+                world.turn();
+            }
+            let has_begun = world.request.metadata.finalizers.is_some();
+            ends[usize::from(has_begun)] += 1;
+            world.now += SignedDuration::from_hours(24);
+            world.run_to_end();
+            let what = format!("{way}, status lost at {at}");
+            if has_begun {
+                assert_eq!(world.phase(), RestorePhase::Succeeded, "{what}: {:#?}", world.status());
+                assert_switched(&world, way, &what);
+            } else {
+                assert_eq!(world.phase(), RestorePhase::Expired, "{what}");
+                assert_untouched(&world, &what);
+            }
+        }
+        assert!(ends[0] > 3 && ends[1] > 3, "{way}: {ends:?}");
     }
 }
 

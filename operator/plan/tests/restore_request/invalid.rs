@@ -98,14 +98,39 @@ fn one_whose_status_and_policy_are_lost_gives_the_applications_back() {
             let what = format!("{way}, status and policy lost at {at}");
             assert!(world.blow.is_none(), "{what}");
             assert_back(&world, &what);
-            assert!(world.request.metadata.finalizers.is_none(), "{what}");
             assert_ne!(world.lock, Lock::Ours, "{what}");
-            match world.phase() {
-                RestorePhase::Pending => assert_eq!(world.condition(conditions::STALLED).1, "PolicyNotFound"),
-                phase => assert_eq!(phase, RestorePhase::Failed, "{what}"),
+            if world.phase() == RestorePhase::Failed {
+                assert!(world.request.metadata.finalizers.is_none(), "{what}");
+                continue;
             }
+            assert_eq!(world.phase(), RestorePhase::Pending, "{what}");
+            assert_eq!(world.condition(conditions::STALLED).1, "PolicyNotFound");
+            // Once there is a policy again it goes on.
+            world.policy = World::new(&change).policy;
+            world.run_to_end();
+            assert_eq!(world.phase(), RestorePhase::Succeeded, "{what}");
+            assert_switched(&world, way, &what);
         }
     }
+}
+
+/// Its finalizer says that it has begun: something may be there that it made.
+#[test]
+fn one_that_has_begun_does_not_expire_while_it_waits_for_a_policy() {
+    let (way, mut change) = ways().into_iter().find(|(way, _)| *way == "swap without applications").unwrap();
+    change["spec"]["startBefore"] = json!("2025-11-08T00:00:00Z");
+    let mut world = world(way, &change);
+    world.run_until(RestorePhase::Switching);
+    (world.request.status, world.policy) = (None, None);
+    world.now += jiff::SignedDuration::from_hours(24);
+    for _ in 0..10 {
+        world.turn();
+    }
+    assert_eq!(world.phase(), RestorePhase::Pending);
+    world.policy = World::new(&change).policy;
+    world.run_to_end();
+    assert_eq!(world.phase(), RestorePhase::Succeeded);
+    assert_switched(&world, way, "a policy came back");
 }
 
 #[test]

@@ -370,6 +370,10 @@ impl World {
         if step.status != *before {
             self.before_write()?;
             self.request.status = Some(step.status.clone());
+            if self.request.metadata.deletion_timestamp.is_none() && !self.phase().is_end() {
+                let is_past_return = step.status.switch_started_time.is_some();
+                assert!(self.has_finalizer() || !is_past_return, "a deletion would stop it half way");
+            }
             let told = step.status.quiesced.iter().filter_map(|entry| entry.message.as_ref());
             assert!(told.map(String::len).all(|length| length <= 1_024), "a text without bound");
             self.events.extend(step.events.iter().map(|event| event.reason));
