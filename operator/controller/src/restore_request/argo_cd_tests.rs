@@ -36,6 +36,24 @@ fn a_mark_names_the_application_and_counts_for_its_own_object_only() {
     assert_eq!(marked(None, Some("")), None);
 }
 
+/// Whoever may annotate a workload could otherwise have every pass over a request fail.
+#[test]
+fn a_mark_whose_names_no_object_can_have_counts_for_nothing() {
+    let mark = |application: &str| format!("{application}:apps/Deployment:greenlang/api");
+    let long = |bytes| "s".repeat(bytes);
+    for names in
+        ["argocd_", "_", "_shop", "a b", "a/b", "a?x", "a%2fb", "..", "shop.", "-shop", "Shop", "a_b_c"]
+    {
+        assert_eq!(marked(Some(&mark(names)), None), None, "{names}");
+    }
+    for (bytes, read) in [(253, true), (254, false), (300, false)] {
+        assert_eq!(marked(Some(&mark(&long(bytes))), None).is_some(), read, "{bytes}");
+        assert_eq!(marked(Some(&mark(&format!("{}_shop", long(bytes)))), None).is_some(), read, "{bytes}");
+    }
+    let dotted = mark("team-a_shop.v1");
+    assert_eq!(marked(Some(&dotted), None), Some(("team-a/shop.v1".into(), true)));
+}
+
 /// As a merge patch changes an object.
 fn merge(object: &mut Value, change: &Value) {
     let Some(fields) = change.as_object() else {

@@ -47,7 +47,9 @@ pub async fn look(request: &RestoreRequest, context: &Context) -> Result<Found, 
     let namespace = request.namespace().unwrap_or_default();
     let scaled_objects = keda::look(&namespace, &wanted, &paused, context).await?;
     let workloads = look_at_workloads(&namespace, wanted, context).await?;
-    let states = workloads.iter().filter_map(|seen| seen.state.as_ref());
+    // Marks count only until the ledger is there: nothing that somebody writes later keeps the applications from coming back.
+    let marked = workloads.iter().filter(|_| quiesced().next().is_none());
+    let states = marked.filter_map(|seen| seen.state.as_ref());
     let parts = states.filter_map(|state| Some(state.part_of.as_ref()?.application.clone()));
     let applications = argo_cd::look(skipped(request).chain(parts).collect(), &namespace, context).await?;
     Ok(Found { workloads, scaled_objects, applications })
