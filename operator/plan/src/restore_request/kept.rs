@@ -128,10 +128,10 @@ pub fn kept_step(
 ) -> KeptStep {
     let Some(kept) = read_kept(config_map) else { return KeptStep::default() };
     if now < kept.drop_after {
-        return KeptStep { wake: Some(kept.drop_after), ..KeptStep::default() };
+        return not_now(jobs, kept.drop_after);
     }
     if held {
-        return KeptStep { wake: Some(seconds_later(now, HELD_SECONDS)), ..KeptStep::default() };
+        return not_now(jobs, seconds_later(now, HELD_SECONDS));
     }
     match jobs.iter().find_map(succeeded) {
         Some(report) => gone(&kept, report),
@@ -146,6 +146,13 @@ impl KeptStep {
         let Some(kept) = read_kept(config_map) else { return self };
         not_dropped(&kept, &refusal.message, self.delete, hour(&kept, now).1)
     }
+}
+
+/// Nothing is dropped now: an attempt that was made before somebody needed the database, or moved its time, is stopped.
+fn not_now(jobs: &[ObservedJob], wake: Timestamp) -> KeptStep {
+    let unfinished = jobs.iter().filter(|job| !job.deleting && !matches!(job.state, JobState::Ended(_)));
+    let delete = unfinished.map(|job| (job.name.clone(), job.uid.clone())).collect();
+    KeptStep { delete, wake: Some(wake), ..KeptStep::default() }
 }
 
 fn succeeded(job: &ObservedJob) -> Option<&RunReport> {

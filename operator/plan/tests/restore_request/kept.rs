@@ -197,6 +197,29 @@ fn a_request_that_goes_on_holds_it_and_so_does_its_undo() {
     assert!(step.create.is_none() && step.wake.is_some());
 }
 
+/// It was made a moment before somebody asked for an undo, or gave the database more time.
+#[test]
+fn an_attempt_that_is_not_wanted_any_more_is_stopped() {
+    let (_, kept) = replaced();
+    let due = at(&kept, &[], kept.drop_after);
+    let later = KeptDatabase { drop_after: kept.drop_after + HOUR, ..kept.clone() };
+    for state in [JobState::Running, JobState::Pending(None), JobState::Stuck("no image".into())] {
+        let job = seen(&due, kept.drop_after, state);
+        let expected = [(job.name.clone(), job.uid.clone())];
+        let held =
+            kept_step(&config_map(&kept), std::slice::from_ref(&job), true, kept.drop_after, &runner());
+        let moved = at(&later, std::slice::from_ref(&job), kept.drop_after);
+        for step in [held, moved] {
+            assert_eq!(step.delete, expected);
+            assert!(step.create.is_none() && step.wake.is_some() && !step.forget);
+        }
+        let going = ObservedJob { deleting: true, ..job };
+        assert!(at(&later, &[going], kept.drop_after).delete.is_empty());
+    }
+    let failed = seen(&due, kept.drop_after, ended(Outcome::Retryable, None, kept.drop_after));
+    assert!(kept_step(&config_map(&kept), &[failed], true, kept.drop_after, &runner()).delete.is_empty());
+}
+
 #[test]
 fn with_no_hours_it_goes_once_the_request_has_ended_and_not_before() {
     for check_fails in [false, true] {

@@ -48,7 +48,7 @@ pub async fn run(
     // From here on it is short, and told to stop it would have to be undone: it goes on.
     let report = match switch.to_the_end(&store).await {
         Ok(report) => report,
-        Err(error) if switch.nothing_was_renamed().await => {
+        Err(error) if switch.nothing_was_renamed(&store).await => {
             let failed = report::failed(&error);
             let message = format!("{}; nothing was renamed", failed.message);
             return Ok(RunReport { restore: Some(RestoreReport::NotSwitched), message, ..failed });
@@ -123,7 +123,7 @@ impl<'a> Switch<'a> {
 
     /// Whether it is seen that nothing was renamed, by this attempt or an earlier one, and sessions get in as before. Only then the
     /// operator may undo the rest of the restore.
-    pub(super) async fn nothing_was_renamed(&self) -> bool {
+    pub(super) async fn nothing_was_renamed(&self, store: &Store) -> bool {
         let look = async {
             let session = self.session().await?;
             let holder = databases::named(&session, &self.task.database).await?;
@@ -131,12 +131,21 @@ impl<'a> Switch<'a> {
             Ok::<_, RunError>((holder, incoming))
         };
         let Ok((holder, incoming)) = look.await else { return false };
-        let waits = incoming.is_some_and(|found| found.name == self.action.incoming.name);
+        let Some(incoming) = incoming else { return self.old_one_is_back(store, holder).await };
+        let waits = incoming.name == self.action.incoming.name;
         // Both are renamed in one transaction, so the one that waits tells of the other.
         let closed = |outgoing: &NamedDatabase| {
             holder.as_ref().is_some_and(|found| found.oid == outgoing.oid && !found.open)
         };
         waits && !self.action.outgoing.as_ref().is_some_and(closed)
+    }
+
+    /// Whether the database that was to be replaced has its name and lets sessions in, where somebody dropped the one that was to replace
+    /// it. There is nothing left that could be renamed, unless that was done and undone.
+    async fn old_one_is_back(&self, store: &Store, holder: Option<Found>) -> bool {
+        let Some((outgoing, holder)) = self.action.outgoing.as_ref().zip(holder) else { return false };
+        let Ok(ledger) = Ledger::read(store, self.task).await else { return false };
+        holder.oid == outgoing.oid && holder.open && ledger.state() != Some(RecordState::Switched)
     }
 
     async fn session(&self) -> Result<Session, RunError> {

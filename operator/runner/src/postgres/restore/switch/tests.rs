@@ -112,7 +112,7 @@ impl World {
     /// What is said of a switch that failed.
     async fn nothing_was_renamed(&self) -> bool {
         let switch = Switch::open(&self.task, &self.action, &self.store).await.unwrap();
-        switch.nothing_was_renamed().await
+        switch.nothing_was_renamed(&self.store).await
     }
 
     async fn state(&self) -> Option<RecordState> {
@@ -316,6 +316,29 @@ async fn what_somebody_began_to_drop_is_not_switched() {
     let refused = world.switch(None).await.unwrap_err();
     assert_eq!((refused.reason(), refused.is_retryable()), (restore::DATABASE_CHANGED, false), "{refused}");
     assert!(refused.to_string().contains("began to drop database half_dropped"), "{refused}");
+}
+
+#[tokio::test]
+async fn where_somebody_drops_the_restored_database_it_is_known_that_nothing_was_renamed() {
+    let world = World::new("lost", true).await;
+    SERVER.sql("postgres", &format!("DROP DATABASE \"{}\"", world.action.incoming.name));
+    assert_eq!(world.switch(None).await.unwrap_err().reason(), restore::DATABASE_CHANGED);
+    assert!(world.nothing_was_renamed().await);
+    SERVER.sql("postgres", "ALTER DATABASE lost WITH ALLOW_CONNECTIONS false");
+    assert!(!world.nothing_was_renamed().await, "sessions do not get in");
+    // It was switched, and somebody took it back by hand.
+    let world = World::new("taken_back", true).await;
+    world.switch(None).await.unwrap();
+    let old = &world.action.outgoing.as_ref().unwrap().name;
+    SERVER.sql("postgres", "DROP DATABASE taken_back");
+    let rename = format!("ALTER DATABASE \"{old}\" RENAME TO taken_back");
+    SERVER.sql("postgres", &rename);
+    SERVER.sql("postgres", "ALTER DATABASE taken_back WITH ALLOW_CONNECTIONS true");
+    assert!(!world.nothing_was_renamed().await, "the record says that it was switched");
+    // Where nothing was to be replaced nobody can tell.
+    let world = World::new("made_new", false).await;
+    SERVER.sql("postgres", &format!("DROP DATABASE \"{}\"", world.action.incoming.name));
+    assert!(!world.nothing_was_renamed().await);
 }
 
 #[tokio::test]
