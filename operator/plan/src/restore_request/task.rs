@@ -120,7 +120,12 @@ impl ValidatedRestore {
     /// Seconds until the Job of an attempt is given up if it has not started: a node that is made for it, and a large image, take
     /// their time.
     pub(super) fn start_limit(&self, active: &ActiveRestoreJob) -> i64 {
-        i64::from(self.deadline(active).max(START_SECONDS))
+        let seconds = match active.kind {
+            // It may run for a week, and the applications are down while it waits.
+            RestoreJobKind::Load => self.stall_seconds,
+            _ => self.deadline(active),
+        };
+        i64::from(seconds.max(START_SECONDS))
     }
 
     /// Seconds until the Job of an attempt is stopped.

@@ -133,6 +133,30 @@ fn a_check_that_runs_into_its_time_limit_has_failed_and_its_limit_is_named() {
     assert!(!said.contains("schedule"), "{said}");
 }
 
+/// It may run for a week; it does not wait that long for a node, with the applications down.
+#[test]
+fn a_load_that_does_not_start_brings_the_applications_back_within_an_hour() {
+    for (change, at_most) in [(swap(), 3_600), (json!({"spec": {"stallSeconds": 1_800}}), 3 * 3_600)] {
+        let mut world = World::new(&change);
+        world.fates = vec![("load", Fate::NeverStarts); 3];
+        let began = world.now;
+        for _ in 0..2_000 {
+            if world.phase() == RestorePhase::Failed {
+                break;
+            }
+            world.turn();
+        }
+        assert_eq!(world.phase(), RestorePhase::Failed);
+        let failure = world.status().failure.unwrap();
+        assert_eq!(failure.reason, "PodNotStarted");
+        assert!(failure.message.contains("no node has room"), "{}", failure.message);
+        let took = world.now.duration_since(began).as_secs();
+        assert!((at_most / 2..at_most).contains(&took), "{took}");
+        assert_untouched(&world, "not started");
+        assert_eq!(world.events.iter().filter(|reason| **reason == "RestoreRetrying").count(), 2);
+    }
+}
+
 #[test]
 fn a_status_that_lacks_what_a_job_needs_ends_the_request() {
     let mut world = World::new(&swap());
