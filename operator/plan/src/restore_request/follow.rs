@@ -11,7 +11,7 @@ use super::step::Effect;
 use super::{check, load, plan, switch, undo};
 use crate::job_state::{Ended, JobState};
 use crate::jobs::{ObservedJob, PROGRESS_SECONDS, Refusal, cannot_start, shown_progress, superfluous};
-use crate::pause::{backoff_seconds, seconds_later};
+use crate::pause::{backoff_seconds, seconds_later, still_ahead};
 
 /// Attempts of a Job that fails for reasons that may pass, where failing is allowed.
 pub(super) const ATTEMPTS: u32 = 3;
@@ -104,7 +104,8 @@ fn absent(pass: &mut Pass<'_>, active: &ActiveRestoreJob) -> Followed {
         let report = RunReport::new(Outcome::Retryable, reasons::JOB_DELETED, message);
         return Followed::Ended(over(pass, report));
     }
-    if let Some(time) = active.not_before.as_ref().map(|time| time.0).filter(|time| *time > pass.now()) {
+    let pause = active.not_before.as_ref();
+    if let Some(time) = pause.and_then(|time| still_ahead(time.0, pass.now(), MAX_RETRY_SECONDS)) {
         pass.wake_at(time);
         return Followed::Going;
     }

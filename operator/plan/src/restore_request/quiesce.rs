@@ -18,7 +18,7 @@ use super::pass::Pass;
 use super::step::Effect;
 use super::validate::ValidatedRestore;
 use super::{argo_cd, keda, ledger, skipped};
-use crate::pause::seconds_later;
+use crate::pause::{seconds_later, still_ahead};
 
 /// Seconds between two looks at Pods that are to go.
 const PODS_SECONDS: i64 = 1;
@@ -216,8 +216,7 @@ fn drain(pass: &mut Pass<'_>) {
     let Some(quiesced) = pass.step.status.quiesced_time.clone() else { return };
     let seconds =
         if pass.step.status.quiesced.is_empty() { 0 } else { i64::from(pass.request.drain_seconds) };
-    let end = seconds_later(quiesced.0, seconds);
-    if pass.now() < end {
+    if let Some(end) = still_ahead(seconds_later(quiesced.0, seconds), pass.now(), seconds) {
         pass.status().progress = Some(format!("the last Pod is gone, and drainSeconds last until {end}"));
         pass.wake_at(end);
         // Nothing else tells that somebody starts an application meanwhile.

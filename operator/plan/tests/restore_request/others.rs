@@ -4,6 +4,7 @@ use greenlang_backup_api::conditions;
 use greenlang_backup_api::restore::Ledger;
 use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase, WorkloadKind};
 use greenlang_backup_plan::restore_request::{Lock, WorkloadState, unserved};
+use jiff::SignedDuration;
 use serde_json::json;
 
 use super::restore_world::{Blow, Fate, World};
@@ -281,3 +282,33 @@ fn where_nobody_works_a_request_says_so_once_and_what_is_known_of_it_stays() {
     assert_eq!((&after.quiesced, after.phase), (&before.quiesced, Some(RestorePhase::Restoring)));
     assert_eq!(unserved(&after, "n", 7, world.now + jiff::SignedDuration::from_hours(1)), after);
 }
+/// The applications are stopped: a time of a clock that was ahead is not waited for.
+#[test]
+fn what_was_written_under_a_clock_that_was_ahead_is_not_waited_for() {
+    let mut world = World::new(&swap());
+    world.fates = vec![("switch", Fate::FailsForNow)];
+    world.run_until(RestorePhase::Switching);
+    while world.status().active.is_none_or(|active| active.attempt < 2) {
+        world.turn();
+    }
+    let jobs = world.made.len();
+    world.now -= SignedDuration::from_hours(24);
+    world.turn();
+    world.turn();
+    assert_eq!(world.made.len(), jobs + 1, "the next Job follows at once");
+    world.run_to_end();
+    assert_switched(&world, "swap", "set right while it paused");
+
+    let mut world = World::new(&swap());
+    world.run_until(RestorePhase::Quiescing);
+    while world.status().quiesced_time.is_none() {
+        world.turn();
+    }
+    let drains = world.now;
+    world.now -= SignedDuration::from_hours(24);
+    world.run_until(RestorePhase::Restoring);
+    assert!(drains.duration_since(world.now) > SignedDuration::from_hours(23), "{}", world.now);
+    world.run_to_end();
+    assert_switched(&world, "swap", "set right while it drained");
+}
+
