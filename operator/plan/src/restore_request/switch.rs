@@ -251,7 +251,11 @@ fn what_stays(pass: &Pass<'_>) -> String {
     };
     let was_there = pass.step.status.databases.as_ref().is_some_and(|known| known.target_oid.is_some());
     let unswitched = match request.strategy {
-        RestoreStrategy::Swap if was_there => format!("database {database} is as it was"),
+        // An attempt may have been cut off after it had closed the database.
+        RestoreStrategy::Swap if was_there => format!(
+            "database {database} is as it was, but it may let nobody in (ALTER DATABASE \"{}\" ALLOW_CONNECTIONS true)",
+            database.replace('"', "\"\"")
+        ),
         RestoreStrategy::Replace if was_there => format!("database {database} was dropped before"),
         _ => format!("there is no database {database}"),
     };

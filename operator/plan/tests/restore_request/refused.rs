@@ -195,7 +195,17 @@ fn a_switch_on_a_lost_node_is_told_and_waited_for() {
 #[test]
 fn who_gives_up_is_told_what_stays_and_until_when() {
     for (of, parts) in [
-        ("swap", vec!["greenlang_before_", "is dropped at", "unless ConfigMap back-kept-", "is as it was"]),
+        (
+            "swap",
+            vec![
+                "greenlang_before_",
+                "is dropped at",
+                "unless ConfigMap back-kept-",
+                "is as it was, but it may let nobody in",
+                "ALTER DATABASE \"greenlang\" ALLOW_CONNECTIONS true",
+                "it is for you to rename or drop the other",
+            ],
+        ),
         ("replace", vec!["nothing else is left", "database greenlang was dropped before"]),
         ("new database", vec!["there is no database look"]),
     ] {
