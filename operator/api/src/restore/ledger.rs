@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::RequestIdentity;
 use crate::v1alpha1::{QuiescedWorkload, SkippedApplication};
 
+/// Longest name of an object, in bytes.
+const MAX_NAME: usize = 253;
+
 /// The value of the annotation [`crate::labels::LEDGER`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,8 +57,26 @@ impl Ledger {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads an annotation; none when it is no ledger.
+    /// Reads an annotation; none when it is no ledger, be it only for names that no object has: whoever may write it could write anything.
     pub fn decode(value: &str) -> Option<Self> {
-        serde_json::from_str(value).ok()
+        let ledger: Self = serde_json::from_str(value).ok()?;
+        let can_be = [&ledger.request, &ledger.request_uid].iter().all(|name| name.len() <= MAX_NAME);
+        can_be.then_some(ledger)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_has_the_names_of_an_object() {
+        let annotation = |name: usize, uid: usize| {
+            format!(r#"{{"request": "{}", "requestUid": "{}"}}"#, "n".repeat(name), "u".repeat(uid))
+        };
+        for (name, uid, read) in [(253, 36, true), (254, 36, false), (4, 254, false), (200_000, 36, false)] {
+            assert_eq!(Ledger::decode(&annotation(name, uid)).is_some(), read, "{name} {uid}");
+        }
+        assert_eq!(Ledger::decode("{}"), None);
     }
 }

@@ -3,9 +3,9 @@
 //! A recorded count is never overwritten. What KEDA scales carries its ledger on the ScaledObject that is paused in its place.
 
 use greenlang_backup_api::labels::LEDGER;
-use greenlang_backup_api::reasons;
 use greenlang_backup_api::restore::Ledger;
 use greenlang_backup_api::v1alpha1::{QuiesceState, QuiescedWorkload, WorkloadRef};
+use greenlang_backup_api::{conditions, reasons};
 
 use super::observe::{Observed, Patched};
 use super::pass::Pass;
@@ -128,7 +128,7 @@ pub(super) fn note_gone(pass: &mut Pass<'_>) {
             entry.kind.as_str(),
             entry.name
         );
-        told.push(leave(entry, QuiesceState::Gone, message));
+        told.push(leave(entry, QuiesceState::Gone, &message));
     }
     told.extend(skipped::note_gone(request, seen, &mut pass.step.status.skipped_applications));
     tell(pass, reasons::restore::WORKLOAD_NOT_FOUND, told);
@@ -140,14 +140,16 @@ pub(super) fn note_taken(pass: &mut Pass<'_>) {
     let mut told = Vec::new();
     for entry in pass.step.status.quiesced.iter_mut().filter(|entry| entry.state == QuiesceState::Recorded) {
         if let Some(message) = taken(request, seen, &reference(entry)) {
-            told.push(leave(entry, QuiesceState::Taken, message));
+            told.push(leave(entry, QuiesceState::Taken, &message));
         }
     }
     told.extend(skipped::note_taken(request, seen, &mut pass.step.status.skipped_applications));
     tell(pass, reasons::restore::WORKLOAD_TAKEN, told);
 }
 
-fn leave(entry: &mut QuiescedWorkload, state: QuiesceState, message: String) -> String {
+fn leave(entry: &mut QuiescedWorkload, state: QuiesceState, message: &str) -> String {
+    // Part of it may be what somebody wrote to an annotation.
+    let message = conditions::cut(message).to_owned();
     entry.state = state;
     entry.message = Some(message.clone());
     message

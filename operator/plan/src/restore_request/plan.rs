@@ -1,13 +1,13 @@
 //! Planning: a Job finds out whether the request can work, and the workloads are looked at. What cannot work ends here, with
 //! nothing touched. Pure.
 
-use greenlang_backup_api::reasons;
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::restore::{KnownRestore, PlanReport, RecordState, RestoreReport};
 use greenlang_backup_api::v1alpha1::{
     ActiveRestoreJob, MAX_PLAN_ENTRIES, NamedDatabase, PlannedWorkload, Refusal, RequestDatabases,
     RestoreJobKind, RestorePhase, RestorePlan, RestoreStrategy,
 };
+use greenlang_backup_api::{conditions, reasons};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::follow::{self, Followed};
@@ -123,6 +123,8 @@ fn planned(pass: &mut Pass<'_>, active: ActiveRestoreJob, found: &PlanReport, mu
 
 fn refuse(plan: &mut RestorePlan, reason: &str, message: String) {
     if plan.refusals.len() < MAX_PLAN_ENTRIES {
+        // Part of it may be what somebody wrote to an annotation.
+        let message = conditions::cut(&message).to_owned();
         plan.refusals.push(Refusal { reason: reason.to_owned(), message });
     }
 }
@@ -144,7 +146,7 @@ fn look_at_workloads(pass: &Pass<'_>, plan: &mut RestorePlan) {
         if let Some(warning) = argo_cd::warning(request, seen, workload, state)
             && plan.warnings.len() < MAX_PLAN_ENTRIES
         {
-            plan.warnings.push(warning);
+            plan.warnings.push(conditions::cut(&warning).to_owned());
         }
         plan.workloads.push(PlannedWorkload {
             kind: workload.kind,

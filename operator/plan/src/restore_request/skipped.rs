@@ -1,6 +1,7 @@
 //! Applications of Argo CD that are told to leave everything as it is, by Argo CD's own annotation, which goes when the applications are
 //! back. Their spec is never touched. Pure.
 
+use greenlang_backup_api::conditions;
 use greenlang_backup_api::labels::{ARGO_CD_SKIP_RECONCILE, LEDGER};
 use greenlang_backup_api::restore::Ledger;
 use greenlang_backup_api::v1alpha1::{QuiesceState, SkippedApplication};
@@ -98,7 +99,7 @@ pub(super) fn note_taken(
     for entry in entries.iter_mut().filter(|entry| entry.state == QuiesceState::Recorded) {
         let Ok(Some(state)) = seen.application(&entry.namespace, &entry.name) else { continue };
         if let Some(ledger) = of_another(request, state) {
-            let message = taken(&reference(entry), ledger);
+            let message = conditions::cut(&taken(&reference(entry), ledger)).to_owned();
             (entry.state, entry.message) = (QuiesceState::Taken, Some(message.clone()));
             told.push(message);
         }

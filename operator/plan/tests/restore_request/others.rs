@@ -7,6 +7,7 @@ use greenlang_backup_plan::restore_request::{Lock, WorkloadState, unserved};
 use jiff::SignedDuration;
 use serde_json::json;
 
+use super::owners::{application, argo_cd, failure, keda, scaler, skipping};
 use super::restore_world::{Blow, Fate, World};
 use super::{AS_BEFORE, assert_back, assert_switched, assert_untouched, swap, ways, world};
 
@@ -71,6 +72,49 @@ fn what_a_request_stopped_itself_comes_back_although_another_has_one_of_its_appl
             if phase == RestorePhase::Resuming { RestorePhase::Succeeded } else { RestorePhase::Failed };
         assert_eq!(world.phase(), end);
     }
+}
+
+/// Whoever may annotate an application writes what they like; status has room for a sentence.
+#[test]
+fn what_others_write_to_annotations_is_cut_before_it_comes_into_status() {
+    let long = "n".repeat(200_000);
+    let forged = Ledger {
+        request: long.clone(),
+        request_uid: "u-9".into(),
+        replicas: None,
+        suspend: None,
+        annotation: None,
+    };
+    let mut taken: [(&str, fn(&mut World, Ledger)); 2] = [
+        ("workload", |world, ledger| world.workloads.get_mut(&api()).unwrap().ledger = Some(ledger)),
+        ("Application", |world, ledger| application(world).ledger = Some(ledger)),
+    ];
+    for phase in [RestorePhase::Pending, RestorePhase::Restoring] {
+        for (what, write) in &mut taken {
+            let mut world = argo_cd(&skipping());
+            world.run_until(phase);
+            write(&mut world, forged.clone());
+            world.run_to_end();
+            assert_eq!(failure(&world).0, "WorkloadTaken", "{what} in {phase:?}");
+            expect_short(&world);
+        }
+    }
+    let mut world = keda();
+    scaler(&mut world).paused_replicas = Some(long);
+    world.keda_works = false;
+    world.run_to_end();
+    assert_eq!(failure(&world).0, "ScaledByKeda");
+    expect_short(&world);
+}
+
+fn expect_short(world: &World) {
+    let status = world.status();
+    let refusals = status.plan.iter().flat_map(|plan| &plan.refusals).map(|refusal| &refusal.message);
+    let workloads = status.quiesced.iter().filter_map(|entry| entry.message.as_ref());
+    let applications = status.skipped_applications.iter().filter_map(|entry| entry.message.as_ref());
+    let all: Vec<&String> = refusals.chain(workloads).chain(applications).collect();
+    assert!(!all.is_empty() && all.iter().all(|message| message.len() <= 1_024), "{}", all.len());
+    assert!(serde_json::to_string(&status).unwrap().len() < 30_000);
 }
 
 #[test]
@@ -266,22 +310,6 @@ fn an_application_that_the_api_server_refuses_to_bring_back_is_told_once_and_tri
     assert_switched(&world, "swap", "in the end");
 }
 
-#[test]
-fn where_nobody_works_a_request_says_so_once_and_what_is_known_of_it_stays() {
-    let mut world = World::new(&swap());
-    world.run_until(RestorePhase::Restoring);
-    let before = world.status();
-    let after = unserved(&before, "n", 7, world.now);
-    for (type_, state) in
-        [(conditions::READY, "False"), (conditions::STALLED, "True"), (conditions::RECONCILING, "False")]
-    {
-        let said = conditions::find(&after.conditions, type_).unwrap();
-        let expected = (state, "NamespaceNotServed", Some(7));
-        assert_eq!((&*said.status, &*said.reason, said.observed_generation), expected, "{type_}");
-    }
-    assert_eq!((&after.quiesced, after.phase), (&before.quiesced, Some(RestorePhase::Restoring)));
-    assert_eq!(unserved(&after, "n", 7, world.now + jiff::SignedDuration::from_hours(1)), after);
-}
 /// The applications are stopped: a time of a clock that was ahead is not waited for.
 #[test]
 fn what_was_written_under_a_clock_that_was_ahead_is_not_waited_for() {
@@ -312,3 +340,19 @@ fn what_was_written_under_a_clock_that_was_ahead_is_not_waited_for() {
     assert_switched(&world, "swap", "set right while it drained");
 }
 
+#[test]
+fn where_nobody_works_a_request_says_so_once_and_what_is_known_of_it_stays() {
+    let mut world = World::new(&swap());
+    world.run_until(RestorePhase::Restoring);
+    let before = world.status();
+    let after = unserved(&before, "n", 7, world.now);
+    for (type_, state) in
+        [(conditions::READY, "False"), (conditions::STALLED, "True"), (conditions::RECONCILING, "False")]
+    {
+        let said = conditions::find(&after.conditions, type_).unwrap();
+        let expected = (state, "NamespaceNotServed", Some(7));
+        assert_eq!((&*said.status, &*said.reason, said.observed_generation), expected, "{type_}");
+    }
+    assert_eq!((&after.quiesced, after.phase), (&before.quiesced, Some(RestorePhase::Restoring)));
+    assert_eq!(unserved(&after, "n", 7, world.now + jiff::SignedDuration::from_hours(1)), after);
+}
