@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use greenlang_backup_api::v1alpha1::{QuiesceState, RestorePhase, RestoreRequest, RestoreRequestStatus};
+use greenlang_backup_api::v1alpha1::{
+    PreviousDatabase, QuiesceState, RestorePhase, RestoreRequest, RestoreRequestStatus,
+};
 use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
 use prometheus::{GaugeVec, Opts, Registry};
@@ -53,7 +55,7 @@ pub fn collect(requests: &[Arc<DeserializeGuard<RestoreRequest>>]) -> prometheus
         rows: gauge("gl_restore_rows", "Rows that were loaded.", of_request)?,
         drop_after: gauge(
             "gl_restore_previous_drop_timestamp",
-            "When the database that was replaced is dropped, Unix time; absent once it is gone.",
+            "When the database that was replaced is dropped, Unix time; absent once it is gone, and while a person keeps it.",
             of_request,
         )?,
     };
@@ -83,7 +85,10 @@ impl Restores {
         if let Some(data) = &status.restored {
             self.rows.with_label_values(&labels).set(count(data.rows));
         }
-        if let Some(previous) = status.previous.as_ref().filter(|previous| previous.dropped_time.is_none()) {
+        // What a person has taken over is not dropped any more.
+        let goes =
+            |previous: &&PreviousDatabase| previous.dropped_time.is_none() && previous.message.is_none();
+        if let Some(previous) = status.previous.as_ref().filter(goes) {
             self.drop_after.with_label_values(&labels).set(seconds(previous.drop_after.0.as_second()));
         }
         self.end(labels, phase, status);
@@ -153,6 +158,21 @@ mod tests {
             "gl_restore_workloads_scaled_down{request=\"back\"} 1",
         ];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn what_is_gone_or_kept_by_a_person_has_no_time() {
+        for (more, is_shown) in [
+            (json!({}), true),
+            (json!({"droppedTime": "2025-11-10T10:00:00Z"}), false),
+            (json!({"message": "its ConfigMap was deleted"}), false),
+        ] {
+            let mut previous = json!({"name": "d", "oid": 1, "dropAfter": "2025-11-10T10:00:00Z"});
+            previous.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let shown = shown(&json!({"phase": "Succeeded", "previous": previous}));
+            let any = shown.iter().any(|line| line.starts_with("gl_restore_previous_drop_timestamp"));
+            assert_eq!(any, is_shown, "{shown:#?}");
+        }
     }
 
     #[test]

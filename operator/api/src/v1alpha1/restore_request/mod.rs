@@ -129,7 +129,7 @@ pub struct RestoreRequestSpec {
     /// subscriptions stay with what was replaced. Default: false, and a plan that finds any is refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_logical_replication_loss: bool,
-    /// Seconds without progress after which a Job of this request is given up. 120 to 86400. Default: 600.
+    /// Seconds without progress after which a Job of this request is given up, and a load that has not started. 120 to 86400. Default: 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 120, max = 86_400))]
     pub stall_seconds: Option<u32>,
