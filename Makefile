@@ -77,12 +77,13 @@ test-all: $(DENY) ## `make test`, then what is too slow or too heavy for every c
 	tests/test-all.sh
 
 .PHONY: bench
-# BENCH holds options, for example '--rounds 9'.
-bench: build-bench ## the figures of a backup and of the control plane, each with its limit; writes docs/benchmarks*.md
+# BENCH holds options, for example '--rounds 9'. What needs the node comes last: it stays up, and nothing else is measured beside it.
+bench: build-bench ## the figures of a backup, of the control plane and of a restore on the local node, each with its limit; writes docs/benchmarks*.md
 	tests/setup.sh
 	$(NODE) program versitygw
 	$(CARGO_TARGET_DIR)/release/bench --out docs/benchmarks.md $(BENCH)
 	$(MAKE) --no-print-directory bench-control
+	$(MAKE) --no-print-directory bench-restore
 
 .PHONY: bench-control
 # BENCH_CONTROL holds options, for example '--policies 3000'.
@@ -91,3 +92,8 @@ bench-control: build-bench # its second part alone
 	$(NODE) programs
 	$(NODE) program versitygw
 	$(CARGO_TARGET_DIR)/release/bench-control --out docs/benchmarks-control.md $(BENCH_CONTROL)
+
+.PHONY: bench-restore
+# BENCH_RESTORE holds options, for example '--rounds 9'.
+bench-restore: build-bench # its last part alone
+	tests/bench-restore.sh --out docs/benchmarks-restore.md $(BENCH_RESTORE)

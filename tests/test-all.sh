@@ -23,17 +23,25 @@ upgrade_from_the_old_image() {
   cargo test --locked --workspace --all-features --test node_upgrade -- --ignored
 }
 
-heavy_steps() {
+# What needs the node comes first, so that nothing else is measured beside it.
+heavy_steps_on_the_node() {
   if own_cluster; then
     not_run+=("the upgrade from the image of the first slice: ALLOW_CLUSTER names a cluster of your own")
   else
     step "upgrade from the old image" upgrade_from_the_old_image || true
-    step "take the node down again" take_node_down || true
   fi
-  if step minio tests/cluster/node.sh program minio; then step "tests on MinIO" on_minio || true; fi
   step "release build" make --no-print-directory build-bench || return
+  step "bench of restores, short" tests/bench-restore.sh --smoke --rounds 1 --megabytes 20 || true
+}
+
+# Every figure of a bench must come out; those that depend on time are judged by `make bench` only, at their full length.
+heavy_steps() {
+  local is_built=true
+  heavy_steps_on_the_node || is_built=false
+  step "take the node down again" take_node_down || true
+  if step minio tests/cluster/node.sh program minio; then step "tests on MinIO" on_minio || true; fi
+  $is_built || return
   step "heavy tests" "$CARGO_TARGET_DIR/release/heavy" || true
-  # Every figure must come out; those that depend on time are judged by `make bench` only, at their full length.
   step "bench, short" "$CARGO_TARGET_DIR/release/bench" --smoke --rounds 1 --megabytes 20 --memory-megabytes 500 2000 || true
   step "bench of the control plane, short" "$CARGO_TARGET_DIR/release/bench-control" --smoke --policies 100 --due 20 --settle-minutes 3 || true
 }

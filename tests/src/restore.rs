@@ -43,6 +43,11 @@ pub async fn start_applications(cluster: &Cluster, namespace: &str, database: &s
             .replace("REPLICAS", &replicas.to_string());
         cluster.apply(&manifest).await?;
     }
+    applications_ready(cluster, namespace).await
+}
+
+/// Waits until all applications are ready.
+pub async fn applications_ready(cluster: &Cluster, namespace: &str) -> Result<()> {
     for (name, _) in APPLICATIONS {
         wait::rollout(cluster, namespace, &format!("deployment/{name}"), parts::START).await?;
     }
@@ -122,4 +127,14 @@ pub async fn ended(
 /// The phases that a request went through, in order.
 pub fn phases(status: &RestoreRequestStatus) -> Vec<&'static str> {
     status.phases.iter().map(|times| times.phase.as_str()).collect()
+}
+
+/// What each phase took, in words.
+pub fn durations(status: &RestoreRequestStatus) -> String {
+    let took = status.phases.iter().filter_map(|times| {
+        let end = times.end_time.as_ref().filter(|_| !times.phase.is_end())?;
+        let seconds = end.0.duration_since(times.start_time.0).as_secs();
+        Some(format!("{} {seconds} s", times.phase.as_str()))
+    });
+    took.collect::<Vec<_>>().join(", ")
 }

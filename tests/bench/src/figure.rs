@@ -1,4 +1,4 @@
-//! A figure beside its limit, and the table of several. Pure.
+//! A figure beside its limit, the table of several, and which of them miss theirs. Pure.
 
 use std::fmt::Write as _;
 
@@ -58,6 +58,24 @@ pub fn table(figures: &[Figure]) -> String {
     table
 }
 
+/// Names of the figures that miss their limits. A short run judges nothing that depends on time, but each figure must be there.
+pub fn missed(figures: &[Figure], smoke: bool) -> Vec<&'static str> {
+    let judged = figures.iter().filter(|figure| !(smoke && figure.timed && figure.is_measured()));
+    judged.filter(|figure| !figure.is_kept()).map(|figure| figure.name).collect()
+}
+
+/// The middle of what was measured, or between the two in the middle; no number where nothing was.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 0 => f64::midpoint(values[middle - 1], values[middle]),
+        _ => values[middle],
+    }
+}
+
 /// As many digits as mean something.
 fn number(value: f64) -> String {
     if value.is_nan() {
@@ -70,17 +88,29 @@ fn number(value: f64) -> String {
 mod tests {
     use super::*;
 
+    fn figure(value: f64, limit: f64) -> Figure {
+        Figure { name: "f", measured: "m".into(), value, unit: " s", limit, aim: None, timed: true }
+    }
+
+    #[test]
+    fn the_middle() {
+        let near = |value: f64, expected: f64| assert!((value - expected).abs() < 1e-9, "{value}");
+        near(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        near(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
+        assert!(median(std::iter::empty()).is_nan());
+    }
+
+    #[test]
+    fn a_short_run_judges_no_time_and_wants_every_figure() {
+        let size = |value| Figure { name: "size", timed: false, ..figure(value, 2.0) };
+        let named = |name, value| Figure { name, ..figure(value, 2.0) };
+        let all = [named("slow", 3.0), named("none", f64::NAN), named("fast", 1.0), size(3.0)];
+        assert_eq!(missed(&all, false), ["slow", "none", "size"]);
+        assert_eq!(missed(&all, true), ["none", "size"]);
+    }
+
     #[test]
     fn what_is_only_told_keeps_no_limit_and_misses_none() {
-        let figure = |value, limit| Figure {
-            name: "f",
-            measured: "m".into(),
-            value,
-            unit: " s",
-            limit,
-            aim: None,
-            timed: true,
-        };
         let table = table(&[
             figure(1.5, 2.0),
             figure(3.0, 2.0),

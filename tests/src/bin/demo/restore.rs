@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequestStatus};
+use greenlang_backup_api::v1alpha1::RestorePhase;
 use greenlang_backup_tests::cluster::Cluster;
 use greenlang_backup_tests::compare::Fingerprint;
 use greenlang_backup_tests::parts::{Parts, postgres};
@@ -80,20 +80,11 @@ async fn carry_out(clock: &Clock, cluster: &Cluster, what: &str, request: &Value
         Ok(status.phase.is_some_and(RestorePhase::is_end).then_some(status))
     })
     .await?;
-    times(clock, &status);
+    clock.say(&restore::durations(&status));
     println!("\n$ kubectl get restorerequest -n {NAMESPACE} {name}");
     println!("{}", cluster.kube(&format!("get restorerequest -n {NAMESPACE} {name}")).await?);
     ensure!(status.phase == Some(RestorePhase::Succeeded), "{name}: {:?}", status.failure);
     let replicas = restore::replicas(cluster, NAMESPACE).await?;
     ensure!(replicas == [(6, 6), (4, 4)], "the applications are not back: {replicas:?}");
     Fingerprint::take(cluster, NAMESPACE, dataset::DATABASE).await
-}
-
-fn times(clock: &Clock, status: &RestoreRequestStatus) {
-    let took = status.phases.iter().filter_map(|times| {
-        let end = times.end_time.as_ref().filter(|_| !times.phase.is_end())?;
-        let seconds = end.0.duration_since(times.start_time.0).as_secs();
-        Some(format!("{} {seconds} s", times.phase.as_str()))
-    });
-    clock.say(&took.collect::<Vec<_>>().join(", "));
 }

@@ -16,8 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use greenlang_backup_bench::figure::{Figure, table};
-use greenlang_backup_bench::machine::machine;
+use greenlang_backup_bench::page::Page;
 use greenlang_backup_tests::api_server::ApiServer;
 use greenlang_backup_tests::operator::{NAMESPACE, RELEASE, install_chart};
 use greenlang_backup_tests::wait;
@@ -82,31 +81,23 @@ async fn main() -> Result<ExitCode> {
     let backups = options.backups.unwrap_or(backups);
     let manifests = options.manifests.unwrap_or(manifests);
     figures.extend(of_prunes(&tokio::task::block_in_place(|| prune::measure(backups, manifests))?));
-    let page = page(&options, &figures);
-    println!("\n{page}");
-    if let Some(out) = &options.out {
-        std::fs::write(out, &page)?;
-    }
-    let judged = figures.iter().filter(|figure| !(options.smoke && figure.timed && figure.is_measured()));
-    let missed: Vec<&str> = judged.filter(|figure| !figure.is_kept()).map(|figure| figure.name).collect();
-    for name in &missed {
-        println!("limit missed: {name}");
-    }
-    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let page = Page {
+        title: "Figures of the control plane",
+        shared_by: "API server, etcd, S3 server, operator and runner",
+        about: &about(&options),
+        figures: &figures,
+        versions: &[],
+    };
+    page.publish(options.out.as_deref(), options.smoke)
 }
 
-fn page(options: &Options, figures: &[Figure]) -> String {
+fn about(options: &Options) -> String {
     format!(
-        "# Figures of the control plane\n\nWritten by `make bench` on {}. API server, etcd, S3 server, operator and runner share the machine: {}.\n\n\
-         {} policies with three schedules and {} entries of `status.available` each, on a Kubernetes API server without a kubelet: Jobs are carried out \
+        "{} policies with three schedules and {} entries of `status.available` each, on a Kubernetes API server without a kubelet: Jobs are carried out \
          by a program that only reports success. Memory is the most that was resident at any time, runs included. A minute at rest is one in which neither run nor \
          check is due. A delay is that from the slot to the event by which a watch of Jobs tells of the new Job. Prunes are those of the runner on versitygw, of \
-         backups of one small object each, and of manifests that are cut off, of a later release, or of somebody else.\n\n{}",
-        Timestamp::now().strftime("%Y-%m-%d"),
-        machine(),
-        options.policies,
-        options.available,
-        table(figures)
+         backups of one small object each, and of manifests that are cut off, of a later release, or of somebody else.",
+        options.policies, options.available
     )
 }
 

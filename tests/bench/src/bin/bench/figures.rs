@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use greenlang_backup_api::sizing::DEFAULT_PART_SIZE;
-use greenlang_backup_bench::figure::Figure;
+use greenlang_backup_bench::figure::{Figure, median};
 use greenlang_backup_bench::usage::Usage;
 
 use crate::restores::{RestoreRound, Restores};
@@ -137,18 +137,6 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / MIB
 }
 
-/// The middle of what was measured, or between the two in the middle.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        length if length % 2 == 0 => f64::midpoint(values[middle - 1], values[middle]),
-        _ => values[middle],
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use greenlang_backup_bench::world::Restored;
@@ -178,13 +166,6 @@ mod tests {
 
     fn assert_near(value: f64, expected: f64) {
         assert!((value - expected).abs() < 1e-9, "{value} is not {expected}");
-    }
-
-    #[test]
-    fn the_middle() {
-        assert_near(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_near(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
-        assert!(median(std::iter::empty()).is_nan());
     }
 
     #[test]
