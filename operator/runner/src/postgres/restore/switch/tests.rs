@@ -223,7 +223,8 @@ async fn sessions_are_ended_and_prepared_transactions_are_not() {
 #[tokio::test]
 async fn who_follows_a_database_is_not_left_behind_unasked() {
     for (number, follow) in [
-        "SELECT pg_create_logical_replication_slot('followed', 'pgoutput')",
+        // Waits for all transactions of the server, those that another test has prepared among them.
+        "SET statement_timeout = '3min'; SELECT pg_create_logical_replication_slot('followed', 'pgoutput')",
         "CREATE SUBSCRIPTION follows CONNECTION 'dbname=x' PUBLICATION p WITH (connect = false)",
     ]
     .into_iter()
