@@ -121,10 +121,10 @@ fn planned(pass: &mut Pass<'_>, active: ActiveRestoreJob, found: &PlanReport, mu
     pass.enter(if request.stops_first() { RestorePhase::Quiescing } else { RestorePhase::Restoring });
 }
 
-fn refuse(plan: &mut RestorePlan, reason: &str, message: String) {
+fn refuse(plan: &mut RestorePlan, reason: &str, message: &str) {
     if plan.refusals.len() < MAX_PLAN_ENTRIES {
         // Part of it may be what somebody wrote to an annotation.
-        let message = conditions::cut(&message).to_owned();
+        let message = conditions::cut(message).to_owned();
         plan.refusals.push(Refusal { reason: reason.to_owned(), message });
     }
 }
@@ -140,7 +140,7 @@ fn look_at_workloads(pass: &Pass<'_>, plan: &mut RestorePlan) {
     let (request, seen) = (pass.request, pass.seen);
     for workload in &request.workloads {
         for (reason, message) in quiesce::refusals(request, seen, workload) {
-            refuse(plan, reason, message);
+            refuse(plan, reason, &message);
         }
         let Some(state) = seen.workload(workload.kind, &workload.name) else { continue };
         if let Some(warning) = argo_cd::warning(request, seen, workload, state)
@@ -165,14 +165,14 @@ fn look_at_databases(pass: &Pass<'_>, found: &PlanReport, plan: &mut RestorePlan
     let database = &pass.request.database;
     if pass.request.strategy == RestoreStrategy::NewDatabase && found.target_oid.is_some() {
         let message = format!("database {database} exists already: name one that does not");
-        refuse(plan, reasons::restore::DATABASE_EXISTS, message);
+        refuse(plan, reasons::restore::DATABASE_EXISTS, &message);
     }
     if pass.request.is_undo() && (found.comes_back.is_none() || found.target_oid.is_none()) {
         let message = format!("there is nothing that could take the place of database {database}");
-        refuse(plan, reasons::restore::NOTHING_TO_UNDO, message);
+        refuse(plan, reasons::restore::NOTHING_TO_UNDO, &message);
     }
     if !pass.request.is_undo() && found.backup.is_none() {
-        refuse(plan, reasons::restore::BACKUP_NOT_FOUND, "no backup was chosen".to_owned());
+        refuse(plan, reasons::restore::BACKUP_NOT_FOUND, "no backup was chosen");
     }
 }
 

@@ -74,6 +74,9 @@ fn what_a_request_stopped_itself_comes_back_although_another_has_one_of_its_appl
     }
 }
 
+/// Writes a ledger where somebody may.
+type Write = fn(&mut World, Ledger);
+
 /// Whoever may annotate an application writes what they like; status has room for a sentence.
 #[test]
 fn what_others_write_to_annotations_is_cut_before_it_comes_into_status() {
@@ -85,7 +88,7 @@ fn what_others_write_to_annotations_is_cut_before_it_comes_into_status() {
         suspend: None,
         annotation: None,
     };
-    let mut taken: [(&str, fn(&mut World, Ledger)); 2] = [
+    let mut taken: [(&str, Write); 2] = [
         ("workload", |world, ledger| world.workloads.get_mut(&api()).unwrap().ledger = Some(ledger)),
         ("Application", |world, ledger| application(world).ledger = Some(ledger)),
     ];

@@ -1,4 +1,4 @@
-//! What a restore stops beside Deployments, and when: StatefulSets, CronJobs with the Jobs that they have under way, late, and for how long.
+//! What a restore stops beside Deployments, and when: `StatefulSets`, `CronJobs` with the Jobs that they have under way, late, and for how long.
 
 use anyhow::{Context as _, Result, ensure};
 use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequestStatus};

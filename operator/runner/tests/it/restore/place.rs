@@ -102,9 +102,9 @@ fn a_pooler_in_between_and_the_maintenance_database_are_refused() {
     let pooler = Pgbouncer::start("pool_mode = session");
     request.task.server.host = Ipv4Addr::LOCALHOST.to_string();
     request.task.server.port = pooler.port;
-    let pooled = plan(&request, action(&request));
-    pooled.expect(Outcome::Failed, restore::POOLER_FOUND);
-    pooled.expect_message(&["host and port name the server itself"]);
+    let through = plan(&request, action(&request));
+    through.expect(Outcome::Failed, restore::POOLER_FOUND);
+    through.expect_message(&["host and port name the server itself"]);
 
     request.task.server = direct;
     (*SEEDED).clone_into(&mut request.task.server.maintenance_database);

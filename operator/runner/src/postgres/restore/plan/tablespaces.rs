@@ -71,16 +71,16 @@ pub async fn missing(
     if used.is_none() {
         findings.warn("whether tables lie in tablespaces that the server lacks was not found out: the archive's table of contents is too long for this program, or of a newer format");
     }
-    let user = &session.target().user;
+    let who = &session.target().user;
     for (name, what) in &needed {
         match present.get(name) {
             None => findings.refuse(restore::TABLESPACE_MISSING, lacking(name, what, globals)),
             Some(false) => findings.refuse(
                 reasons::PERMISSION_DENIED,
                 format!(
-                    "user {user} may not make {what} in tablespace {name}: GRANT CREATE ON TABLESPACE {} TO {};",
+                    "user {who} may not make {what} in tablespace {name}: GRANT CREATE ON TABLESPACE {} TO {};",
                     quoted_identifier(name),
-                    quoted_identifier(user)
+                    quoted_identifier(who)
                 ),
             ),
             Some(true) => {}
@@ -154,12 +154,12 @@ mod tests {
         });
         let mut contents = contents();
         of_database.clone_into(&mut contents.properties.tablespace);
-        let used = Used(of_table.iter().map(|name| ((*name).to_owned(), "table app.t".to_owned())).collect());
+        let needed = Used(of_table.iter().map(|name| ((*name).to_owned(), "table app.t".to_owned())).collect());
         let password = if user == "postgres" { ADMIN_PASSWORD } else { user };
         let session = endpoint(&SERVER, user, password).connect("postgres").await.unwrap();
         let mut findings = Findings::default();
         let globals = globals(&["there", "fast", "untold", "unused"]);
-        missing(&session, &contents, Some(&globals), Some(&used), &mut findings).await.unwrap();
+        missing(&session, &contents, Some(&globals), Some(&needed), &mut findings).await.unwrap();
         findings
     }
 
