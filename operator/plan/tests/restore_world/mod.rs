@@ -2,6 +2,7 @@
 //! write, and counts what was done.
 
 mod jobs;
+mod kept;
 mod objects;
 mod owners;
 mod patches;
@@ -18,9 +19,9 @@ use greenlang_backup_api::{labels, reasons};
 use greenlang_backup_plan::job_state::JobState;
 use greenlang_backup_plan::jobs::{ObservedJob, Refusal};
 use greenlang_backup_plan::restore_request::{
-    ApplicationRef, ApplicationState, Effect, Invalid, Kept, Lock, Observed, ObservedWorkload, OngoingDump,
+    ApplicationRef, ApplicationState, Effect, Invalid, Lock, Observed, ObservedWorkload, OngoingDump,
     PastLoad, PatchRefusal, ScaledObjectState, Step, ValidatedRestore, WorkloadState, kept_name, leftover,
-    reject, step, validate, without_previous,
+    reject, step, validate,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
@@ -253,21 +254,6 @@ impl World {
             dumps: self.dumps.clone(),
             past: self.past.clone(),
         }
-    }
-
-    fn observe_kept(&self) -> Kept {
-        if self.kept_is_unreadable {
-            return Kept::Unreadable;
-        }
-        self.kept.as_ref().map_or(Kept::Absent, |kept| Kept::Until(kept.drop_after))
-    }
-
-    /// What was replaced is dropped: the request is told, and the ConfigMap goes.
-    pub fn drop_kept(&mut self) {
-        let kept = self.kept.take().unwrap();
-        self.databases.remove(&kept.previous.oid).unwrap();
-        let status = without_previous(&self.request, &kept, self.now);
-        self.request.status = Some(status.unwrap());
     }
 
     /// As the controller: what cannot be carried out is looked at all the same.
