@@ -4,6 +4,7 @@ mod away;
 mod checks;
 mod dumps;
 mod elsewhere;
+mod kept;
 mod limit;
 mod refused;
 mod workloads;
@@ -258,20 +259,7 @@ async fn a_request_goes_through_its_phases_and_leaves_no_trace_but_what_it_repla
     })
     .await?;
     let name = kept.name_any();
-    world.drop_after(&kept, "2025-11-07T00:00:00Z").await?;
-    let jobs = runs::jobs(&world.api);
-    let job = wait::until("the Job that drops it", LIMIT, async || {
-        Ok(jobs.list(&ListParams::default().labels(labels::KEPT_DATABASE)).await?.items.pop())
-    })
-    .await?;
-    let mut report = greenlang_backup_tests::kubelet::good_report(&job)?;
-    report.restore =
-        Some(greenlang_backup_api::restore::RestoreReport::Drop(greenlang_backup_api::restore::DropReport {
-            dropped: true,
-            freed_bytes: 1,
-        }));
-    greenlang_backup_tests::kubelet::carry_out(&world.api.cluster.client, &job, &report).await?;
-    wait::until("it is forgotten", LIMIT, async || Ok(world.kept().await?.is_empty().then_some(()))).await?;
+    world.drop_at_once(&kept).await?;
     assert!(world.events(&name).await?.contains("PreviousDropped"));
     Ok(())
 }
