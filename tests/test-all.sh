@@ -15,6 +15,12 @@ on_minio() {
     happy probe real_server unseal read_back
 }
 
+# On the node as `make test` has it.
+restore_stories() {
+  use_cluster dev || return
+  cargo test --locked --workspace --all-features --test node_restore_stories -- --ignored --test-threads=2
+}
+
 # From charts, definition and image of that time.
 upgrade_from_the_old_image() {
   use_cluster dev || return
@@ -25,6 +31,7 @@ upgrade_from_the_old_image() {
 
 # What needs the node comes first, so that nothing else is measured beside it.
 heavy_steps_on_the_node() {
+  step "stories of restores" restore_stories || true
   if own_cluster; then
     not_run+=("the upgrade from the image of the first slice: ALLOW_CLUSTER names a cluster of your own")
   else

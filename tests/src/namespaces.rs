@@ -64,6 +64,12 @@ pub async fn copy_secrets(cluster: &Cluster, from: &str, to: &str) -> Result<()>
     Ok(())
 }
 
+/// Starts the deletion of one: what a test leaves running takes room from the next.
+pub async fn delete(cluster: &Cluster, name: &str) -> Result<()> {
+    let api = Api::<Namespace>::all(cluster.client.clone());
+    Ok(api.delete(name, &DeleteParams::default()).await.map(drop)?)
+}
+
 /// Starts the deletion of every namespace of ours whose name starts with `prefix`.
 pub async fn delete_all(cluster: &Cluster, prefix: &str) -> Result<()> {
     let api = Api::<Namespace>::all(cluster.client.clone());

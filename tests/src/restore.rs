@@ -35,18 +35,29 @@ pub async fn secrets(cluster: &Cluster, parts: &Parts) -> Result<()> {
 /// Starts the applications, each Pod with a session in the database, and waits until all are ready.
 pub async fn start_applications(cluster: &Cluster, namespace: &str, database: &str) -> Result<()> {
     for (name, replicas) in APPLICATIONS {
-        let manifest = include_str!("../data/parts/application.yaml")
-            .replace("NAMESPACE", namespace)
-            .replace("PREFIX", &cluster.parts_prefix)
-            .replace("CONTENT", database)
-            .replace("APPLICATION", name)
-            .replace("REPLICAS", &replicas.to_string());
-        cluster.apply(&manifest).await?;
+        start_application(cluster, namespace, database, name, replicas).await?;
     }
     applications_ready(cluster, namespace).await
 }
 
-/// Waits until all applications are ready.
+/// Starts one, or any other like them.
+pub async fn start_application(
+    cluster: &Cluster,
+    namespace: &str,
+    database: &str,
+    name: &str,
+    replicas: i32,
+) -> Result<()> {
+    let manifest = include_str!("../data/parts/application.yaml")
+        .replace("NAMESPACE", namespace)
+        .replace("PREFIX", &cluster.parts_prefix)
+        .replace("CONTENT", database)
+        .replace("APPLICATION", name)
+        .replace("REPLICAS", &replicas.to_string());
+    cluster.apply(&manifest).await
+}
+
+/// Waits until the applications are ready, at whatever count is asked for.
 pub async fn applications_ready(cluster: &Cluster, namespace: &str) -> Result<()> {
     for (name, _) in APPLICATIONS {
         wait::rollout(cluster, namespace, &format!("deployment/{name}"), parts::START).await?;
@@ -58,14 +69,19 @@ pub async fn applications_ready(cluster: &Cluster, namespace: &str) -> Result<()
 pub async fn replicas(cluster: &Cluster, namespace: &str) -> Result<Vec<(i32, i32)>> {
     let mut counts = Vec::new();
     for (name, _) in APPLICATIONS {
-        let question = format!(
-            "get deployment -n {namespace} {name} -o jsonpath={{.spec.replicas}}/{{.status.readyReplicas}}"
-        );
-        let answer = cluster.kube(&question).await?;
-        let (wanted, ready) = answer.split_once('/').context("two counts")?;
-        counts.push((wanted.parse()?, ready.parse().unwrap_or_default()));
+        counts.push(replicas_of(cluster, namespace, name).await?);
     }
     Ok(counts)
+}
+
+/// Replicas that are asked for and ready, of one application.
+pub async fn replicas_of(cluster: &Cluster, namespace: &str, name: &str) -> Result<(i32, i32)> {
+    let question = format!(
+        "get deployment -n {namespace} {name} -o jsonpath={{.spec.replicas}}/{{.status.readyReplicas}}"
+    );
+    let answer = cluster.kube(&question).await?;
+    let (wanted, ready) = answer.split_once('/').context("two counts")?;
+    Ok((wanted.parse()?, ready.parse().unwrap_or_default()))
 }
 
 /// A request for the newest backup of a policy, with the applications.

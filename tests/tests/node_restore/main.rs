@@ -4,93 +4,39 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use greenlang_backup_api::conditions::{self, State};
-use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, RestorePhase, RestoreRequestStatus};
-use greenlang_backup_tests::cluster::Cluster;
-use greenlang_backup_tests::compare::Fingerprint;
+use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequestStatus};
 use greenlang_backup_tests::jobs::Recorder;
-use greenlang_backup_tests::parts::{Parts, postgres};
-use greenlang_backup_tests::{operator, policy, restore, secrets_search, suite, wait};
+use greenlang_backup_tests::story::{LIMIT, Story};
+use greenlang_backup_tests::{operator, restore, secrets_search, suite, wait};
 use serde_json::json;
 
 const NAMES: &[&str] = &["restored", "cut"];
-/// Longer than any step takes on a busy machine.
-const LIMIT: Duration = Duration::from_mins(8);
-
-/// A small database with a backup, and applications that use it. Gives the fingerprint of what was backed up.
-async fn prepare(cluster: &Cluster, parts: &Parts, name: &str) -> Result<Fingerprint> {
-    let namespace = &*parts.namespace;
-    let mut wanted = policy::small(cluster, parts, name).await?;
-    wanted["spec"]["firstRun"] = json!("Immediately");
-    let applied = policy::apply(cluster, &wanted).await?;
-    let before = Fingerprint::take(cluster, namespace, name).await?;
-    restore::secrets(cluster, parts).await?;
-    policy::until(cluster, &applied, "a backup", LIMIT, |status: &BackupPolicyStatus| {
-        status
-            .backup("database")
-            .is_some_and(|backup| backup.active.is_none() && backup.manual.succeeded == 1)
-    })
-    .await?;
-    restore::start_applications(cluster, namespace, name).await?;
-    Ok(before)
-}
-
-/// What a bad migration does.
-async fn damage(cluster: &Cluster, parts: &Parts, name: &str) -> Result<Fingerprint> {
-    let namespace = &*parts.namespace;
-    postgres::psql(cluster, namespace, name, "DROP TABLE note; CREATE TABLE left_over (id int)").await?;
-    Fingerprint::take(cluster, namespace, name).await
-}
 
 fn is_true(status: &RestoreRequestStatus, type_: &str) -> bool {
     conditions::is(&status.conditions, type_, State::True)
 }
 
-async fn databases(cluster: &Cluster, namespace: &str) -> Result<BTreeSet<String>> {
-    let rows = postgres::psql(cluster, namespace, "postgres", "SELECT datname FROM pg_database").await?;
-    Ok(rows.lines().map(str::to_owned).collect())
-}
-
-async fn expect_equal(cluster: &Cluster, namespace: &str, name: &str, wanted: &Fingerprint) -> Result<()> {
-    let now = Fingerprint::take(cluster, namespace, name).await?;
-    let differences: Vec<_> = wanted.differences(&now).iter().map(ToString::to_string).collect();
-    ensure!(differences.is_empty(), "{}", differences.join("\n"));
-    Ok(())
-}
-
-/// All applications have what they had, and carry nothing of ours.
-async fn expect_resumed(cluster: &Cluster, namespace: &str) -> Result<()> {
-    assert_eq!(restore::replicas(cluster, namespace).await?, [(6, 6), (4, 4)]);
-    let question = format!("get deployments -n {namespace} -o jsonpath={{.items[*].metadata.annotations}}");
-    let annotations = cluster.kube(&question).await?;
-    assert!(!annotations.contains("backup.greenlang.io/quiesced"), "{annotations}");
-    Ok(())
-}
-
 #[tokio::test]
 async fn a_database_comes_back_by_a_request_and_goes_again_by_another() -> Result<()> {
     let (cluster, parts) = suite::enter_with_parts(NAMES, "restored").await?;
-    let namespace = &*parts.namespace;
-    let recorder = Recorder::start(&cluster, namespace);
-    let before = prepare(&cluster, &parts, "restored").await?;
-    let damaged = damage(&cluster, &parts, "restored").await?;
+    let recorder = Recorder::start(&cluster, &parts.namespace);
+    let story = Story::begin(cluster, parts, "restored", "").await?;
+    let damaged = story.damage().await?;
 
     // The plan alone touches nothing.
-    let mut dry = restore::request(&parts, "dry", "restored", "restored");
+    let mut dry = story.request("dry");
     dry["spec"]["dryRun"] = json!(true);
-    restore::apply(&cluster, &dry).await?;
-    let planned = restore::ended(&cluster, namespace, "dry", LIMIT).await?;
+    let planned = story.carry_out("dry", &dry).await?;
     assert_eq!(planned.phase, Some(RestorePhase::Planned), "{planned:#?}");
     let plan = planned.plan.context("no plan")?;
     let counts: Vec<_> = plan.workloads.iter().map(|workload| workload.replicas).collect();
     assert!(plan.feasible && counts == [Some(6), Some(4)], "{plan:#?}");
-    expect_equal(&cluster, namespace, "restored", &damaged).await?;
+    story.expect_equal(&damaged).await?;
 
-    restore::apply(&cluster, &restore::request(&parts, "back", "restored", "restored")).await?;
-    let status = restore::ended(&cluster, namespace, "back", LIMIT).await?;
+    let status = story.carry_out("back", &story.request("back")).await?;
     assert_eq!(status.phase, Some(RestorePhase::Succeeded), "{status:#?}");
     let all =
         ["Planning", "Quiescing", "Restoring", "Verifying", "Switching", "Resuming", "Checking", "Succeeded"];
@@ -99,31 +45,33 @@ async fn a_database_comes_back_by_a_request_and_goes_again_by_another() -> Resul
     for type_ in ["Ready", "Planned", "Restored", "Verified", "Switched", "Resumed", "Finished"] {
         assert!(is_true(&status, type_), "{type_}: {:#?}", status.conditions);
     }
-    expect_equal(&cluster, namespace, "restored", &before).await?;
-    expect_resumed(&cluster, namespace).await?;
+    story.expect_equal(&story.before).await?;
+    story.expect_running().await?;
     let previous = status.previous.context("nothing was kept")?;
-    assert!(databases(&cluster, namespace).await?.contains(&previous.name), "{previous:?}");
+    assert!(story.databases().await?.contains(&previous.name), "{previous:?}");
 
     // The same name does not restore again.
-    cluster.kube(&format!("delete restorerequest -n {namespace} back")).await?;
-    restore::apply(&cluster, &restore::request(&parts, "back", "restored", "restored")).await?;
-    let again = restore::ended(&cluster, namespace, "back", LIMIT).await?;
+    story.cluster.kube(&format!("delete restorerequest -n {} back", story.namespace())).await?;
+    let again = story.carry_out("back", &story.request("back")).await?;
     let failure = again.failure.context("it should have been refused")?;
     assert_eq!((again.phase, &*failure.reason), (Some(RestorePhase::Failed), "AlreadyCarriedOut"));
-    expect_equal(&cluster, namespace, "restored", &before).await?;
+    story.expect_equal(&story.before).await?;
 
-    restore::apply(&cluster, &restore::undo(&parts, "forth", "restored", "restored", "back")).await?;
-    let undone = restore::ended(&cluster, namespace, "forth", LIMIT).await?;
+    let undone = story.carry_out("forth", &story.undo("forth", "back")).await?;
     assert_eq!(undone.phase, Some(RestorePhase::Succeeded), "{undone:#?}");
-    expect_equal(&cluster, namespace, "restored", &damaged).await?;
-    expect_resumed(&cluster, namespace).await?;
+    story.expect_equal(&damaged).await?;
+    story.expect_running().await?;
 
-    let metrics = operator::metrics(&cluster).await?;
-    let series = format!("gl_restore_workloads_scaled_down{{namespace=\"{namespace}\",request=\"forth\"}} 0");
+    let metrics = operator::metrics(&story.cluster).await?;
+    let series = format!(
+        "gl_restore_workloads_scaled_down{{namespace=\"{}\",request=\"forth\"}} 0",
+        story.namespace()
+    );
     assert!(metrics.contains(&series), "{metrics}");
-    let mut secrets = parts.secrets();
+    let mut secrets = story.parts.secrets();
     secrets.retain(|secret| !secret.is_empty());
-    let found = secrets_search::find(&secrets_search::gather(&cluster, &parts, &recorder).await?, &secrets);
+    let texts = secrets_search::gather(&story.cluster, &story.parts, &recorder).await?;
+    let found = secrets_search::find(&texts, &secrets);
     assert!(found.is_empty(), "{found:#?}");
     Ok(())
 }
@@ -132,19 +80,19 @@ async fn a_database_comes_back_by_a_request_and_goes_again_by_another() -> Resul
 #[tokio::test]
 async fn a_restore_goes_on_to_its_end_although_the_operator_is_killed_in_each_phase() -> Result<()> {
     let (cluster, parts) = suite::enter_with_parts(NAMES, "cut").await?;
-    let namespace = &*parts.namespace;
-    let before = prepare(&cluster, &parts, "cut").await?;
-    damage(&cluster, &parts, "cut").await?;
-    restore::apply(&cluster, &restore::request(&parts, "back", "cut", "cut")).await?;
+    let story = Story::begin(cluster, parts, "cut", "").await?;
+    story.damage().await?;
+    story.apply(&story.request("back")).await?;
     let mut killed = BTreeSet::new();
-    let status = wait::until_in(&cluster, namespace, "the restore ends", LIMIT * 2, async || {
-        let status = restore::status(&cluster, namespace, "back").await?;
+    let what = "the restore ends";
+    let status = wait::until_in(&story.cluster, story.namespace(), what, LIMIT * 2, async || {
+        let status = story.status("back").await?;
         let phase = status.phase.unwrap_or_default();
         if phase.is_end() {
             return Ok(Some(status));
         }
         if killed.insert(phase) {
-            operator::kill(&cluster).await?;
+            operator::kill(&story.cluster).await?;
         }
         Ok(None)
     })
@@ -156,13 +104,13 @@ async fn a_restore_goes_on_to_its_end_although_the_operator_is_killed_in_each_ph
         [Planning, Quiescing, Restoring, Switching, Resuming].into()
     };
     assert!(killed.is_superset(&lasting), "only killed in {killed:?}");
-    expect_equal(&cluster, namespace, "cut", &before).await?;
-    expect_resumed(&cluster, namespace).await?;
-    let temporary = databases(&cluster, namespace).await?;
+    story.expect_equal(&story.before).await?;
+    story.expect_running().await?;
+    let left = story.databases().await?;
     assert_eq!(
-        temporary.len(),
+        left.len(),
         5,
-        "template0, template1, postgres, what is served and what was replaced: {temporary:?}"
+        "template0, template1, postgres, what is served and what was replaced: {left:?}"
     );
     Ok(())
 }

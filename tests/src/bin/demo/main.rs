@@ -1,7 +1,8 @@
 //! `make demo`: from an empty cluster to a backup, from the backup back to an equal database by hand, and, after a bad migration, by a
-//! RestoreRequest. Ends with 0 only if they are equal.
+//! RestoreRequest; at last one from a backup of the old shell scripts. Ends with 0 only if all are equal.
 #![expect(clippy::print_stdout, reason = "it talks to the person who started it")]
 
+mod old_backup;
 mod progress;
 mod restore;
 mod show;
@@ -83,7 +84,9 @@ async fn demo(clock: &Clock) -> Result<bool> {
         Fingerprint::take(&cluster, BY_HAND, dataset::DATABASE),
     )?;
     let by_hand = show::comparison(&source, &restored);
-    Ok(restore::demonstrate(clock, &cluster, &parts, &source).await? && by_hand)
+    let by_request = restore::demonstrate(clock, &cluster, &parts, &source).await?;
+    let from_scripts = old_backup::demonstrate(clock, &cluster, &parts, &source).await?;
+    Ok(by_hand && by_request && from_scripts)
 }
 
 async fn install(clock: &Clock, cluster: &Cluster) -> Result<Parts> {

@@ -1,4 +1,4 @@
-//! The second half of the demo: a bad migration while applications run, a restore by the example request, an undo by the example undo.
+//! The second part of the demo: a bad migration while applications run, a restore by the example request, an undo by the example undo.
 
 use std::time::Duration;
 
@@ -37,24 +37,27 @@ pub async fn demonstrate(
     let suffix = random::word(5)?;
     let names = ["after-bad-migration", "undo", "redo"].map(|name| format!("{name}-{suffix}"));
     let request = example("restore-request.yaml", &names[0], None)?;
-    let restored = carry_out(clock, cluster, "examples/restore-request.yaml", &request).await?;
+    carry_out(clock, cluster, "examples/restore-request.yaml", &request).await?;
+    let restored = Fingerprint::take(cluster, NAMESPACE, dataset::DATABASE).await?;
     let is_back = show::comparison(source, &restored);
     clock.say(if is_back { "EQUAL: the request brought back what was backed up" } else { "NOT EQUAL" });
 
     let undo = example("restore-undo.yaml", &names[1], Some(&names[0]))?;
-    let undone = carry_out(clock, cluster, "examples/restore-undo.yaml", &undo).await?;
+    carry_out(clock, cluster, "examples/restore-undo.yaml", &undo).await?;
+    let undone = Fingerprint::take(cluster, NAMESPACE, dataset::DATABASE).await?;
     let differences = undone.differences(source).len();
     let is_undone = damaged.differences(&undone).is_empty();
     clock
         .say(&format!("undone: {differences} differences to what was backed up, as after the bad migration"));
 
     let redo = example("restore-undo.yaml", &names[2], Some(&names[1]))?;
-    let again = carry_out(clock, cluster, "the undo of the undo", &redo).await?;
+    carry_out(clock, cluster, "the undo of the undo", &redo).await?;
+    let again = Fingerprint::take(cluster, NAMESPACE, dataset::DATABASE).await?;
     Ok(is_back && is_undone && source.differences(&again).is_empty())
 }
 
 /// An example under another name; the request that it undoes has got another one, too.
-fn example(file: &str, name: &str, undo_of: Option<&str>) -> Result<Value> {
+pub fn example(file: &str, name: &str, undo_of: Option<&str>) -> Result<Value> {
     let path = operator::checkout().join("examples").join(file);
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let mut request: Value = serde_yaml::from_str(&text).with_context(|| path.display().to_string())?;
@@ -65,8 +68,8 @@ fn example(file: &str, name: &str, undo_of: Option<&str>) -> Result<Value> {
     Ok(request)
 }
 
-/// Applies a request, tells its phases as they come, and gives what is in the database afterwards. All applications must be back.
-async fn carry_out(clock: &Clock, cluster: &Cluster, what: &str, request: &Value) -> Result<Fingerprint> {
+/// Applies a request and tells its phases as they come. It must succeed, and all applications must be there afterwards.
+pub async fn carry_out(clock: &Clock, cluster: &Cluster, what: &str, request: &Value) -> Result<()> {
     let name = request["metadata"]["name"].as_str().context("a request without name")?;
     restore::apply(cluster, request).await?;
     clock.say(&format!("applied {what} as {name}"));
@@ -86,5 +89,5 @@ async fn carry_out(clock: &Clock, cluster: &Cluster, what: &str, request: &Value
     ensure!(status.phase == Some(RestorePhase::Succeeded), "{name}: {:?}", status.failure);
     let replicas = restore::replicas(cluster, NAMESPACE).await?;
     ensure!(replicas == [(6, 6), (4, 4)], "the applications are not back: {replicas:?}");
-    Fingerprint::take(cluster, NAMESPACE, dataset::DATABASE).await
+    Ok(())
 }
