@@ -1,14 +1,20 @@
 //! Events on their way to the API server: one after another, beside the passes, so that no run waits for one. I/O.
 
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
 use greenlang_backup_api::conditions;
 use greenlang_backup_plan::backup_policy::Event;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event as Note, EventType, Recorder};
+use kube::Client;
+use kube::runtime::events::{Event as Note, EventType, Recorder, Reporter};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Events that may wait; what comes beyond is lost. Status has said the same.
 const MOST: usize = 1_000;
+/// As long as a recorder takes a further event for one of the same series.
+const SERIES: Duration = Duration::from_mins(6);
 
 /// Takes events that are to be published.
 #[derive(Clone)]
@@ -16,9 +22,10 @@ pub struct Events(Sender<(ObjectReference, Note)>);
 
 impl Events {
     /// Begins to publish. The task ends when nobody can tell anything any more and all is published.
-    pub fn start(recorder: Recorder) -> (Self, AbortOnDropHandle<()>) {
+    pub fn start(client: Client, reporter: Reporter) -> (Self, AbortOnDropHandle<()>) {
         let (told, queue) = channel(MOST);
-        (Self(told), AbortOnDropHandle::new(tokio::spawn(publish(recorder, queue))))
+        let recorders = Recorders { client, reporter, by_words: HashMap::new() };
+        (Self(told), AbortOnDropHandle::new(tokio::spawn(publish(recorders, queue))))
     }
 
     /// Tells people what a status that was written says.
@@ -39,11 +46,31 @@ impl Events {
 }
 
 /// An event that cannot be published is lost: status has said the same already.
-async fn publish(recorder: Recorder, mut queue: Receiver<(ObjectReference, Note)>) {
+async fn publish(mut recorders: Recorders, mut queue: Receiver<(ObjectReference, Note)>) {
     while let Some((about, note)) = queue.recv().await {
-        if let Err(error) = recorder.publish(&note, &about).await {
+        if let Err(error) = recorders.of(&note).publish(&note, &about).await {
             tracing::warn!(%error, reason = note.reason, "an event was not published");
         }
+    }
+}
+
+/// One recorder for each wording. A recorder counts all events of a reason about an object as one series, and shows the words of the
+/// first: what the second attempt or the second application had to say would be lost.
+struct Recorders {
+    client: Client,
+    reporter: Reporter,
+    by_words: HashMap<String, (Recorder, Instant)>,
+}
+
+impl Recorders {
+    fn of(&mut self, note: &Note) -> Recorder {
+        let now = Instant::now();
+        self.by_words.retain(|_, (_, used)| now.duration_since(*used) < SERIES);
+        let words = note.note.clone().unwrap_or_default();
+        let new = || (Recorder::new(self.client.clone(), self.reporter.clone()), now);
+        let (recorder, used) = self.by_words.entry(words).or_insert_with(new);
+        *used = now;
+        recorder.clone()
     }
 }
 
@@ -52,23 +79,24 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use axum::Router;
-    use axum::http::StatusCode;
-    use kube::runtime::events::Reporter;
-    use kube::{Client, Config};
+    use axum::http::{Method, StatusCode};
+    use kube::Config;
     use serde_json::Value;
 
     use super::*;
 
-    /// An API server that has no room for the events of one reason, and takes all others.
-    async fn server(refused: &'static str) -> (Recorder, Arc<Mutex<Vec<String>>>) {
+    /// An API server that has no room for the events of one reason, and takes all others. What it took: how it was asked, the reason, and
+    /// the first of the words.
+    async fn server(refused: &'static str) -> (Client, Arc<Mutex<Vec<String>>>) {
         let taken = Arc::new(Mutex::new(Vec::new()));
         let list = taken.clone();
-        let take = move |body: String| {
+        let take = move |method: Method, body: String| {
             let event: Value = serde_json::from_str(&body).unwrap();
-            let reason = event["reason"].as_str().unwrap().to_owned();
-            let is_taken = reason != refused;
+            let text = |field: &str| event[field].as_str().unwrap().to_owned();
+            let is_taken = text("reason") != refused;
             if is_taken {
-                list.lock().unwrap().push(reason);
+                let words: String = text("note").chars().take(3).collect();
+                list.lock().unwrap().push(format!("{method} {}: {words}", text("reason")));
             }
             std::future::ready(if is_taken { Ok(body) } else { Err(StatusCode::INSUFFICIENT_STORAGE) })
         };
@@ -76,22 +104,37 @@ mod tests {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = Client::try_from(Config::new(address.parse().unwrap())).unwrap();
-        let router = Router::new().fallback(axum::routing::post(take));
+        let router = Router::new().fallback(take);
         tokio::spawn(async { axum::serve(listener, router).await });
-        (Recorder::new(client, Reporter { controller: "test".into(), instance: None }), taken)
+        (client, taken)
+    }
+
+    /// What is published of events with these reasons and messages, once the task has ended.
+    async fn published(told: &[(&'static str, &str)]) -> Vec<String> {
+        let (client, taken) = server("Refused").await;
+        let (events, published) =
+            Events::start(client, Reporter { controller: "test".into(), instance: None });
+        let about =
+            ObjectReference { namespace: Some("n".into()), name: Some("p".into()), ..Default::default() };
+        for (reason, message) in told {
+            events.tell(&about, &Event { warning: false, reason, message: (*message).to_owned() });
+        }
+        drop(events);
+        published.await.unwrap();
+        let taken = taken.lock().unwrap();
+        taken.clone()
     }
 
     #[tokio::test]
     async fn what_was_told_is_published_in_order_to_the_last_and_then_the_task_ends() {
-        let (recorder, taken) = server("Refused").await;
-        let (events, published) = Events::start(recorder);
-        let about =
-            ObjectReference { namespace: Some("n".into()), name: Some("p".into()), ..Default::default() };
-        for reason in ["First", "Refused", "Second", "Third"] {
-            events.tell(&about, &Event { warning: false, reason, message: "m".repeat(5_000) });
-        }
-        drop(events);
-        published.await.unwrap();
-        assert_eq!(*taken.lock().unwrap(), ["First", "Second", "Third"]);
+        let long = "m".repeat(5_000);
+        let told = ["First", "Refused", "Second", "Third"].map(|reason| (reason, &*long));
+        assert_eq!(published(&told).await, ["POST First: mmm", "POST Second: mmm", "POST Third: mmm"]);
+    }
+
+    #[tokio::test]
+    async fn only_events_of_the_same_words_become_one() {
+        let told = [("Gone", "api"), ("Gone", "web"), ("Gone", "api")];
+        assert_eq!(published(&told).await, ["POST Gone: api", "POST Gone: web", "PATCH Gone: api"]);
     }
 }

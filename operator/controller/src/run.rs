@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -83,7 +83,7 @@ async fn work(
     };
     let namespaces = settings.namespaces.iter().cloned().collect();
     let limit = settings.max_concurrent_runs.get();
-    let (events, published) = Events::start(Recorder::new(client.clone(), reporter));
+    let (events, published) = Events::start(client.clone(), reporter);
     let (wake, woken) = Wake::new();
     let (controller, restores) = restore_request::watch(&client, &namespaces, woken, &events, &admin.metrics);
     let (policies, children, places) =
