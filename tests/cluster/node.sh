@@ -2,7 +2,7 @@
 # The local Kubernetes node for tests and the demo: see README.md beside this file.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in common packages programs base images runtime host clean kube snapshot; do
+for part in common packages programs base images runtime host clean kube faults snapshot; do
   # shellcheck source=/dev/null
   source "$HERE/lib/$part.sh"
 done
@@ -21,6 +21,9 @@ usage: tests/cluster/node.sh COMMAND
   images      build the images of the tests and load them into the node
   load NAME TAG CONTEXT CONTAINERFILE [BUILD OPTION...]
               build an image and load it into the node, when it changed
+  stop api-server|kubelet|all
+              let a part of the node fail: the API server hangs, the kubelet ends, or everything ends at once as by a loss of power
+  start       start again what 'stop' stopped; ends once the node is ready
   snapshot    list what a node could leave behind on this machine
 EOF
 }
@@ -109,10 +112,23 @@ load() {
   if ((IMPORTED)); then say "$image is in the node"; else say "$image is in the node already, unchanged"; fi
 }
 
+stop() {
+  take_lock
+  need_node
+  logged stop let_fail "$1"
+}
+
+start() {
+  take_lock
+  [[ -s $STATE/key ]] || die "there is no node to start: use '$HERE/node.sh up'"
+  logged start start_stopped
+}
+
 case ${1:-} in
-  up | down | status | programs | images | snapshot) (($# == 1)) || { usage >&2; exit 2; }; "$1" ;;
+  up | down | status | programs | images | start | snapshot) (($# == 1)) || { usage >&2; exit 2; }; "$1" ;;
   program) (($# >= 2)) || { usage >&2; exit 2; }; shift; program "$@" ;;
   load) shift; load "$@" ;;
+  stop) [[ $# == 2 && $2 =~ ^(api-server|kubelet|all)$ ]] || { usage >&2; exit 2; }; stop "$2" ;;
   kubeconfig) echo "$KUBECONFIG_FILE" ;;
   forget-containers) logged forget-containers forget_containers ;; # used by `up`, which holds the lock
   *) usage >&2; exit 2 ;;

@@ -62,22 +62,31 @@ start_kubernetes() {
   wait_for 120 system_ready || die "the node did not become ready in 120 s. See '$BIN/kubectl --kubeconfig $KUBECONFIG_FILE get pods -A' and $LOGS/kubelet.log"
 }
 
+KUBELET_CONFIG=/var/lib/kubelet/config.yaml
+KUBELET_FLAGS=/var/lib/kubelet/kubeadm-flags.env
+
+# As kubeadm configured it, which wrote both files.
+start_kubelet() {
+  local args
+  args=$(sed -n 's/^KUBELET_KUBEADM_ARGS="\(.*\)"$/\1/p' "$KUBELET_FLAGS")
+  # shellcheck disable=SC2086 # kubeadm writes words
+  spawn kubelet "$BIN/kubelet" --config "$KUBELET_CONFIG" --kubeconfig /etc/kubernetes/kubelet.conf \
+    --bootstrap-kubeconfig /etc/kubernetes/bootstrap-kubelet.conf $args
+}
+
 # Without systemd kubeadm starts no kubelet and only waits for one: it is started as soon as its files are written.
 init_control_plane() {
-  local config=/var/lib/kubelet/config.yaml flags=/var/lib/kubelet/kubeadm-flags.env kubeadm waited=0 args
+  local kubeadm waited=0
   # In our cgroup too: should this script be killed, the next one ends it before it makes files again.
   (join_cgroup && PATH=$BIN:$PATH exec "$BIN/kubeadm" init --config "$RUN/kubeadm.yaml" --ignore-preflight-errors all \
     --skip-token-print 9>&-) &
   kubeadm=$!
-  until [[ -s $config && -s $flags && -s /etc/kubernetes/kubelet.conf ]]; do
+  until [[ -s $KUBELET_CONFIG && -s $KUBELET_FLAGS && -s /etc/kubernetes/kubelet.conf ]]; do
     kill -0 "$kubeadm" || { wait "$kubeadm"; return 1; }
     ((++waited < 600))
     sleep 0.1
   done
-  args=$(sed -n 's/^KUBELET_KUBEADM_ARGS="\(.*\)"$/\1/p' "$flags")
-  # shellcheck disable=SC2086 # kubeadm writes words
-  spawn kubelet "$BIN/kubelet" --config "$config" --kubeconfig /etc/kubernetes/kubelet.conf \
-    --bootstrap-kubeconfig /etc/kubernetes/bootstrap-kubelet.conf $args
+  start_kubelet
   wait "$kubeadm"
 }
 
