@@ -29,13 +29,22 @@ upgrade_from_the_old_image() {
   cargo test --locked --workspace --all-features --test node_upgrade -- --ignored
 }
 
+# What breaks the node, or makes it anew, and what outlives that. One after the other: the node is everybody's.
+on_a_node_that_fails() { # PROGRAM
+  use_cluster dev || return
+  cargo test --locked --workspace --all-features --test "$1" -- --ignored --test-threads=1
+}
+
 # What needs the node comes first, so that nothing else is measured beside it.
 heavy_steps_on_the_node() {
   step "stories of restores" restore_stories || true
   if own_cluster; then
     not_run+=("the upgrade from the image of the first slice: ALLOW_CLUSTER names a cluster of your own")
+    not_run+=("restores while the node fails, and in an empty cluster: ALLOW_CLUSTER names a cluster of your own")
   else
     step "upgrade from the old image" upgrade_from_the_old_image || true
+    step "restores while the node fails" on_a_node_that_fails node_restore_faults || true
+    step "restore in an empty cluster" on_a_node_that_fails node_restore_empty_cluster || true
   fi
   step "release build" make --no-print-directory build-bench || return
   step "bench of restores, short" tests/bench-restore.sh --smoke --rounds 1 --megabytes 20 || true

@@ -9,5 +9,5 @@ source tests/steps.sh
 
 logs_in test
 usual_steps
-not_run+=("stories of restores, the upgrade from the image of the first slice, and what is heavy: make test-all does")
+not_run+=("restores in all their stories and while the node fails, the upgrade from the image of the first slice, and what is heavy: make test-all does")
 finish

@@ -22,5 +22,5 @@ pub use archive::{StandIn, Template};
 pub use certificates::{CERTIFICATES, Certificates};
 pub use pace::Pace;
 pub use postgres::{ADMIN_PASSWORD, CLIENTS, POSTGRES, Postgres};
-pub use process::{cache, free_port, new_directory, noise, poll, run};
+pub use process::{NODE_ADDRESS, cache, free_port, new_directory, noise, poll, run};
 pub use s3::{S3, S3_KEY, S3_SECRET, S3_WITH_TLS, S3_WITH_VERSIONS};

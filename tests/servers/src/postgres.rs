@@ -6,7 +6,9 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use crate::certificates::CERTIFICATES;
-use crate::process::{START, free_port, is_root, log, new_directory, poll, run, spawn, wait};
+use crate::process::{
+    NODE_ADDRESS, POD_NETWORK, START, free_port, is_root, log, new_directory, poll, run, spawn, wait,
+};
 
 /// Password of the superuser of [`POSTGRES`].
 pub const ADMIN_PASSWORD: &str = "database-password-that-nobody-may-see";
@@ -33,6 +35,14 @@ impl Postgres {
     /// Of Debian's major version, with settings of its own.
     pub fn start_with(password: &'static str, settings: &[(&str, &str)]) -> Self {
         Self::launch(&new_directory("postgres"), CLIENTS, password, "", settings)
+    }
+
+    /// Of Debian's major version, also for Pods of the local node, at [`NODE_ADDRESS`].
+    pub fn start_for_pods(password: &'static str) -> Self {
+        let prepare = format!("echo 'hostssl all all {POD_NETWORK} scram-sha-256' >>data/pg_hba.conf");
+        let addresses = format!("localhost,127.0.0.1,{NODE_ADDRESS}");
+        let settings = [("listen_addresses", &*addresses)];
+        Self::launch(&new_directory("postgres"), CLIENTS, password, &prepare, &settings)
     }
 
     /// Of the programs in a directory, which may lie in the server's own.

@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Address of this machine on the bridge of the local node (`NODE_IP` of `tests/cluster/lib/common.sh`): Pods reach it there, and nobody from
+/// outside does.
+pub const NODE_ADDRESS: &str = "10.217.0.1";
+/// Addresses of Pods of the local node.
+pub(crate) const POD_NETWORK: &str = "10.217.0.0/16";
 /// How long a server may take to start.
 pub(crate) const START: Duration = Duration::from_mins(1);
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use crate::certificates::CERTIFICATES;
-use crate::process::{START, cache, free_port, log, new_directory, poll, spawn, wait};
+use crate::process::{NODE_ADDRESS, START, cache, free_port, log, new_directory, poll, spawn, wait};
 
 /// Access key of every S3 server here.
 pub const S3_KEY: &str = "testkeyid";
@@ -27,7 +27,7 @@ pub static S3: LazyLock<S3> = LazyLock::new(|| S3::start(false));
 pub static S3_WITH_TLS: LazyLock<S3> = LazyLock::new(|| S3::start(true));
 
 /// A versitygw that keeps versions and locks in the buckets that ask for them.
-pub static S3_WITH_VERSIONS: LazyLock<S3> = LazyLock::new(|| S3::versitygw(false, true));
+pub static S3_WITH_VERSIONS: LazyLock<S3> = LazyLock::new(|| S3::versitygw(false, true, &[]));
 
 /// An S3 server of its own directory and port.
 pub struct S3 {
@@ -44,7 +44,7 @@ impl S3 {
     /// The server that the environment asks for.
     fn start(tls: bool) -> Self {
         match std::env::var(SERVER_ENV).as_deref() {
-            Err(_) | Ok("versitygw") => Self::versitygw(tls, false),
+            Err(_) | Ok("versitygw") => Self::versitygw(tls, false, &[]),
             Ok("minio") => Self::minio(tls),
             Ok(other) => panic!("{SERVER_ENV} is '{other}': it must be versitygw or minio"),
         }
@@ -52,7 +52,17 @@ impl S3 {
 
     /// A versitygw.
     pub fn start_versitygw() -> Self {
-        Self::versitygw(false, false)
+        Self::versitygw(false, false, &[])
+    }
+
+    /// A versitygw over TLS, also for Pods of the local node, at [`Self::endpoint_for_pods`].
+    pub fn start_for_pods() -> Self {
+        Self::versitygw(true, false, &[NODE_ADDRESS])
+    }
+
+    /// URL by which Pods of the local node reach a server of [`Self::start_for_pods`].
+    pub fn endpoint_for_pods(&self) -> String {
+        format!("https://{NODE_ADDRESS}:{}", self.port())
     }
 
     /// A MinIO, which `tests/cluster/node.sh program minio` builds.
@@ -60,7 +70,8 @@ impl S3 {
         Self::minio(false)
     }
 
-    fn versitygw(tls: bool, versions: bool) -> Self {
+    /// `addresses`: where it listens beside localhost.
+    fn versitygw(tls: bool, versions: bool, addresses: &[&str]) -> Self {
         let directory = new_directory("versitygw");
         fs::create_dir(directory.join("data")).unwrap();
         let certificates = &CERTIFICATES.directory;
@@ -77,7 +88,9 @@ impl S3 {
             String::new()
         };
         let (program, port) = (program("VERSITYGW", "versitygw"), free_port());
-        let command = format!("{program} --port 127.0.0.1:{port} {flags}posix {keeps}data");
+        let listen = |address: &&str| format!("--port {address}:{port} ");
+        let listens: String = ["127.0.0.1"].iter().chain(addresses).map(listen).collect();
+        let command = format!("{program} {listens}{flags}posix {keeps}data");
         spawn(&directory, &command, &CREDENTIALS);
         wait(&directory, port);
         Self::at(port, tls)
