@@ -22,7 +22,6 @@ pub mod policy;
 pub mod process;
 pub mod random;
 pub mod restore;
-pub mod restored;
 pub mod secrets_search;
 pub mod story;
 pub mod suite;

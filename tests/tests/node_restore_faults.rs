@@ -9,8 +9,8 @@ use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequestStatus};
 use greenlang_backup_tests::cluster::Cluster;
 use greenlang_backup_tests::node::{self, Part};
-use greenlang_backup_tests::restored::{damage, databases, expect_equal, expect_resumed, prepare_with};
-use greenlang_backup_tests::{namespaces, restore, suite, wait};
+use greenlang_backup_tests::story::Story;
+use greenlang_backup_tests::{restore, suite, wait};
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -58,33 +58,32 @@ async fn a_restore_goes_on_to_its_end_although_the_node_loses_power_in_each_phas
 async fn outlives(name: &str, part: Part) -> Result<()> {
     let _alone = NODE.lock().await;
     let (cluster, parts) = suite::enter_with_parts(NAMES, name).await?;
-    let namespace = &*parts.namespace;
-    let before = prepare_with(&cluster, &parts, name, SLOW_INDEX).await?;
-    damage(&cluster, &parts, name).await?;
-    let mut request = restore::request(&parts, REQUEST, name, name);
+    let story = Story::begin(cluster, parts, name, SLOW_INDEX).await?;
+    story.damage().await?;
+    let mut request = story.request(REQUEST);
     request["spec"]["quiesce"]["drainSeconds"] = json!(10);
     request["spec"]["checks"] = json!({
         "health": [{"url": "http://greenlang-api/health", "timeoutSeconds": 300}],
         "sql": [{"query": "SELECT count(*) FROM note, pg_sleep(10)", "expect": "2"}],
     });
-    restore::apply(&cluster, &request).await?;
+    story.apply(&request).await?;
 
-    let (status, failed_in) = fail_in_each_phase(&cluster, namespace, part).await?;
+    let (status, failed_in) = fail_in_each_phase(&story.cluster, story.namespace(), part).await?;
     assert_eq!(status.phase, Some(RestorePhase::Succeeded), "{status:#?}");
     assert_eq!(failed_in, BTreeSet::from(PHASES), "phases in which it failed");
     // Whatever was restarted last, the applications too, comes back by itself.
-    wait::until_in(&cluster, namespace, "all applications are back", LIMIT, async || {
-        expect_resumed(&cluster, namespace).await.map(Some)
+    wait::until_in(&story.cluster, story.namespace(), "all applications are back", LIMIT, async || {
+        story.expect_running().await.map(Some)
     })
     .await?;
-    expect_equal(&cluster, namespace, name, &before).await?;
+    story.expect_equal(&story.before).await?;
     let previous = status.previous.context("nothing was kept")?;
     let wanted = ["template0", "template1", "postgres", name, &previous.name];
-    assert_eq!(databases(&cluster, namespace).await?, BTreeSet::from(wanted.map(str::to_owned)));
-    let kept = format!("get configmaps -n {namespace} -l {} -o name", labels::KEPT_DATABASE);
-    assert_eq!(cluster.kube(&kept).await?.lines().count(), 1, "one replaced database is remembered");
+    assert_eq!(story.databases().await?, BTreeSet::from(wanted.map(str::to_owned)));
+    let kept = format!("get configmaps -n {} -l {} -o name", story.namespace(), labels::KEPT_DATABASE);
+    assert_eq!(story.cluster.kube(&kept).await?.lines().count(), 1, "one replaced database is remembered");
     // The next test's faults have less to restart.
-    namespaces::delete_all(&cluster, namespace).await
+    story.close().await
 }
 
 /// Waits for the end of the request, and lets a part of the node fail once in each phase. Gives the last status, and those phases.

@@ -191,6 +191,27 @@ fn whoever_starts_an_application_while_data_is_loaded_is_named_and_all_is_undone
     assert_untouched(&world, "scaled up");
 }
 
+/// Its time may be an hour, and nobody waits so long for a word.
+#[test]
+fn whoever_starts_an_application_while_it_drains_is_told_within_seconds() {
+    let mut world = World::new(&json!({"spec": {"quiesce": {"drainSeconds": 3_600}}}));
+    world.run_until(RestorePhase::Quiescing);
+    while world.status().quiesced_time.is_none() {
+        world.turn();
+    }
+    world.turn();
+    let said = world.status().progress.unwrap();
+    assert!(said.contains("drainSeconds last until"), "{said}");
+    let next = world.decide().wake.unwrap();
+    assert!(next.duration_since(world.now).as_secs() <= 10, "{next}, at {}", world.now);
+    let state = world.workloads.get_mut(&api()).unwrap();
+    (state.replicas, state.managed_by) = (Some(1), Some("kubectl-scale".into()));
+    world.turn();
+    assert_eq!(world.status().failure.unwrap().reason, "ScaleContested");
+    world.run_to_end();
+    assert_untouched(&world, "scaled up while it drained");
+}
+
 #[test]
 fn an_application_that_is_made_anew_of_a_copy_of_itself_comes_back() {
     let mut world = World::new(&swap());
@@ -255,6 +276,23 @@ fn what_could_not_be_dropped_is_told_to_the_end() {
         let finished = conditions::find(&status.conditions, conditions::FINISHED).unwrap();
         assert!(finished.message.contains("drop it by hand"), "{}", finished.message);
         assert_back(&world, "not dropped");
+    }
+}
+
+#[test]
+fn a_record_that_could_not_be_written_is_told_and_no_database_is_said_to_stay() {
+    let ways = ways();
+    for (of, fate) in [("swap", Fate::FailsToRecord), ("undo", Fate::FailsToRecord), ("undo", Fate::Fails)] {
+        let (way, change) = ways.iter().find(|(way, _)| *way == of).unwrap();
+        let mut world = world(way, change);
+        let failing = if of == "undo" { "switch" } else { "load" };
+        world.fates = vec![("drop", fate), (failing, Fate::Fails)];
+        world.run_to_end();
+        let message = world.status().failure.unwrap().message;
+        assert!(!message.contains("drop it by hand") && message.contains("name"), "{of}: {message}");
+        assert!(world.events.contains(&"RecordNotWritten"), "{of}: {:?}", world.events);
+        assert!(!world.events.contains(&"DropFailed"), "{of}: {:?}", world.events);
+        assert_untouched(&world, of);
     }
 }
 

@@ -215,7 +215,12 @@ fn a_drop_that_cannot_be_recorded_says_that_it_dropped() {
     let claim = PlanAction { claim: true, ..action(&request) };
     plan(&request, claim).expect(Outcome::Done, reasons::SUCCEEDED);
     let loaded = request.loaded().database;
-    let undo = RestoreAction::Drop(DropAction { name: loaded.name, oid: Some(loaded.oid), rolls_back: true, not_before: None });
+    let undo = RestoreAction::Drop(DropAction {
+        name: loaded.name,
+        oid: Some(loaded.oid),
+        rolls_back: true,
+        not_before: None,
+    });
     let undo = Task::Restore(RestoreTask { action: undo, ..request.task.clone() });
     let undone = |dropped: bool, ended: &Ended| {
         let Some(RestoreReport::Drop(report)) = &ended.report.restore else { panic!("{:?}", ended.report) };

@@ -154,7 +154,8 @@ mod tests {
         });
         let mut contents = contents();
         of_database.clone_into(&mut contents.properties.tablespace);
-        let needed = Used(of_table.iter().map(|name| ((*name).to_owned(), "table app.t".to_owned())).collect());
+        let needed =
+            Used(of_table.iter().map(|name| ((*name).to_owned(), "table app.t".to_owned())).collect());
         let password = if user == "postgres" { ADMIN_PASSWORD } else { user };
         let session = endpoint(&SERVER, user, password).connect("postgres").await.unwrap();
         let mut findings = Findings::default();
