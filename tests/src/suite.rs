@@ -25,16 +25,16 @@ static SUITE: OnceCell<Suite> = OnceCell::const_new();
 /// list of `names`, one of which is its own: the operator is installed once, for all of them.
 pub async fn enter(names: &[&str], name: &str) -> Result<(Cluster, String)> {
     ensure!(names.contains(&name), "{name} is not in the list of namespaces");
+    let suite = SUITE.get_or_try_init(async || start(names).await).await?;
     // A client belongs to the runtime of the test that made it, so each test has its own.
     let cluster = Cluster::connect().await?;
-    let suite = SUITE.get_or_try_init(async || start(&cluster, names).await).await?;
     Ok((cluster, format!("{PREFIX}{name}-{}", suite.suffix)))
 }
 
 /// As [`enter`], for a program whose one test needs no operator.
 pub async fn enter_without_operator(name: &str) -> Result<(Cluster, Parts)> {
+    let suite = SUITE.get_or_try_init(async || Ok::<_, anyhow::Error>(prepare().await?.0)).await?;
     let cluster = Cluster::connect().await?;
-    let suite = SUITE.get_or_try_init(async || prepare(&cluster).await).await?;
     let namespace = format!("{PREFIX}{name}-{}", suite.suffix);
     namespaces::ensure_other(&cluster, &namespace).await?;
     let parts = parts::install(&cluster, &namespace).await?;
@@ -48,18 +48,20 @@ pub async fn enter_with_parts(names: &[&str], name: &str) -> Result<(Cluster, Pa
     Ok((cluster, parts))
 }
 
-async fn start(cluster: &Cluster, names: &[&str]) -> Result<Suite> {
-    let suite = prepare(cluster).await?;
+async fn start(names: &[&str]) -> Result<Suite> {
+    let (suite, cluster) = prepare().await?;
     for name in names {
-        namespaces::ensure_served(cluster, &format!("{PREFIX}{name}-{}", suite.suffix)).await?;
+        namespaces::ensure_served(&cluster, &format!("{PREFIX}{name}-{}", suite.suffix)).await?;
     }
-    operator::install(cluster).await?;
+    operator::install(&cluster).await?;
     Ok(suite)
 }
 
-async fn prepare(cluster: &Cluster) -> Result<Suite> {
+async fn prepare() -> Result<(Suite, Cluster)> {
     let lock = cluster::lock().await?;
+    // Only now: the program that was waited for may have made the node anew.
+    let cluster = Cluster::connect().await?;
     // What an earlier program left goes away while this one works.
-    namespaces::delete_all(cluster, PREFIX).await?;
-    Ok(Suite { suffix: random::word(4)?, _lock: lock })
+    namespaces::delete_all(&cluster, PREFIX).await?;
+    Ok((Suite { suffix: random::word(4)?, _lock: lock }, cluster))
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use greenlang_backup_api::labels;
 use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequestStatus};
 use greenlang_backup_tests::cluster::Cluster;
@@ -129,7 +129,18 @@ async fn is_in_its_middle(cluster: &Cluster, namespace: &str, phase: RestorePhas
 
 async fn fail(cluster: &Cluster, part: Part) -> Result<()> {
     let stopped = node::stop(cluster, part).await;
+    let answers = answers(cluster, part).await;
     tokio::time::sleep(AWAY).await;
     // Also where only half of it was stopped.
-    node::start(cluster).await.and(stopped)
+    node::start(cluster).await.and(stopped)?;
+    ensure!(!answers, "it answered although it was stopped");
+    Ok(())
+}
+
+async fn answers(cluster: &Cluster, part: Part) -> bool {
+    let path = match part {
+        Part::Kubelet => "/api/v1/nodes/greenlang-local/proxy/healthz",
+        Part::ApiServer | Part::All => "/readyz",
+    };
+    cluster.kube(&format!("get --raw {path} --request-timeout=3s")).await.is_ok()
 }
