@@ -56,9 +56,9 @@ async fn main() -> ExitCode {
 }
 
 async fn demo(clock: &Clock) -> Result<bool> {
-    let cluster = Cluster::connect().await?;
     clock.say("waiting until no test uses the cluster");
     let _lock = cluster::lock().await?;
+    let cluster = Cluster::connect().await?;
     clock.say(&format!(
         "installing PostgreSQL and S3 with TLS in the namespace {NAMESPACE}, an empty PostgreSQL in {BY_HAND}"
     ));
