@@ -15,6 +15,8 @@ use tokio_util::task::AbortOnDropHandle;
 const MOST: usize = 1_000;
 /// As long as a recorder takes a further event for one of the same series.
 const SERIES: Duration = Duration::from_mins(6);
+/// Wordings whose series are known at a time. What comes beyond is told, each time as an event of its own.
+const WORDINGS: usize = 1_000;
 
 /// Takes events that are to be published.
 #[derive(Clone)]
@@ -67,10 +69,16 @@ impl Recorders {
         let now = Instant::now();
         self.by_words.retain(|_, (_, used)| now.duration_since(*used) < SERIES);
         let words = note.note.clone().unwrap_or_default();
-        let new = || (Recorder::new(self.client.clone(), self.reporter.clone()), now);
-        let (recorder, used) = self.by_words.entry(words).or_insert_with(new);
-        *used = now;
-        recorder.clone()
+        if let Some((recorder, used)) = self.by_words.get_mut(&words) {
+            *used = now;
+            return recorder.clone();
+        }
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        // Words may hold what others wrote: they take no more memory than this.
+        if self.by_words.len() < WORDINGS {
+            self.by_words.insert(words, (recorder.clone(), now));
+        }
+        recorder
     }
 }
 
@@ -136,5 +144,24 @@ mod tests {
     async fn only_events_of_the_same_words_become_one() {
         let told = [("Gone", "api"), ("Gone", "web"), ("Gone", "api")];
         assert_eq!(published(&told).await, ["POST Gone: api", "POST Gone: web", "PATCH Gone: api"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_of_words_is_bounded() {
+        let words: Vec<String> = (0..WORDINGS + 10).map(|number| number.to_string()).collect();
+        let client = server("Refused").await.0;
+        let reporter = Reporter { controller: "test".into(), instance: None };
+        let mut recorders = Recorders { client, reporter, by_words: HashMap::new() };
+        for words in &words {
+            let note = Some(words.clone());
+            recorders.of(&Note {
+                type_: EventType::Normal,
+                reason: "Gone".to_owned(),
+                note,
+                action: "Gone".to_owned(),
+                secondary: None,
+            });
+        }
+        assert_eq!(recorders.by_words.len(), WORDINGS);
     }
 }

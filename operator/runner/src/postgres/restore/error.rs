@@ -246,7 +246,8 @@ impl RestoreError {
 
     /// What a program means that ended with these words.
     pub fn of_program(program: &'static str, database: &str, said: String) -> Self {
-        const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+        // The last is said of a page of which a part still found room.
+        const FULL: [&str; 3] = ["No space left on device", "Disk quota exceeded", ": wrote only "];
         if FULL.iter().any(|words| said.contains(words)) {
             return Self::NoSpace { said };
         }
@@ -281,6 +282,23 @@ const MAY_PASS: [&str; 17] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_as_that() {
+        let said = |why: &str| {
+            format!(
+                "pg_restore: error: COPY failed for table \"t\": ERROR:  could not extend file \"base/5/1\": {why}"
+            )
+        };
+        for (why, reason) in [
+            ("No space left on device", restore::NOT_ENOUGH_SPACE),
+            ("Disk quota exceeded", restore::NOT_ENOUGH_SPACE),
+            ("wrote only 4096 of 8192 bytes at block 7", restore::NOT_ENOUGH_SPACE),
+            ("Input/output error", restore::LOAD_FAILED),
+        ] {
+            assert_eq!(RestoreError::of_program("pg_restore", "d", said(why)).reason(), reason, "{why}");
+        }
+    }
 
     /// As libpq 15 says it.
     #[test]
