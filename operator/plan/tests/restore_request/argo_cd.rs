@@ -69,6 +69,47 @@ fn whoever_lets_argo_cd_go_on_is_named_and_all_is_undone() {
     }
 }
 
+/// Also where nothing is left that says who had told it to leave everything as it is.
+#[test]
+fn an_application_that_lost_ledger_and_annotation_is_contested() {
+    let mut world = argo_cd(&skipping());
+    world.run_until(RestorePhase::Restoring);
+    let seen = application(&mut world);
+    (seen.skip_reconcile, seen.skipped_by, seen.ledger) = (None, None, None);
+    world.run_to_end();
+    let (reason, message) = failure(&world);
+    assert_eq!(reason, "ScaleContested");
+    assert!(message.contains("Application argocd/shop was told by somebody"), "{message}");
+    assert_untouched(&world, "nothing is left");
+}
+
+#[test]
+fn nothing_is_stopped_once_somebody_lets_argo_cd_go_on() {
+    let mut world = argo_cd(&skipping());
+    world.run_until(RestorePhase::Quiescing);
+    while world.applications[&shop()].ledger.is_none() {
+        world.turn();
+    }
+    application(&mut world).skip_reconcile = None;
+    world.run_to_end();
+    assert_eq!(failure(&world).0, "ScaleContested");
+    let stopped: Vec<_> = world.done.keys().filter(|what| what.starts_with("stop ")).collect();
+    assert_eq!(stopped, ["stop Application argocd/shop"]);
+    assert_untouched(&world, "before anything stopped");
+}
+
+/// Else Argo CD would leave it as it is for ever.
+#[test]
+fn an_application_that_lost_its_ledger_only_is_let_go() {
+    let mut world = argo_cd(&skipping());
+    world.run_until(RestorePhase::Restoring);
+    application(&mut world).ledger = None;
+    world.run_to_end();
+    assert_eq!(world.phase(), RestorePhase::Succeeded);
+    assert_eq!(world.applications[&shop()].skip_reconcile, None);
+    assert_back(&world, "let go");
+}
+
 /// An operation that goes on would be stopped half way, or would start what is stopped.
 #[test]
 fn an_operation_of_argo_cd_is_waited_for_before_anything_stops() {

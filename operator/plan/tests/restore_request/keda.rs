@@ -130,6 +130,33 @@ fn whoever_unpauses_a_scaled_object_meanwhile_is_named_and_all_is_undone() {
     }
 }
 
+/// Whoever took the ledger away and wrote a count has decided what it is to be.
+#[test]
+fn a_scaled_object_that_somebody_took_over_is_left_to_them() {
+    let mut world = keda();
+    world.run_until(RestorePhase::Restoring);
+    let taken = scaler(&mut world);
+    (taken.ledger, taken.paused_replicas) = (None, Some("3".into()));
+    world.run_to_end();
+    assert_eq!(failure(&world).0, "ScaleContested");
+    assert_eq!(world.scaled_objects[SCALER].paused_replicas.as_deref(), Some("3"));
+}
+
+/// The workload carries the ledger itself: a ScaledObject that comes later has nothing to give back.
+#[test]
+fn a_workload_that_was_stopped_before_keda_came_is_brought_back_as_it_was_stopped() {
+    let mut world = World::new(&swap());
+    world.run_until(RestorePhase::Restoring);
+    world.with_keda();
+    world.keda_works = false;
+    world.request.status = None;
+    world.run_to_end();
+    assert_eq!(world.phase(), RestorePhase::Succeeded, "{:#?}", world.status());
+    assert_eq!(entry(&world).scaled_object, None);
+    assert!(!world.done.contains_key("stop ScaledObject worker-by-queue"), "{:?}", world.done);
+    assert_eq!((world.counts(), world.carries_nothing()), (AS_BEFORE, true));
+}
+
 #[test]
 fn a_keda_that_does_not_act_is_told_before_long() {
     let mut world = keda();
