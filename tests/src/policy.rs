@@ -65,6 +65,18 @@ pub async fn apply(cluster: &Cluster, policy: &Value) -> Result<BackupPolicy> {
     Ok(api(cluster, text("namespace")?).patch(text("name")?, &params, &Patch::Apply(policy)).await?)
 }
 
+/// Applies a policy that makes its first backup by itself, and waits until that is made.
+pub async fn first_backup(cluster: &Cluster, policy: &Value, limit: Duration) -> Result<()> {
+    let mut policy = policy.clone();
+    policy["spec"]["firstRun"] = json!("Immediately");
+    let applied = apply(cluster, &policy).await?;
+    let is_made = |status: &BackupPolicyStatus| {
+        let backup = status.backup("database");
+        backup.is_some_and(|backup| backup.active.is_none() && backup.manual.succeeded == 1)
+    };
+    until(cluster, &applied, "a backup", limit, is_made).await.map(drop)
+}
+
 /// Asks for a run at once by annotation.
 pub async fn run_now(
     cluster: &Cluster,

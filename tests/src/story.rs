@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use greenlang_backup_api::labels::LEDGER;
-use greenlang_backup_api::v1alpha1::{BackupPolicyStatus, RestoreRequestStatus};
-use serde_json::{Value, json};
+use greenlang_backup_api::v1alpha1::RestoreRequestStatus;
+use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::compare::Fingerprint;
@@ -34,18 +34,12 @@ impl Story {
     /// Makes the database with `content` beside the table that it has anyway, backs it up, and starts the applications.
     pub async fn begin(cluster: Cluster, parts: Parts, name: &str, content: &str) -> Result<Self> {
         let namespace = &*parts.namespace;
-        let mut wanted = policy::small(&cluster, &parts, name).await?;
+        let wanted = policy::small(&cluster, &parts, name).await?;
         postgres::psql(&cluster, namespace, name, content).await?;
         let before = Fingerprint::take(&cluster, namespace, name).await?;
         restore::secrets(&cluster, &parts).await?;
-        wanted["spec"]["firstRun"] = json!("Immediately");
-        let applied = policy::apply(&cluster, &wanted).await?;
-        let is_made = |status: &BackupPolicyStatus| {
-            let backup = status.backup("database");
-            backup.is_some_and(|backup| backup.active.is_none() && backup.manual.succeeded == 1)
-        };
         tokio::try_join!(
-            policy::until(&cluster, &applied, "a backup", LIMIT, is_made),
+            policy::first_backup(&cluster, &wanted, LIMIT),
             restore::start_applications(&cluster, namespace, name),
         )?;
         Ok(Self { cluster, parts, name: name.to_owned(), before })

@@ -101,18 +101,10 @@ async fn back_up(cluster: &Cluster, namespace: &str, outside: &Outside, keys: &[
             "storage": outside.storage(),
             "encryption": {"age": {"recipients": recipients}},
             "postgres": postgres,
-            "firstRun": "Immediately",
             "backups": [{"name": "database", "postgresDump": {}, "schedules": []}],
         },
     });
-    let applied = policy::apply(cluster, &wanted).await?;
-    policy::until(cluster, &applied, "a backup", LIMIT, |status| {
-        status
-            .backup("database")
-            .is_some_and(|backup| backup.active.is_none() && backup.manual.succeeded == 1)
-    })
-    .await
-    .map(drop)
+    policy::first_backup(cluster, &wanted, LIMIT).await
 }
 
 /// The request of a cluster that knows no policy.

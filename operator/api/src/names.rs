@@ -14,6 +14,19 @@ use crate::digest;
 /// `strftime` pattern of a backup id: the shape that the shell procedures used (BACKUP-001), so runbooks stay true.
 const ID_FORMAT: &str = "%Y%m%d-%H%M%S";
 
+/// Longest name of an object, in bytes.
+const MAX_OBJECT_NAME: usize = 253;
+
+/// Whether an object can have this name (RFC 1123); UIDs have the same letters.
+pub fn is_object_name(name: &str) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    bytes.len() <= MAX_OBJECT_NAME
+        && bytes.iter().all(|byte| plain(byte) || b"-.".contains(byte))
+        && bytes.first().is_some_and(plain)
+        && bytes.last().is_some_and(plain)
+}
+
 /// Name of a backup within its path: its slot in UTC as `yyyymmdd-hhmmss`, for example `20251107-020000`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]

@@ -4,10 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::RequestIdentity;
+use crate::names::is_object_name;
 use crate::v1alpha1::{QuiescedWorkload, SkippedApplication};
-
-/// Longest name of an object, in bytes.
-const MAX_NAME: usize = 253;
 
 /// The value of the annotation [`crate::labels::LEDGER`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +58,7 @@ impl Ledger {
     /// Reads an annotation; none when it is no ledger, be it only for names that no object has: whoever may write it could write anything.
     pub fn decode(value: &str) -> Option<Self> {
         let ledger: Self = serde_json::from_str(value).ok()?;
-        let can_be = [&ledger.request, &ledger.request_uid].iter().all(|name| name.len() <= MAX_NAME);
+        let can_be = [&ledger.request, &ledger.request_uid].iter().all(|name| is_object_name(name));
         can_be.then_some(ledger)
     }
 }

@@ -79,6 +79,7 @@ pub struct PlanAction {
     #[serde(default)]
     pub include: Option<RestoreInclude>,
     /// Go on although logical replication of the database ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_logical_replication_loss: bool,
     /// Write the record ([`super::RecordState::Started`]) if it can work; false for a dry run, and where
     /// an application could not be stopped.
@@ -167,6 +168,7 @@ pub struct SwitchAction {
     /// The request that this one undoes: `incoming` carries that one's mark, and its comment is in that one's record.
     pub undo_of: Option<String>,
     /// Whether logical replication slots and subscriptions of what leaves its place may be lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_logical_replication_loss: bool,
 }
 

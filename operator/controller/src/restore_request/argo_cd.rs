@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use greenlang_backup_api::labels::{ARGO_CD_SKIP_RECONCILE, ARGO_CD_TRACKING_ID, INSTANCE};
+use greenlang_backup_api::names::is_object_name;
 use greenlang_backup_api::v1alpha1::{WorkloadKind, WorkloadRef};
 use greenlang_backup_plan::restore_request::{
     ApplicationRef, ApplicationState, Forbidden, ObservedApplication, PartOf,
@@ -17,9 +18,6 @@ use super::managers::annotation_manager;
 use super::workloads::ledger_of;
 use crate::context::Context;
 use crate::errors::Error;
-
-/// Longest name of an object, in bytes.
-const MAX_NAME: usize = 253;
 
 /// What the API server calls them.
 pub fn resource() -> ApiResource {
@@ -43,7 +41,7 @@ pub fn part_of(workload: &WorkloadRef, metadata: &ObjectMeta, home: &str) -> Opt
 
 /// Reads `<application>:<group>/<kind>:<namespace>/<name>`, where an Application in another namespace than Argo CD's is
 /// `<namespace>_<application>`. A mark that names another object came with a copy, and counts for nothing; neither does one whose
-/// names no object can have, for asking for them would fail at every pass.
+/// names no object can have: they become parts of URLs as they are, and asking for them would fail at every pass.
 fn tracked(mark: &str, workload: &WorkloadRef, namespace: &str, home: &str) -> Option<ApplicationRef> {
     let (application, rest) = mark.split_once(':')?;
     let (group, name) = (group(workload.kind), &workload.name);
@@ -53,16 +51,6 @@ fn tracked(mark: &str, workload: &WorkloadRef, namespace: &str, home: &str) -> O
     let (namespace, name) = application.split_once('_').unwrap_or((home, application));
     let can_be = [namespace, name].into_iter().all(is_object_name);
     can_be.then(|| ApplicationRef { namespace: namespace.to_owned(), name: name.to_owned() })
-}
-
-/// Whether an object can have this name (RFC 1123): names become parts of URLs as they are.
-fn is_object_name(name: &str) -> bool {
-    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = name.as_bytes();
-    bytes.len() <= MAX_NAME
-        && bytes.iter().all(|byte| plain(byte) || b"-.".contains(byte))
-        && bytes.first().is_some_and(plain)
-        && bytes.last().is_some_and(plain)
 }
 
 const fn group(kind: WorkloadKind) -> &'static str {

@@ -205,6 +205,7 @@ mod tests {
         assert_eq!(database(Some("plain\ntext".into()), true).own_comment(), Some("plain\ntext"));
         assert_eq!(database(None, true).own_comment(), None);
     }
+
     /// The server's own mark of what it began to drop: such a database lets nobody in, not even to be altered.
     #[tokio::test]
     async fn a_drop_that_was_cut_off_is_finished() {

@@ -42,17 +42,9 @@ pub async fn prepare(cluster: &Cluster, namespace: &str, bytes: u64) -> Result<P
 async fn back_up(cluster: &Cluster, parts: &Parts) -> Result<()> {
     let mut wanted = policy::for_test(parts, POLICY)?;
     let spec = &mut wanted["spec"];
-    spec["firstRun"] = json!("Immediately");
     spec["postgres"]["database"] = json!(DATABASE);
     spec["backups"][0]["postgresDump"] = json!({});
-    let applied = policy::apply(cluster, &wanted).await?;
-    policy::until(cluster, &applied, "a backup", LIMIT, |status| {
-        status
-            .backup("database")
-            .is_some_and(|backup| backup.active.is_none() && backup.manual.succeeded == 1)
-    })
-    .await
-    .map(drop)
+    policy::first_backup(cluster, &wanted, LIMIT).await
 }
 
 /// Waits until no Job has gone on for some seconds; what the server has yet to write is written before.

@@ -73,7 +73,8 @@ pub async fn extensions(
     Ok(())
 }
 
-/// Extensions that only a superuser makes, where the user is none. Providers let roles of their own make some, which no catalog tells.
+/// Extensions that only a superuser makes, where the user is none. Providers let roles of their own make some, which no catalog tells:
+/// they are known by such a role, or by the settings of the modules that let it (pgextwlist, supautils).
 async fn not_trusted(
     session: &Session,
     contents: &DatabaseContents,
@@ -81,9 +82,12 @@ async fn not_trusted(
     findings: &mut Findings,
 ) -> Result<(), RunError> {
     const OF_A_PROVIDER: &str = "
-        SELECT count(*) > 0 FROM pg_catalog.pg_roles
-        WHERE rolname IN ('alloydbsuperuser', 'azure_pg_admin', 'cloudsqlsuperuser', 'rds_superuser')
-            AND pg_catalog.pg_has_role(current_user, oid, 'MEMBER')";
+        SELECT pg_catalog.current_setting('extwlist.extensions', true) IS NOT NULL
+            OR pg_catalog.current_setting('supautils.privileged_extensions', true) IS NOT NULL
+            OR EXISTS (SELECT FROM pg_catalog.pg_roles
+                WHERE rolname IN
+                    ('alloydbsuperuser', 'azure_pg_admin', 'cloudsqlsuperuser', 'neon_superuser', 'rds_superuser')
+                AND pg_catalog.pg_has_role(current_user, oid, 'MEMBER'))";
     let mut names = contents.extensions.iter().map(|extension| extension.name.as_str());
     if !names.any(|name| restricted.contains(name)) || roles::is_superuser(session).await? {
         return Ok(());
