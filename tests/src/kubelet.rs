@@ -123,7 +123,7 @@ async fn container(client: &Client, pod: &Pod, phase: &str, state: &Value) -> Re
     Ok(())
 }
 
-/// The Job controller has seen the end.
+/// The Job controller has seen the end. The operator may have: it reads a success from the Pod, and deletes the Job.
 pub async fn count(client: &Client, job: &Job, report: &RunReport) -> Result<()> {
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let condition = |type_: &str, reason: &str| json!({"type": type_, "status": "True", "reason": reason, "message": "", "lastProbeTime": now, "lastTransitionTime": now});
@@ -135,9 +135,11 @@ pub async fn count(client: &Client, job: &Job, report: &RunReport) -> Result<()>
             condition("FailureTarget", "BackoffLimitExceeded"), condition("Failed", "BackoffLimitExceeded")]})
     };
     let jobs: Api<Job> = Api::namespaced(client.clone(), &job.namespace().context("a namespace")?);
-    jobs.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(json!({"status": status})))
-        .await?;
-    Ok(())
+    let patch = Patch::Merge(json!({"status": status}));
+    match jobs.patch_status(&job.name_any(), &PatchParams::default(), &patch).await {
+        Err(kube::Error::Api(error)) if error.is_not_found() && report.outcome.is_success() => Ok(()),
+        patched => Ok(patched.map(|_| ())?),
+    }
 }
 
 /// A Job from its Pod to its end.

@@ -41,6 +41,9 @@ pub struct Ended {
 /// Reads a Job and its Pod. `created` stands in where Kubernetes gives no end time.
 pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
     let Some(ending) = ending(job) else {
+        if let Some(done) = pod.and_then(|pod| succeeded(pod, created)) {
+            return JobState::Ended(Box::new(done));
+        }
         return match pod.map(started) {
             Some(Ok(())) => JobState::Running,
             Some(Err(why)) => JobState::Pending(why),
@@ -61,7 +64,19 @@ pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
     JobState::Ended(Box::new(Ended { time, report, container_ended: container.is_some(), exit_code }))
 }
 
-/// Whether a Job has ended, well or not.
+/// A success that the Pod tells of. The Job controller says it a second or two later, in which applications may be waited for; nothing
+/// that comes between can make it a failure, while of a failure only the Job knows whether it was its time limit.
+fn succeeded(pod: &Pod, created: Timestamp) -> Option<Ended> {
+    let container = terminated(pod)?;
+    let is_so = |report: &RunReport| {
+        report.outcome.is_success() && Outcome::from_exit_code(container.exit_code) == Some(report.outcome)
+    };
+    let report = reported(pod).filter(is_so)?;
+    let time = container.finished_at.as_ref().map_or(created, |time| time.0);
+    Some(Ended { time, report, container_ended: true, exit_code: Some(container.exit_code) })
+}
+
+/// Whether the Job controller has seen the end of a Job, well or not.
 pub fn has_ended(job: &Job) -> bool {
     ending(job).is_some()
 }
@@ -205,6 +220,32 @@ mod tests {
             pod(None, &json!({"waiting": {"reason": "ImagePullBackOff", "message": "x".repeat(100_000)}}));
         let JobState::Pending(Some(why)) = read(&active, Some(&endless)) else { panic!("not pending") };
         assert_eq!(why.len(), 1_024);
+    }
+
+    #[test]
+    fn a_success_is_read_from_the_pod_before_its_job_tells_of_it_and_a_failure_is_not() {
+        let active = job(&json!([{"type": "SuccessCriteriaMet", "status": "True"}]));
+        let ended = |code: i32, report: Option<&RunReport>| {
+            let state = json!({"exitCode": code, "message": report.map(RunReport::encode), "finishedAt": "2025-11-07T02:10:00Z"});
+            read(&active, Some(&pod(None, &json!({"terminated": state}))))
+        };
+        for outcome in [Outcome::Done, Outcome::Unchanged] {
+            let report = RunReport::new(outcome, "Done", "all of it");
+            let code = i32::from(outcome.exit_code());
+            let JobState::Ended(seen) = ended(code, Some(&report)) else { panic!("{outcome:?}: not ended") };
+            assert_eq!(seen.time.to_string(), "2025-11-07T02:10:00Z");
+            assert_eq!((seen.report, seen.exit_code), (report, Some(code)));
+            assert!(seen.container_ended);
+        }
+        let success = RunReport::new(Outcome::Done, "Done", "all of it");
+        let failures = [Outcome::Failed, Outcome::Retryable, Outcome::Interrupted]
+            .map(|outcome| RunReport::new(outcome, "Why", "not all of it"));
+        for report in &failures {
+            let code = i32::from(report.outcome.exit_code());
+            assert_eq!(ended(code, Some(report)), JobState::Running, "{:?}", report.outcome);
+        }
+        assert_eq!(ended(137, Some(&success)), JobState::Running, "killed after it had reported");
+        assert_eq!(ended(0, None), JobState::Running, "it says nothing");
     }
 
     #[test]

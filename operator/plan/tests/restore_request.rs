@@ -28,6 +28,8 @@ mod others;
 mod owners;
 #[path = "restore_request/past.rs"]
 mod past;
+#[path = "restore_request/phases.rs"]
+mod phases;
 #[path = "restore_request/refused.rs"]
 mod refused;
 mod restore_world;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use greenlang_backup_api::conditions::{self, State};
-use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequestStatus};
+use greenlang_backup_api::v1alpha1::{RestorePhase, RestorePlan, RestoreRequestStatus};
 use greenlang_backup_tests::jobs::Recorder;
 use greenlang_backup_tests::story::{LIMIT, Story};
 use greenlang_backup_tests::{operator, restore, secrets_search, suite, wait};
@@ -34,6 +34,7 @@ async fn a_database_comes_back_by_a_request_and_goes_again_by_another() -> Resul
     let plan = planned.plan.context("no plan")?;
     let counts: Vec<_> = plan.workloads.iter().map(|workload| workload.replicas).collect();
     assert!(plan.feasible && counts == [Some(6), Some(4)], "{plan:#?}");
+    expect_told(&story, "dry", &plan).await?;
     story.expect_equal(&damaged).await?;
 
     let status = story.carry_out("back", &story.request("back")).await?;
@@ -73,6 +74,27 @@ async fn a_database_comes_back_by_a_request_and_goes_again_by_another() -> Resul
     let texts = secrets_search::gather(&story.cluster, &story.parts, &recorder).await?;
     let found = secrets_search::find(&texts, &secrets);
     assert!(found.is_empty(), "{found:#?}");
+    Ok(())
+}
+
+/// What `kubectl describe` shows must read like a plan: its steps as lines of their own, in their order, and what is stopped with its count.
+async fn expect_told(story: &Story, name: &str, plan: &RestorePlan) -> Result<()> {
+    let question = format!("describe restorerequest -n {} {name}", story.namespace());
+    let described = story.cluster.kube(&question).await?;
+    // In columns, which are as wide as what stands in them.
+    let lines: Vec<String> =
+        described.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let mut wanted = ["Plan:", "Backup:", "Feasible: true", "Steps:"].map(str::to_owned).to_vec();
+    assert!(plan.steps.len() > 3, "{:?}", plan.steps);
+    wanted.extend(plan.steps.iter().cloned());
+    for workload in &plan.workloads {
+        wanted.push(format!("Name: {}", workload.name));
+        wanted.push(format!("Replicas: {}", workload.replicas.context("no count")?));
+    }
+    let mut below = lines.iter();
+    for line in &wanted {
+        assert!(below.any(|shown| shown == line), "no line '{line}' where it belongs:\n{described}");
+    }
     Ok(())
 }
 

@@ -1,15 +1,17 @@
 //! Requests that are deleted or cancelled: undone before the switch, finished after it.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use greenlang_backup_api::conditions::{self, State};
 use greenlang_backup_api::labels::KEPT_DATABASE;
-use greenlang_backup_api::v1alpha1::RestorePhase;
+use greenlang_backup_api::v1alpha1::{RestorePhase, RestoreRequest, RestoreRequestStatus};
 use greenlang_backup_tests::compare::Fingerprint;
 use greenlang_backup_tests::gate::Gate;
 use greenlang_backup_tests::story::{LIMIT, Story};
 use greenlang_backup_tests::{restore, wait};
 use kube::api::{Patch, PatchParams};
+use kube::runtime::wait::await_condition;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{begin, expect_restored};
 
@@ -68,12 +70,35 @@ async fn delete_after_the_switch(story: &Story) -> Result<()> {
 
 #[tokio::test]
 #[ignore = "slow: make test-all runs it"]
-async fn a_request_that_is_cancelled_is_undone_before_the_switch_and_goes_on_after_it() -> Result<()> {
+async fn a_request_that_is_cancelled_in_any_phase_is_undone_before_the_switch_and_goes_on_after_it()
+-> Result<()> {
     let story = begin("cancelled").await?;
     let damaged = story.damage().await?;
+    cancel_while_planning(&story, &damaged).await?;
+    cancel_while_stopping(&story, &damaged).await?;
     cancel_while_loading(&story, &damaged).await?;
-    cancel_after_the_switch(&story).await?;
+    cancel_while_resuming(&story).await?;
+    story.damage().await?;
+    cancel_while_checking(&story).await?;
+    let damaged = story.damage().await?;
+    cancel_while_switching(&story, &damaged).await?;
     story.close().await
+}
+
+async fn cancel_while_planning(story: &Story, damaged: &Fingerprint) -> Result<()> {
+    story.apply(&story.request("planning")).await?;
+    cancel_in(story, "planning", RestorePhase::Planning).await?;
+    expect_cancelled(&story.ended("planning").await?);
+    expect_undone(story, damaged).await
+}
+
+async fn cancel_while_stopping(story: &Story, damaged: &Fingerprint) -> Result<()> {
+    let mut request = story.request("stopping");
+    request["spec"]["quiesce"]["drainSeconds"] = json!(3600);
+    story.apply(&request).await?;
+    cancel_in(story, "stopping", RestorePhase::Quiescing).await?;
+    expect_cancelled(&story.ended("stopping").await?);
+    expect_undone(story, damaged).await
 }
 
 async fn cancel_while_loading(story: &Story, damaged: &Fingerprint) -> Result<()> {
@@ -82,14 +107,30 @@ async fn cancel_while_loading(story: &Story, damaged: &Fingerprint) -> Result<()
     Gate::until_loading(story).await?;
     story.expect_stopped().await?;
     cancel(story, "loading").await?;
-    let status = story.ended("loading").await?;
-    assert_eq!(status.phase, Some(RestorePhase::Cancelled), "{status:#?}");
-    assert!(conditions::is(&status.conditions, "Switched", State::False), "{:#?}", status.conditions);
+    expect_cancelled(&story.ended("loading").await?);
     Gate::Load.open(story).await?;
     expect_undone(story, damaged).await
 }
 
-async fn cancel_after_the_switch(story: &Story) -> Result<()> {
+/// It may come before or after the point of no return, but no third thing may come of it.
+async fn cancel_while_switching(story: &Story, damaged: &Fingerprint) -> Result<()> {
+    story.apply(&story.request("switching")).await?;
+    cancel_in(story, "switching", RestorePhase::Switching).await?;
+    let status = story.ended("switching").await?;
+    if status.switch_started_time.is_some() {
+        return expect_restored(story, &status).await;
+    }
+    expect_cancelled(&status);
+    expect_undone(story, damaged).await
+}
+
+async fn cancel_while_resuming(story: &Story) -> Result<()> {
+    story.apply(&story.request("resuming")).await?;
+    cancel_in(story, "resuming", RestorePhase::Resuming).await?;
+    expect_restored(story, &story.ended("resuming").await?).await
+}
+
+async fn cancel_while_checking(story: &Story) -> Result<()> {
     Gate::Check.close(story).await?;
     until_switched(story, "switched").await?;
     cancel(story, "switched").await?;
@@ -108,6 +149,22 @@ async fn until_switched(story: &Story, name: &str) -> Result<()> {
     request["spec"]["checks"] = Gate::checks();
     story.apply(&request).await?;
     story.until(name, "the databases are renamed", |status| status.switched_time.is_some()).await.map(drop)
+}
+
+/// Cancels a request as soon as it is in a phase, which a watch tells of sooner than it is over.
+async fn cancel_in(story: &Story, name: &str, phase: RestorePhase) -> Result<()> {
+    let requests = restore::api(&story.cluster, story.namespace());
+    let is_there = |request: Option<&RestoreRequest>| {
+        request.and_then(|request| request.status.as_ref()?.phase) == Some(phase)
+    };
+    let seen = timeout(LIMIT, await_condition(requests, name, is_there)).await;
+    seen.with_context(|| format!("{name} is never seen in {phase:?}"))??;
+    cancel(story, name).await
+}
+
+fn expect_cancelled(status: &RestoreRequestStatus) {
+    assert_eq!(status.phase, Some(RestorePhase::Cancelled), "{status:#?}");
+    assert!(conditions::is(&status.conditions, "Switched", State::False), "{:#?}", status.conditions);
 }
 
 async fn cancel(story: &Story, name: &str) -> Result<()> {

@@ -66,7 +66,7 @@ fn is_remembered(pass: &mut Pass<'_>) -> bool {
     };
     let Some(kept) = to_keep(pass).filter(|_| !is_there) else { return true };
     pass.effect(Effect::KeepDatabase(Box::new(kept)));
-    pass.wake_in(1);
+    pass.wake_now();
     false
 }
 

@@ -443,10 +443,15 @@ impl World {
 
     /// Runs until the request has ended and nothing is to do any more, or is gone.
     pub fn run_to_end(&mut self) {
+        assert!(self.ends(), "it does not end: {:#?}", self.status());
+    }
+
+    /// As [`Self::run_to_end`]; false where it waits for a person.
+    pub fn ends(&mut self) -> bool {
         let ended = (0..400).any(|_| self.comes_to_rest());
-        assert!(ended, "it does not end: {:#?}", self.status());
         // What was told to go on does so some time.
         self.keda_acts();
+        ended
     }
 
     /// One pass. True when the request has ended and nothing is to do any more, or is gone.
