@@ -77,7 +77,7 @@ async fn a_request_that_is_cancelled_in_any_phase_is_undone_before_the_switch_an
     cancel_while_planning(&story, &damaged).await?;
     cancel_while_stopping(&story, &damaged).await?;
     cancel_while_loading(&story, &damaged).await?;
-    cancel_while_resuming(&story).await?;
+    Box::pin(cancel_while_resuming(&story)).await?;
     story.damage().await?;
     cancel_while_checking(&story).await?;
     let damaged = story.damage().await?;

@@ -231,17 +231,17 @@ fn cell(stage: Stage, evidence: Evidence) -> Option<String> {
 
 /// One line for all stages, in their order, that have the same outcome.
 fn table() -> String {
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for (what, evidence) in ALL {
-        lines += &format!("{what}\n");
+        lines.push(what.to_owned());
         let cells: Vec<(Stage, String)> =
             STAGES.into_iter().filter_map(|stage| Some((stage, cell(stage, evidence)?))).collect();
         for same in cells.chunk_by(|one, next| one.1 == next.1) {
             let stages: Vec<String> = same.iter().map(|(stage, _)| format!("{stage:?}")).collect();
-            lines += &format!("  {}: {}\n", stages.join(", "), same[0].1);
+            lines.push(format!("  {}: {}", stages.join(", "), same[0].1));
         }
     }
-    lines
+    lines.join("\n") + "\n"
 }
 
 #[test]
