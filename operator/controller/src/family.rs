@@ -114,7 +114,7 @@ impl Child {
 
     /// What became of it.
     pub fn state(&self) -> JobState {
-        job_state(&self.job, self.pod.as_deref(), self.created())
+        job_state(&self.job, self.pod.as_deref())
     }
 
     fn observe(&self, now: Timestamp) -> ObservedJob {

@@ -3,7 +3,6 @@
 use greenlang_backup_api::report::{Outcome, RunReport};
 use greenlang_backup_api::v1alpha1::RestoreJobKind;
 use greenlang_backup_api::{conditions, labels, reasons};
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Pod};
 
@@ -28,8 +27,6 @@ pub enum JobState {
 /// How a Job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// When.
-    pub time: Timestamp,
     /// What the runner reported, or what can be said without a report.
     pub report: RunReport,
     /// Whether the container is known to have ended. Otherwise it may still run on a node that nobody hears of.
@@ -38,10 +35,10 @@ pub struct Ended {
     pub exit_code: Option<i32>,
 }
 
-/// Reads a Job and its Pod. `created` stands in where Kubernetes gives no end time.
-pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
+/// Reads a Job and its Pod.
+pub fn job_state(job: &Job, pod: Option<&Pod>) -> JobState {
     let Some(ending) = ending(job) else {
-        if let Some(done) = pod.and_then(|pod| succeeded(pod, created)) {
+        if let Some(done) = pod.and_then(succeeded) {
             return JobState::Ended(Box::new(done));
         }
         return match pod.map(started) {
@@ -50,7 +47,6 @@ pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
             None => JobState::Pending(None),
         };
     };
-    let time = ending.last_transition_time.as_ref().map_or(created, |time| time.0);
     let report = match pod.and_then(reported) {
         // At its time limit the Pod is told to stop as at any eviction; the runner cannot know why, Kubernetes does.
         Some(said) if said.outcome == Outcome::Interrupted && pod_reason(pod) == Some(DEADLINE_EXCEEDED) => {
@@ -61,19 +57,18 @@ pub fn job_state(job: &Job, pod: Option<&Pod>, created: Timestamp) -> JobState {
     };
     let container = pod.and_then(terminated);
     let exit_code = container.map(|state| state.exit_code);
-    JobState::Ended(Box::new(Ended { time, report, container_ended: container.is_some(), exit_code }))
+    JobState::Ended(Box::new(Ended { report, container_ended: container.is_some(), exit_code }))
 }
 
 /// A success that the Pod tells of. The Job controller says it a second or two later, in which applications may be waited for; nothing
 /// that comes between can make it a failure, while of a failure only the Job knows whether it was its time limit.
-fn succeeded(pod: &Pod, created: Timestamp) -> Option<Ended> {
+fn succeeded(pod: &Pod) -> Option<Ended> {
     let container = terminated(pod)?;
     let is_so = |report: &RunReport| {
         report.outcome.is_success() && Outcome::from_exit_code(container.exit_code) == Some(report.outcome)
     };
     let report = reported(pod).filter(is_so)?;
-    let time = container.finished_at.as_ref().map_or(created, |time| time.0);
-    Some(Ended { time, report, container_ended: true, exit_code: Some(container.exit_code) })
+    Some(Ended { report, container_ended: true, exit_code: Some(container.exit_code) })
 }
 
 /// Whether the Job controller has seen the end of a Job, well or not.
@@ -182,8 +177,6 @@ mod tests {
 
     use super::*;
 
-    const CREATED: &str = "2025-11-07T02:00:00Z";
-
     fn job(conditions: &serde_json::Value) -> Job {
         serde_json::from_value(json!({"metadata": {"name": "j"}, "status": {"conditions": conditions}}))
             .unwrap()
@@ -199,7 +192,7 @@ mod tests {
     }
 
     fn read(job: &Job, pod: Option<&Pod>) -> JobState {
-        job_state(job, pod, CREATED.parse().unwrap())
+        job_state(job, pod)
     }
 
     #[test]
@@ -226,14 +219,13 @@ mod tests {
     fn a_success_is_read_from_the_pod_before_its_job_tells_of_it_and_a_failure_is_not() {
         let active = job(&json!([{"type": "SuccessCriteriaMet", "status": "True"}]));
         let ended = |code: i32, report: Option<&RunReport>| {
-            let state = json!({"exitCode": code, "message": report.map(RunReport::encode), "finishedAt": "2025-11-07T02:10:00Z"});
+            let state = json!({"exitCode": code, "message": report.map(RunReport::encode)});
             read(&active, Some(&pod(None, &json!({"terminated": state}))))
         };
         for outcome in [Outcome::Done, Outcome::Unchanged] {
             let report = RunReport::new(outcome, "Done", "all of it");
             let code = i32::from(outcome.exit_code());
             let JobState::Ended(seen) = ended(code, Some(&report)) else { panic!("{outcome:?}: not ended") };
-            assert_eq!(seen.time.to_string(), "2025-11-07T02:10:00Z");
             assert_eq!((seen.report, seen.exit_code), (report, Some(code)));
             assert!(seen.container_ended);
         }
@@ -269,9 +261,7 @@ mod tests {
 
     #[test]
     fn after_the_end() {
-        let failed = job(
-            &json!([{"type": "Failed", "status": "True", "lastTransitionTime": "2025-11-07T02:30:00Z", "message": "has failed"}]),
-        );
+        let failed = job(&json!([{"type": "Failed", "status": "True", "message": "has failed"}]));
         let report = RunReport::new(Outcome::Failed, reasons::ACCESS_DENIED, "no");
         let stopped = RunReport::new(Outcome::Interrupted, reasons::INTERRUPTED, "SIGTERM");
         let untidy = RunReport { leftovers: true, ..stopped.clone() };
@@ -328,7 +318,6 @@ mod tests {
             let JobState::Ended(ended) = read(&failed, pod.as_ref()) else { panic!("not ended") };
             assert_eq!((ended.report.outcome, ended.report.reason.as_str()), (outcome, reason));
             assert_eq!((ended.report.leftovers, ended.container_ended), left, "{reason}");
-            assert_eq!(ended.time.to_string(), "2025-11-07T02:30:00Z");
         }
     }
 }

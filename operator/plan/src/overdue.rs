@@ -36,7 +36,7 @@ pub fn by_now(
     if let (JobState::Pending(_) | JobState::Running, Some(pod)) = (&state, pod)
         && terminating_since(pod).is_some_and(|since| seconds(since, now) >= LOST_SECONDS)
     {
-        return JobState::Ended(Box::new(lost(pod, now)));
+        return JobState::Ended(Box::new(lost(pod)));
     }
     let JobState::Pending(why) = state else { return state };
     let age = seconds(created, now);
@@ -99,7 +99,7 @@ fn seconds(from: Timestamp, to: Timestamp) -> i64 {
 }
 
 /// Its container may live on where nobody hears of it, so nothing of its attempt is touched before the time limit.
-fn lost(pod: &Pod, now: Timestamp) -> Ended {
+fn lost(pod: &Pod) -> Ended {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
     let node = node.map(|node| format!(" on node {node}")).unwrap_or_default();
@@ -107,7 +107,7 @@ fn lost(pod: &Pod, now: Timestamp) -> Ended {
         format!("Pod {name}{node} was told to stop and has not gone in {LOST_SECONDS} s: its node is lost");
     let report =
         RunReport { leftovers: true, ..RunReport::new(Outcome::Retryable, reasons::NODE_LOST, message) };
-    Ended { time: now, report, container_ended: false, exit_code: None }
+    Ended { report, container_ended: false, exit_code: None }
 }
 
 #[cfg(test)]

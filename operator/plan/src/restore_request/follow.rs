@@ -57,11 +57,11 @@ pub(super) fn follow(pass: &mut Pass<'_>, mut active: ActiveRestoreJob) -> Follo
             Followed::Going
         }
         Some(ObservedJob { state: JobState::Ended(ended), .. }) => Followed::Ended(ended),
-        Some(ObservedJob { state: JobState::Stuck(why), .. }) => not_started(pass, &name, &why),
+        Some(ObservedJob { state: JobState::Stuck(why), .. }) => not_started(&name, &why),
         Some(ObservedJob { state: JobState::Pending(why), created, .. })
             if pass.now() >= seconds_later(created, pass.request.start_limit(&active)) =>
         {
-            not_started(pass, &name, why.as_deref().unwrap_or("nothing says why"))
+            not_started(&name, why.as_deref().unwrap_or("nothing says why"))
         }
         Some(job) => {
             if let JobState::Pending(Some(why)) = &job.state {
@@ -76,9 +76,9 @@ pub(super) fn follow(pass: &mut Pass<'_>, mut active: ActiveRestoreJob) -> Follo
     }
 }
 
-fn not_started(pass: &Pass<'_>, job: &str, why: &str) -> Followed {
+fn not_started(job: &str, why: &str) -> Followed {
     let report = RunReport::new(Outcome::Retryable, reasons::POD_NOT_STARTED, cannot_start(job, why));
-    Followed::Ended(over(pass, report))
+    Followed::Ended(over(report))
 }
 
 /// Its container may still write to the server: nothing else may before it is known to be gone.
@@ -102,7 +102,7 @@ fn absent(pass: &mut Pass<'_>, active: &ActiveRestoreJob) -> Followed {
         }
         let message = "the Job was deleted before its end could be read";
         let report = RunReport::new(Outcome::Retryable, reasons::JOB_DELETED, message);
-        return Followed::Ended(over(pass, report));
+        return Followed::Ended(over(report));
     }
     let pause = active.not_before.as_ref();
     if let Some(time) = pause.and_then(|time| still_ahead(time.0, pass.now(), MAX_RETRY_SECONDS)) {
@@ -128,12 +128,12 @@ fn absent(pass: &mut Pass<'_>, active: &ActiveRestoreJob) -> Followed {
         ),
         Err(error) => (reasons::INVALID_SPEC, error.to_string()),
     };
-    Followed::Ended(over(pass, RunReport::new(Outcome::Failed, reason, message)))
+    Followed::Ended(over(RunReport::new(Outcome::Failed, reason, message)))
 }
 
 /// An end without a Job that says it.
-fn over(pass: &Pass<'_>, report: RunReport) -> Box<Ended> {
-    Box::new(Ended { time: pass.now(), report, container_ended: false, exit_code: None })
+fn over(report: RunReport) -> Box<Ended> {
+    Box::new(Ended { report, container_ended: false, exit_code: None })
 }
 
 /// Whether a Pod that was told to stop does not go: it may still run on a node that nobody hears of.
@@ -208,7 +208,7 @@ pub(super) fn refused(pass: &mut Pass<'_>, refusal: &Refusal) {
     if pass.request.job_name(&active) != refusal.job {
         return;
     }
-    let ended = over(pass, RunReport::new(Outcome::Retryable, refusal.reason, refusal.message.clone()));
+    let ended = over(RunReport::new(Outcome::Retryable, refusal.reason, refusal.message.clone()));
     match pass.phase() {
         RestorePhase::Planning => plan::ended(pass, active, &ended),
         RestorePhase::Restoring | RestorePhase::Verifying => load::ended(pass, active, &ended),

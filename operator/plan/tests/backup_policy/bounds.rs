@@ -93,7 +93,7 @@ fn of_all_names_that_the_spec_no_longer_has_three_failed_jobs_are_kept() {
     let mut world = with(often("Forbid"));
     let report = RunReport::new(Outcome::Failed, "AccessDenied", "no");
     for number in 0..8 {
-        let ended = Ended { time: world.now, report: report.clone(), container_ended: true, exit_code: None };
+        let ended = Ended { report: report.clone(), container_ended: true, exit_code: None };
         let backup = if number < 4 { "database".to_owned() } else { format!("old-{number}") };
         world.jobs.push(ObservedJob {
             name: format!("p-{number}"),

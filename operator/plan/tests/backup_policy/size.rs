@@ -306,10 +306,7 @@ fn whatever_is_said_of_failures_status_has_a_part_of_it_and_stays_small() {
     let long = "\u{1}".repeat(4_000);
     let failed = RunReport::new(Outcome::Failed, &text(4_000), long.clone());
     let retried = RunReport::new(Outcome::Retryable, "StorageError", long.clone());
-    let ended = |report| {
-        let time = at("2025-11-07T00:06:00Z");
-        JobState::Ended(Box::new(Ended { time, report, container_ended: true, exit_code: None }))
-    };
+    let ended = |report| JobState::Ended(Box::new(Ended { report, container_ended: true, exit_code: None }));
     for state in [ended(failed), ended(retried), JobState::Stuck(long.clone()), JobState::Pending(Some(long))]
     {
         let policy = greatest_policy();

@@ -52,9 +52,9 @@ fn seen(step: &KeptStep, created: Timestamp, state: JobState) -> ObservedJob {
     }
 }
 
-fn ended(outcome: Outcome, restore: Option<RestoreReport>, time: Timestamp) -> JobState {
+fn ended(outcome: Outcome, restore: Option<RestoreReport>) -> JobState {
     let report = RunReport { restore, ..RunReport::new(outcome, "Reason", "why") };
-    JobState::Ended(Box::new(Ended { time, report, container_ended: true, exit_code: Some(0) }))
+    JobState::Ended(Box::new(Ended { report, container_ended: true, exit_code: Some(0) }))
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn it_is_told_as_dropped_only_if_it_was() {
     let due = at(&kept, &[], kept.drop_after);
     for (dropped, reason) in [(true, "PreviousDropped"), (false, "PreviousGone")] {
         let report = RestoreReport::Drop(DropReport { dropped, freed_bytes: 0 });
-        let job = seen(&due, kept.drop_after, ended(Outcome::Done, Some(report), kept.drop_after));
+        let job = seen(&due, kept.drop_after, ended(Outcome::Done, Some(report)));
         let step = at(&kept, &[job], kept.drop_after);
         assert!(step.forget && step.create.is_none());
         let event = step.event.unwrap();
@@ -106,11 +106,7 @@ fn it_is_told_as_dropped_only_if_it_was() {
 #[test]
 fn an_attempt_that_fails_is_told_and_followed_by_another() {
     let (_, kept) = replaced();
-    let failed = seen(
-        &at(&kept, &[], kept.drop_after),
-        kept.drop_after,
-        ended(Outcome::Retryable, None, kept.drop_after),
-    );
+    let failed = seen(&at(&kept, &[], kept.drop_after), kept.drop_after, ended(Outcome::Retryable, None));
     let told = at(&kept, std::slice::from_ref(&failed), kept.drop_after);
     assert_eq!(told.event.as_ref().unwrap().reason, "DropFailed");
     assert!(told.create.is_none() && told.delete.is_empty() && !told.forget);
@@ -216,7 +212,7 @@ fn an_attempt_that_is_not_wanted_any_more_is_stopped() {
         let going = ObservedJob { deleting: true, ..job };
         assert!(at(&later, &[going], kept.drop_after).delete.is_empty());
     }
-    let failed = seen(&due, kept.drop_after, ended(Outcome::Retryable, None, kept.drop_after));
+    let failed = seen(&due, kept.drop_after, ended(Outcome::Retryable, None));
     assert!(kept_step(&config_map(&kept), &[failed], true, kept.drop_after, &runner()).delete.is_empty());
 }
 

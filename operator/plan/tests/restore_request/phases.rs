@@ -216,8 +216,8 @@ fn cell(stage: Stage, evidence: Evidence) -> Option<String> {
         return None;
     }
     let ends = world.ends();
-    let keeps_down = matches!(evidence, Evidence::Started | Evidence::ApplicationGone);
-    if !keeps_down {
+    // Those two change themselves what there is to come back to.
+    if !matches!(evidence, Evidence::Started | Evidence::ApplicationGone) {
         assert_back(&world, &format!("{stage:?}, {evidence:?}"));
     }
     // A status that was lost begins anew.

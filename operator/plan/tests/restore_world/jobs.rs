@@ -90,7 +90,7 @@ impl World {
             Fate::NeverStarts => JobState::Pending(Some("Unschedulable: no node has room".into())),
             Fate::IsLost => {
                 let report = RunReport::new(Outcome::Retryable, reasons::NODE_LOST, "its node is lost");
-                let ended = Ended { time: self.now, report, container_ended: false, exit_code: None };
+                let ended = Ended { report, container_ended: false, exit_code: None };
                 JobState::Ended(Box::new(ended))
             }
             Fate::RunsOut => self.run_out(at),
@@ -109,11 +109,11 @@ impl World {
         let container = json!({"name": CONTAINER, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
         let status = json!({"reason": "DeadlineExceeded", "containerStatuses": [container]});
         let pod: Pod = serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap();
-        job_state(&job, Some(&pod), self.now)
+        job_state(&job, Some(&pod))
     }
 
     fn end(&mut self, at: usize, report: RunReport, details: String, exit_code: Option<i32>) {
-        let ended = Ended { time: self.now, report, container_ended: true, exit_code };
+        let ended = Ended { report, container_ended: true, exit_code };
         self.jobs[at].seen.state = JobState::Ended(Box::new(ended));
         self.jobs[at].seen.details = details;
     }

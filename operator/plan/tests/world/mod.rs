@@ -366,10 +366,9 @@ impl World {
         match report {
             None => self.delete_by_hand(name),
             Some(report) => {
-                let time = self.now;
                 let job = self.jobs.iter_mut().find(|job| job.name == name).unwrap();
                 job.state =
-                    JobState::Ended(Box::new(Ended { time, report, container_ended: true, exit_code: None }));
+                    JobState::Ended(Box::new(Ended { report, container_ended: true, exit_code: None }));
             }
         }
     }
